@@ -1,0 +1,53 @@
+# `make` lists the targets. Each sets up what it needs; nothing is installed by hand.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types docs docs-serve clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[cli,livekit,otlp]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## hold a phone call offline and print what it cost
+	@$(BIN)/python -m otel_voice_cost.demo
+
+test: $(VENV)/.dev ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+lint: $(VENV)/.dev ## format check, lint, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/.dev ## strict types
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## the only target that edits files
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.dev ## serve the documentation while you write
+	$(BIN)/mkdocs serve
+
+clean: ## remove everything that the other targets made
+	rm -rf $(VENV) .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist site

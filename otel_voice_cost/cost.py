@@ -1,0 +1,191 @@
+"""Step 4: usage × rate → cost lines, in US dollars, as `decimal.Decimal`.
+
+Money is computed in a decimal context of our own, whatever context the application set, and a
+line is rounded once, half to even, at 18 decimal places. Prices per minute of odd seconds have no
+end otherwise (0.0043 / 60). So parts add up to their total digit for digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+
+from .errors import UnitMismatchError
+from .prices import Rate, RateCard
+from .usage import Component, Measure, Mode, Unit, Usage
+
+__all__ = ["Cost", "CostLine", "cost_in_usd", "cost_of", "summed", "total_usd"]
+
+_MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN)
+_PLACES = Decimal(1).scaleb(-18)
+_ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostLine:
+    """One unit of one usage, priced.
+
+    Attributes:
+        unit: What was billed.
+        amount: How much the vendor bills: as used, after the rate's minimum and increment.
+        rate: The rate that won.
+        usd: ``amount × rate``, US dollars.
+    """
+
+    unit: Unit
+    amount: Decimal
+    rate: Rate
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one usage cost, and why.
+
+    Attributes:
+        usage: What was priced, or could not be. Its quantities are the billed units alone.
+        usd: US dollars, or None where there is no rate. Never zero for unknown.
+        lines: The parts, which add up to ``usd``. Empty where the cost was given on the span.
+        unpriced: Why there is no cost; None where there is one.
+        rate_source: Page, file or variable that states the rates; ``"span"`` where the cost
+            came with the span.
+        name: Name of the model to show, where a price entry gives one.
+    """
+
+    usage: Usage
+    usd: Decimal | None
+    lines: tuple[CostLine, ...] = ()
+    unpriced: str | None = None
+    rate_source: str | None = None
+    name: str | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether any rate in it is of low confidence or a stand-in for the billed unit."""
+        return any(line.rate.estimated for line in self.lines)
+
+
+def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: Decimal = _ZERO) -> Decimal:
+    """Return the cost of an amount in US dollars, exact to 18 decimal places.
+
+    Args:
+        amount: How much, in ``unit``.
+        unit: Must be the unit of the rate or one that the rate stands in for.
+        rate: The rate.
+        total_input_tokens: All input of the request, cached included: chooses the tier.
+
+    Raises:
+        UnitMismatchError: The rate prices another measure.
+    """
+    if unit.measure is not rate.unit.measure:
+        raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
+    usd = _MONEY.divide(_MONEY.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per))
+    return usd.quantize(_PLACES, context=_MONEY) if usd.as_tuple().exponent < -18 else usd  # type: ignore[operator]
+
+
+def cost_of(usage: Usage, card: RateCard | None) -> Cost:
+    """Price a usage with the rates of its model.
+
+    Which measure is billed: those that the card has proper rates for; where the usage has none
+    of them, those with fallback rates ("about $0.015 a minute" for a model billed by tokens).
+    So tokens or minutes are billed, never both. Minimums and increments hold for a whole request:
+    streaming speech-to-text reports parts of a connection, so they are not applied there.
+    """
+    if card is None:
+        return _unpriced(usage, f"no {usage.component.value} rate for {usage.provider}/{usage.model}")
+    billed = usage.measures() & card.measures(fallback=False) or usage.measures() & card.measures(fallback=True)
+    if not billed:
+        return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate for what was reported")
+    total_input = sum((n for unit, n in usage.quantities.items() if "input" in unit.value), _ZERO)
+    lines = []
+    for unit, used in usage.quantities.items():
+        if unit.measure not in billed:
+            continue
+        rate = card.rate_for(unit)
+        if rate is None:
+            return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate per {unit.value}")
+        amount = _billed_amount(used, rate, usage.mode)
+        usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
+        lines.append(CostLine(unit=unit, amount=amount, rate=rate, usd=usd))
+    quantities = {unit: n for unit, n in usage.quantities.items() if unit.measure in billed}
+    return Cost(
+        usage=replace(usage, quantities=quantities),
+        usd=total_usd(line.usd for line in lines),
+        lines=tuple(lines),
+        rate_source=lines[0].rate.source,
+        name=card.name,
+    )
+
+
+def total_usd(amounts: Iterable[Decimal]) -> Decimal:
+    """Add US dollars without rounding, whatever the application's decimal context."""
+    total = _ZERO
+    for usd in amounts:
+        total = _MONEY.add(total, usd)
+    return total
+
+
+def summed(costs: list[Cost]) -> Cost:
+    """Return several costs of one component and model as one.
+
+    Lines of the same unit and rate become one line; ``usd`` stays the exact sum. Where one part is
+    unpriced, so is the whole: a partial sum would look complete.
+    """
+    first = costs[0]
+    if len(costs) == 1:
+        return first
+    quantities: dict[Unit, Decimal] = {}
+    lines: dict[tuple[Unit, Rate], CostLine] = {}
+    for cost in costs:
+        for unit, amount in cost.usage.quantities.items():
+            quantities[unit] = _MONEY.add(quantities.get(unit, _ZERO), amount)
+        for line in cost.lines:
+            seen = lines.get((line.unit, line.rate))
+            lines[line.unit, line.rate] = line if seen is None else _line_sum(seen, line)
+    usage = replace(first.usage, quantities=quantities)
+    reason = next((cost.unpriced for cost in costs if cost.unpriced), None)
+    if reason:
+        return _unpriced(usage, reason)
+    return Cost(
+        usage=usage,
+        usd=total_usd(cost.usd for cost in costs if cost.usd is not None),
+        lines=tuple(lines.values()),
+        rate_source=first.rate_source,
+        name=first.name,
+    )
+
+
+def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
+    if mode is Mode.STREAMING:
+        return used
+    amount = max(used, rate.minimum)
+    if rate.increment:
+        steps = _MONEY.divide(amount, rate.increment).to_integral_value(rounding=ROUND_CEILING)
+        amount = _MONEY.multiply(steps, rate.increment)
+    return amount
+
+
+def _line_sum(left: CostLine, right: CostLine) -> CostLine:
+    return CostLine(
+        unit=left.unit,
+        amount=_MONEY.add(left.amount, right.amount),
+        rate=left.rate,
+        usd=_MONEY.add(left.usd, right.usd),
+    )
+
+
+_BEST_KNOWN = {
+    Component.LLM: (Measure.TOKEN,),
+    Component.REALTIME: (Measure.TOKEN, Measure.SESSION),
+    Component.STT: (Measure.TIME, Measure.TOKEN),
+    Component.TTS: (Measure.TEXT, Measure.TOKEN),
+}
+
+
+def _unpriced(usage: Usage, reason: str) -> Cost:
+    """A cost that is not known, of the measure that people know best of what was reported."""
+    known = usage.measures()
+    measure = next((m for m in _BEST_KNOWN[usage.component] if m in known), None)
+    quantities = {unit: n for unit, n in usage.quantities.items() if measure is None or unit.measure is measure}
+    return Cost(usage=replace(usage, quantities=quantities), usd=None, unpriced=reason)

@@ -1,0 +1,61 @@
+"""Hold the call, send its spans over OTLP to a receiver in this process, print what arrived."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import sys
+from contextlib import nullcontext
+
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from rich.console import Console
+
+from .. import VoiceCostSpanProcessor
+from .call import hold_call
+from .receiver import OtlpReceiver
+from .report import print_report
+
+
+def main() -> int:
+    """Run the demo; 0 when the lines add up to the session's total."""
+    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("otel_voice_cost").setLevel(logging.WARNING)
+    console, progress = Console(width=None if sys.stdout.isatty() else 100), Console(stderr=True)
+    with OtlpReceiver() as receiver:
+        provider = TracerProvider()
+        provider.add_span_processor(VoiceCostSpanProcessor())
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
+        for name, exporter in _further_exporters():
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+            progress.print(f"The spans also go to {name}.")
+        set_tracer_provider(provider)
+        progress.print("A phone call of about 20 seconds, in real time, offline.")
+        with progress.status("Calling") if progress.is_terminal else nullcontext() as status:
+            asyncio.run(hold_call(progress=status.update if status else progress.print))
+        provider.shutdown()
+        return 0 if print_report(receiver.spans, console) else 1
+
+
+def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:
+    """Where else the environment wants the spans."""
+    exporters = []
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        exporters.append(("OTEL_EXPORTER_OTLP_ENDPOINT", OTLPSpanExporter()))
+    public, secret = os.environ.get("LANGFUSE_PUBLIC_KEY"), os.environ.get("LANGFUSE_SECRET_KEY")
+    if public and secret:
+        host = os.environ.get("LANGFUSE_HOST", "https://cloud.langfuse.com").rstrip("/")
+        token = base64.b64encode(f"{public}:{secret}".encode()).decode()
+        exporter = OTLPSpanExporter(
+            endpoint=f"{host}/api/public/otel/v1/traces", headers={"Authorization": f"Basic {token}"}
+        )
+        exporters.append((host, exporter))
+    return exporters
+
+
+if __name__ == "__main__":
+    sys.exit(main())

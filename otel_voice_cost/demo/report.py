@@ -1,0 +1,134 @@
+"""What the receiver got, as tables. Every figure is read off a received span."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from .receiver import ReceivedSpan
+
+__all__ = ["print_report"]
+
+_QUANTITY = "voice_cost.quantity."
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    turn: str
+    component: str
+    model: str
+    quantity: str
+    rate: str
+    usd: Decimal
+    span: ReceivedSpan
+
+
+_ZERO = Decimal(0)
+
+
+def print_report(spans: list[ReceivedSpan], console: Console) -> bool:
+    """Print the bill of a call; return whether the lines add up to the session's total."""
+    lines = _lines(spans)
+    table = Table(title="What the OTLP receiver got, turn by turn", box=box.SIMPLE)
+    for heading in ("turn", "who", "model", "quantity", "rate"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("US dollars", justify="right", no_wrap=True)
+    turn = None
+    for line in lines:
+        table.add_row(
+            line.turn if line.turn != turn else "",
+            line.component,
+            line.model,
+            line.quantity,
+            line.rate,
+            _dollars(line.usd),
+        )
+        turn = line.turn
+    console.print(table)
+    _print_totals(lines, console)
+    return _print_session(spans, lines, console)
+
+
+def _lines(spans: list[ReceivedSpan]) -> list[_Line]:
+    by_id = {span.span_id: span for span in spans}
+    turns = sorted((s for s in spans if s.name == "agent_turn"), key=lambda s: s.start_ns)
+    names = {span.span_id: str(number) for number, span in enumerate(turns, start=1)}
+
+    def turn_of(span: ReceivedSpan) -> str:
+        if span.name == "user_turn":  # answered by the turn that begins next
+            return next((names[t.span_id] for t in turns if t.start_ns >= span.end_ns), "end")
+        above: ReceivedSpan | None = span
+        while above is not None and above.span_id not in names:
+            above = by_id.get(above.parent_id)
+        return names[above.span_id] if above else "end"
+
+    lines = [
+        _Line(
+            turn=turn_of(span),
+            component=span.attributes["voice_cost.component"],
+            model=span.attributes["gen_ai.response.model"],
+            quantity="\n".join(_quantities(span)),
+            rate="\n".join(_rates(span)),
+            usd=Decimal(span.attributes["voice_cost.usd"]),
+            span=span,
+        )
+        for span in spans
+        if "voice_cost.usd" in span.attributes
+    ]
+    return sorted(lines, key=lambda line: (line.turn == "end", line.turn.zfill(4), line.span.start_ns))
+
+
+def _quantities(span: ReceivedSpan) -> Iterable[str]:
+    for key, amount in span.attributes.items():
+        if key.startswith(_QUANTITY):
+            yield f"{amount} {key.removeprefix(_QUANTITY)}"
+
+
+def _rates(span: ReceivedSpan) -> Iterable[str]:
+    """Rates without their units, which the quantity beside them names: ``0.4 per 1M``."""
+    for rate in span.attributes["voice_cost.rate"].split("; "):
+        usd, _, per = rate.partition(" USD per ")
+        yield f"{usd} per {per.split()[0]}".replace("000000", "M")
+
+
+def _dollars(usd: Decimal) -> str:
+    return f"{usd.normalize():f}"
+
+
+def _print_totals(lines: list[_Line], console: Console) -> None:
+    totals: dict[tuple[str, str], list[_Line]] = defaultdict(list)
+    for line in lines:
+        totals[line.component, line.model].append(line)
+    table = Table(title="By component and model", box=box.SIMPLE)
+    table.add_column("component")
+    table.add_column("model")
+    table.add_column("spans", justify="right")
+    table.add_column("US dollars", justify="right")
+    for (component, model), some in sorted(totals.items()):
+        table.add_row(component, model, str(len(some)), _dollars(sum((line.usd for line in some), _ZERO)))
+    console.print(table)
+
+
+def _print_session(spans: list[ReceivedSpan], lines: list[_Line], console: Console) -> bool:
+    session = next(span for span in spans if span.name == "agent_session").attributes
+    total, lines_total = Decimal(session["voice_cost.session.usd"]), sum((line.usd for line in lines), _ZERO)
+    figures = Table.grid(padding=(0, 3))
+    figures.add_row(f"The {len(lines)} lines add up to", f"${_dollars(lines_total)}")
+    figures.add_row("agent_session says", f"${_dollars(total)}")
+    figures.add_row(
+        f"A minute, of {session['voice_cost.session.seconds']:.1f} s",
+        f"${session['voice_cost.session.usd_per_minute']:.6f}",
+    )
+    console.print(figures)
+    dearest = max(lines, key=lambda line: line.usd)
+    console.print(f"\nThe dearest line explained, span {dearest.span.name} {dearest.span.span_id.hex()}:")
+    for key, value in sorted(dearest.span.attributes.items()):
+        if key.startswith(("voice_cost.", "gen_ai.usage.cost", "langfuse.observation.")):
+            console.print(f"  {key} = {value!r}", highlight=False, soft_wrap=True)
+    return total == lines_total

@@ -1,0 +1,81 @@
+"""OpenTelemetry's GenAI attributes, with the cost under the name that most backends read.
+
+Source:
+    OpenTelemetry semantic conventions 1.40, registry ``gen_ai``. The keys are written out here because the
+    Python constants live in an incubating module that lacks some of them in the SDKs we support.
+    ``gen_ai.usage.cost`` is no convention yet; Langfuse, OpenLIT, Opik and others read it.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from ..cost import Cost
+from ..usage import Component, Measure, Unit
+from . import SpanFacts
+
+__all__ = ["COST", "OPERATION_NAME", "REQUEST_MODEL", "RESPONSE_MODEL", "cost_attributes"]
+
+COST = "gen_ai.usage.cost"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OPERATION_NAME = "gen_ai.operation.name"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+OUTPUT_TYPE = "gen_ai.output.type"
+PROVIDER_NAME = "gen_ai.provider.name"
+REQUEST_MODEL = "gen_ai.request.model"
+RESPONSE_MODEL = "gen_ai.response.model"
+
+_OPERATIONS = {
+    Component.LLM: "chat",
+    Component.REALTIME: "generate_content",
+    Component.STT: "speech_to_text",
+    Component.TTS: "text_to_speech",
+}
+_OUTPUT_TYPES = {Component.STT: "text", Component.TTS: "speech"}
+
+
+def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> dict[str, Any]:
+    """Return the attributes that the span lacks, and the cost as a double.
+
+    ``gen_ai.response.model`` is the model that was billed, also where ``gen_ai.request.model``
+    names another (speech-to-text after a fallback).
+    """
+    usage = cost.usage
+    attributes: dict[str, Any] = {
+        OPERATION_NAME: _OPERATIONS[usage.component],
+        PROVIDER_NAME: usage.provider,
+        REQUEST_MODEL: usage.model,
+        RESPONSE_MODEL: usage.model,
+    }
+    if usage.component in _OUTPUT_TYPES:
+        attributes[OUTPUT_TYPE] = _OUTPUT_TYPES[usage.component]
+    tokens = _tokens(cost, speech_as_tokens=speech_as_tokens)
+    if tokens is not None:
+        attributes[INPUT_TOKENS], attributes[OUTPUT_TOKENS] = tokens
+    attributes = {key: value for key, value in attributes.items() if key not in span.attributes}
+    if cost.usd is not None:
+        attributes[COST] = float(cost.usd)
+    return attributes
+
+
+def _tokens(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
+    """Input and output tokens, inclusive of their kinds.
+
+    Speech billed otherwise gives characters as they are and seconds × 100 as input, because
+    dashboards read nothing else.
+    """
+    quantities = cost.usage.quantities
+    tokens = {unit: int(n) for unit, n in quantities.items() if unit.measure is Measure.TOKEN}
+    if tokens:
+        outputs = sum(n for unit, n in tokens.items() if unit in _OUTPUTS)
+        return sum(tokens.values()) - outputs, outputs
+    if not speech_as_tokens or not quantities:
+        return None
+    unit, amount = next(iter(quantities.items()))
+    if unit.measure in (Measure.TIME, Measure.SESSION):
+        amount = (amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP)
+    return int(amount), 0
+
+
+_OUTPUTS = {Unit.OUTPUT_AUDIO_TOKEN, Unit.OUTPUT_TEXT_TOKEN, Unit.OUTPUT_TOKEN, Unit.REASONING_TOKEN}

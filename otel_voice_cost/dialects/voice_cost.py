@@ -1,0 +1,85 @@
+"""Our own attributes: the exact cost and everything that explains it. Always written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from ..cost import Cost
+from ..usage import Component, Measure
+from . import SpanFacts
+
+__all__ = ["MARKS", "cost_attributes", "no_usage_attributes", "total_attributes"]
+
+_PREFIX = "voice_cost."
+COMPONENT = _PREFIX + "component"
+ESTIMATED = _PREFIX + "estimated"
+QUANTITY = _PREFIX + "quantity."
+RATE = _PREFIX + "rate"
+RATE_SOURCE = _PREFIX + "rate_source"
+UNPRICED = _PREFIX + "unpriced"
+USD = _PREFIX + "usd"
+
+MARKS = (USD, UNPRICED)  # a span that has one of them was priced before
+
+
+def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> dict[str, Any]:
+    """Return cost, quantities and rates, or why there is no cost.
+
+    ``voice_cost.usd`` is text, digit for digit. A quantity is an int where the unit has no
+    fractions and a double for seconds. A rate reads ``0.0048 USD per 60 audio_second``.
+    """
+    attributes: dict[str, Any] = {COMPONENT: cost.usage.component.value}
+    for unit, amount in cost.usage.quantities.items():
+        timed = unit.measure in (Measure.TIME, Measure.SESSION)
+        attributes[QUANTITY + unit.value] = float(amount) if timed else int(amount)
+    if cost.usd is None:
+        attributes[UNPRICED] = cost.unpriced or "unknown"
+        return attributes
+    attributes[USD] = to_text(cost.usd)
+    if cost.lines:
+        attributes[RATE] = "; ".join(dict.fromkeys(str(line.rate) for line in cost.lines))
+        attributes[ESTIMATED] = cost.estimated
+    attributes[RATE_SOURCE] = _source(cost)
+    return attributes
+
+
+def no_usage_attributes(reason: str) -> dict[str, Any]:
+    """Return why a request that cost something carries no amount."""
+    return {UNPRICED: reason}
+
+
+def total_attributes(
+    scope: str, by_component: Mapping[Component, Decimal], usd: Decimal, *, unpriced: int, estimated: bool
+) -> dict[str, Any]:
+    """Return totals of a turn or session: ``voice_cost.turn.usd``, ``voice_cost.turn.stt.usd``, ..."""
+    prefix = f"{_PREFIX}{scope}."
+    attributes: dict[str, Any] = {prefix + "usd": to_text(usd)}
+    for component in sorted(by_component):
+        attributes[f"{prefix}{component.value}.usd"] = to_text(by_component[component])
+    attributes[prefix + "unpriced"] = unpriced
+    attributes[prefix + "estimated"] = estimated
+    return attributes
+
+
+def session_attributes(usd: Decimal, seconds: Decimal) -> dict[str, Any]:
+    """Return a session's length in seconds and its cost per minute, as doubles."""
+    attributes: dict[str, Any] = {f"{_PREFIX}session.seconds": float(seconds)}
+    if seconds > 0:
+        attributes[f"{_PREFIX}session.usd_per_minute"] = float(usd * 60 / seconds)
+    return attributes
+
+
+def to_text(usd: Decimal) -> str:
+    """Dollars with all their digits and no exponent."""
+    text = f"{usd:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _source(cost: Cost) -> str:
+    if not cost.lines:
+        return cost.rate_source or "span"
+    rate = cost.lines[0].rate
+    day = rate.checked or rate.since
+    return " ".join(filter(None, (rate.origin, rate.source if rate.source != rate.origin else "", str(day or ""))))

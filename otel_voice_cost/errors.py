@@ -1,0 +1,51 @@
+"""Every error this package raises, under one root."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["PriceError", "Problem", "SettingsError", "UnitMismatchError", "UsageError", "VoiceCostError"]
+
+
+class VoiceCostError(Exception):
+    """Root of all errors of this package."""
+
+
+class UsageError(VoiceCostError):
+    """Reported usage is there and wrong: the message names the field and what was expected."""
+
+
+class UnitMismatchError(VoiceCostError):
+    """A rate was asked to price an amount of another unit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake in a price file or variable.
+
+    ``place`` is a file with its entry, or a variable with its key.
+    """
+
+    place: str
+    value: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: got {self.value}, expected {self.expected}"
+
+
+class _ProblemsError(VoiceCostError):
+    """Carries all mistakes found at once, so that they can be mended in one go."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+class PriceError(_ProblemsError):
+    """Prices in a file or in ``VOICE_COST_PRICES`` are malformed."""
+
+
+class SettingsError(_ProblemsError):
+    """A ``VOICE_COST_*`` variable holds a value outside its range."""

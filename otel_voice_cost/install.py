@@ -1,0 +1,49 @@
+"""For a tracer provider that somebody else built: Langfuse's SDK, Logfire, a framework."""
+
+from __future__ import annotations
+
+from opentelemetry.sdk.trace import TracerProvider
+
+from .errors import VoiceCostError
+from .order import processors_of, put_first
+from .prices import PriceCatalog
+from .processor import VoiceCostSpanProcessor
+from .settings import Settings
+
+__all__ = ["install"]
+
+
+def install(
+    provider: TracerProvider, *, catalog: PriceCatalog | None = None, settings: Settings | None = None
+) -> VoiceCostSpanProcessor:
+    """Put a `VoiceCostSpanProcessor` before all processors a provider has.
+
+    Calling it again moves the processor that is there to the front and makes no other.
+
+    Args:
+        provider: A provider of the SDK, with or without processors.
+        catalog: As for the processor.
+        settings: As for the processor.
+
+    Returns:
+        The processor that is in front now.
+
+    Raises:
+        VoiceCostError: The provider is not of the SDK (the API's no-op or a proxy), or runs its
+            processors side by side; the message says what to do.
+    """
+    if not isinstance(provider, TracerProvider):
+        raise VoiceCostError(
+            f"provider: got {type(provider).__name__}, expected opentelemetry.sdk.trace.TracerProvider; "
+            "call install() after the provider is built"
+        )
+    present = [p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor)]
+    processor = present[0] if present else VoiceCostSpanProcessor(catalog=catalog, settings=settings)
+    if not put_first(provider, processor):
+        if not present:
+            processor.shutdown()
+        raise VoiceCostError(
+            "provider: got one that runs its processors side by side, expected one after the other; "
+            "wrap the exporting processor: VoiceCostSpanProcessor(BatchSpanProcessor(...))"
+        )
+    return processor

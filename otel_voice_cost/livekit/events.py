@@ -1,0 +1,164 @@
+"""Usage that LiveKit reports by event: speech-to-text always, the rest as a check on the spans.
+
+`subscribe` wraps ``emit`` of the base classes that report usage: nothing is lost there, while
+``AgentSession`` stops listening before its speech-to-text reports its last seconds. The wrapper is put
+on with the first subscriber, as soon as livekit.agents is imported, and taken away with the last.
+
+Source:
+    livekit-agents 1.8.9, ``stt/stt.py``, ``llm/llm.py``, ``llm/realtime.py``, ``tts/tts.py``: ``emit`` is
+    inherited from ``rtc.EventEmitter`` in 1.2 to 1.8; an adapter passes the very same object on
+    from inside the leaf's ``emit``.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import time_ns
+from typing import Any
+
+import wrapt
+from opentelemetry import trace
+from opentelemetry.trace import Tracer
+
+from ..usage import Component
+from .metrics import COMPONENTS
+
+__all__ = ["SpanKey", "UsageEvent", "livekit_tracer", "read_event", "subscribe"]
+
+SpanKey = tuple[int, int]  # trace id, span id
+
+_EVENT = "metrics_collected"
+_HOOKED = (("stt", "STT"), ("llm", "LLM"), ("llm", "RealtimeSession"), ("tts", "TTS"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageEvent:
+    """One report of usage.
+
+    Attributes:
+        component: Who reported.
+        text: The metrics as JSON, equal to the JSON on the span that carries the same report.
+        span_key: The span that was current.
+        time_ns: When, nanoseconds since the epoch.
+    """
+
+    component: Component
+    text: str
+    span_key: SpanKey
+    time_ns: int
+
+
+Listener = Callable[[object], None]
+
+
+def read_event(metrics: Any) -> UsageEvent | None:
+    """Return a metrics object as an event of the current span, or None where it reports no usage.
+
+    Raises:
+        Exception: Whatever a broken metrics object raises when it is made into JSON.
+    """
+    component = COMPONENTS.get(getattr(metrics, "type", ""))
+    if component is None:
+        return None
+    context = trace.get_current_span().get_span_context()
+    return UsageEvent(
+        component=component,
+        text=metrics.model_dump_json(),
+        span_key=(context.trace_id, context.span_id),
+        time_ns=time_ns(),
+    )
+
+
+class _Hook:
+    """The one wrapper of the process, and who listens to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a listener may be collected, and dropped, at any point
+        self._listeners: tuple[weakref.WeakMethod[Listener], ...] = ()
+        self._patched: list[type] = []
+        self._waiting = False
+        self._emitting = threading.local()
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        reference = weakref.WeakMethod(listener, self._dropped)
+        with self._lock:
+            self._listeners += (reference,)
+            first_ever, self._waiting = not self._waiting, True
+        if first_ever:
+            wrapt.when_imported("livekit.agents")(lambda _module: self._patch())
+        elif "livekit.agents" in sys.modules:
+            self._patch()
+        return lambda: self._dropped(reference)
+
+    def _dropped(self, reference: weakref.WeakMethod[Listener]) -> None:
+        with self._lock:
+            self._listeners = tuple(other for other in self._listeners if other is not reference)
+            if not self._listeners:
+                self._unpatch()
+
+    def _patch(self) -> None:
+        agents = sys.modules["livekit.agents"]
+        with self._lock:
+            if self._patched or not self._listeners:
+                return
+            for module, name in _HOOKED:
+                base = getattr(getattr(agents, module, None), name, None)
+                if isinstance(base, type) and "emit" not in vars(base):
+                    wrapt.wrap_function_wrapper(base, "emit", self._emit)
+                    self._patched.append(base)
+
+    def _unpatch(self) -> None:
+        for base in self._patched:
+            if isinstance(vars(base).get("emit"), wrapt.FunctionWrapper):
+                del base.emit  # type: ignore[attr-defined]  # inherited again, as before
+        self._patched = []
+
+    def _emit(self, wrapped: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
+        if len(args) != 2 or args[0] != _EVENT:
+            return wrapped(*args, **kwargs)
+        outer = getattr(self._emitting, "metrics", ())
+        metrics = args[1]
+        if any(metrics is passed_on for passed_on in outer):
+            return wrapped(*args, **kwargs)
+        self._emitting.metrics = (*outer, metrics)
+        try:
+            self._notify(metrics)
+            return wrapped(*args, **kwargs)
+        finally:
+            self._emitting.metrics = outer
+
+    def _notify(self, metrics: object) -> None:
+        for reference in self._listeners:
+            listener = reference()
+            if listener is not None:
+                listener(metrics)
+
+
+_hook = _Hook()
+
+
+def subscribe(listener: Listener) -> Callable[[], None]:
+    """Call a bound method with every metrics object, once each; return the way to stop that.
+
+    Args:
+        listener: A bound method; it is held weakly and must not raise, for LiveKit's metrics
+            task would die of it.
+
+    Returns:
+        Stops the calls. The last subscriber to go takes the wrapper from LiveKit's classes.
+    """
+    return _hook.subscribe(listener)
+
+
+def livekit_tracer() -> Tracer | None:
+    """The tracer LiveKit makes its spans with, or None where LiveKit is not imported.
+
+    Source:
+        livekit-agents 1.2 to 1.8, ``telemetry/__init__.py``: ``tracer`` follows ``set_tracer_provider``.
+    """
+    telemetry = sys.modules.get("livekit.agents.telemetry")
+    return getattr(telemetry, "tracer", None)

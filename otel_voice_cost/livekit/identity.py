@@ -1,0 +1,89 @@
+"""Provider and model strings as LiveKit's plugins report them → ids of the catalogue.
+
+Plugins report display names ("Deepgram", "Azure STT"), hosts ("api.openai.com") or
+"unknown"; LiveKit's spans report a normalised spelling ("x_ai", "gcp.gemini").
+
+Source:
+    ``provider`` properties of 138 plugin classes, livekit-plugins 1.8.9;
+    livekit-agents 1.8.9, ``telemetry/trace_types.py``, ``gen_ai_provider_name``.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+__all__ = ["canonical_model", "canonical_provider"]
+
+_UNKNOWN = {"", "unknown"}
+
+# Lower-case spellings that differ from the catalogue's id.
+_ALIASES = {
+    "amazon": "aws",
+    "amazon polly": "aws",
+    "amazon transcribe": "aws",
+    "api.anthropic.com": "anthropic",
+    "api.cerebras.ai": "cerebras",
+    "api.deepgram.com": "deepgram",
+    "api.deepseek.com": "deepseek",
+    "api.fireworks.ai": "fireworksai",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral",
+    "api.openai.com": "openai",
+    "api.perplexity.ai": "perplexity",
+    "api.telnyx.com": "telnyx",
+    "api.together.xyz": "together",
+    "api.x.ai": "xai",
+    "aws bedrock": "aws",
+    "aws.bedrock": "aws",
+    "azure stt": "azure",
+    "azure tts": "azure",
+    "azure-voicelive": "azure",
+    "azure.ai.openai": "azure",
+    "camb.ai": "cambai",
+    "gcp.gemini": "google",
+    "gcp.gen_ai": "google",
+    "gcp.vertex_ai": "google",
+    "gemini": "google",
+    "google cloud platform": "google",
+    "mistral_ai": "mistral",
+    "mistralai": "mistral",
+    "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
+    "openrouter.ai": "openrouter",
+    "vertex ai": "google",
+    "vertex ai model garden": "google",
+    "x_ai": "xai",
+}
+
+# Endings of hosts that carry a resource or region name in front.
+_HOST_SUFFIXES = {
+    ".cognitiveservices.azure.com": "azure",
+    ".openai.azure.com": "azure",
+    ".services.ai.azure.com": "azure",
+}
+
+
+def canonical_provider(provider: str | None, label: str | None = None) -> str:
+    """Return the catalogue's id of a provider, or what was reported in lower case.
+
+    Args:
+        provider: As reported: a display name, a host or host:port, a URL, ``"unknown"`` or None.
+        label: Class that reported it (``livekit.plugins.xai.stt.STT``); its plugin names the
+            provider where ``provider`` says nothing.
+
+    Returns:
+        An id in lower case; ``"unknown"`` where neither says anything.
+    """
+    name = (provider or "").strip().lower()
+    if "://" in name:
+        name = urlsplit(name).hostname or name
+    if name in _UNKNOWN:
+        parts = (label or "").lower().split(".")
+        name = parts[2] if len(parts) > 3 and parts[:2] == ["livekit", "plugins"] else "unknown"
+    if name in _ALIASES:
+        return _ALIASES[name]
+    return next((to for suffix, to in _HOST_SUFFIXES.items() if name.endswith(suffix)), name)
+
+
+def canonical_model(model: str | None) -> str:
+    """Return a model id in lower case; ``"unknown"`` where none was reported."""
+    return (model or "").strip().lower() or "unknown"

@@ -1,0 +1,234 @@
+"""LiveKit's metrics → usage. One reader per kind, for spans and events alike.
+
+A span carries a metrics object as the JSON that pydantic makes of it; an event is made into the same
+JSON. Fields were only added from 1.2 to 1.8, so one reader serves every release.
+
+Source:
+    livekit-agents 1.8.9, ``metrics/base.py``; 1.2.18 to 1.7.1 for the absent fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+
+from ..errors import UsageError
+from ..usage import Component, Mode, Unit, Usage, read_amount, read_count
+from .identity import canonical_model, canonical_provider
+
+__all__ = ["COMPONENTS", "Identity", "decoded", "read_gen_ai_usage", "read_metrics"]
+
+COMPONENTS = {
+    "llm_metrics": Component.LLM,
+    "realtime_model_metrics": Component.REALTIME,
+    "stt_metrics": Component.STT,
+    "tts_metrics": Component.TTS,
+}
+_ZERO = Decimal(0)
+_Fields = Mapping[str, object]
+_Amounts = dict[Unit, Decimal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Provider and model as the span names them, used where the metrics name none (before 1.2.12)."""
+
+    provider: str | None = None
+    model: str | None = None
+
+
+def decoded(text: str) -> dict[str, object]:
+    """Decode metrics JSON with the exact digits of its numbers.
+
+    Raises:
+        UsageError: The text is no JSON object. The message does not quote it.
+    """
+    try:
+        fields = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("metrics: got text that is no JSON, expected a JSON object") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"metrics: got {type(fields).__name__}, expected a JSON object")
+    return fields
+
+
+def read_metrics(component: Component, fields: _Fields, at: datetime, identity: Identity | None = None) -> Usage | None:
+    """Return the usage in decoded metrics, or None where they bill nothing.
+
+    Zero seconds or tokens mean "not known" or a mere connection report in LiveKit, never an
+    amount.
+
+    Args:
+        component: What the metrics are of.
+        fields: As `decoded` returns them.
+        at: Moment of the usage where the metrics carry no timestamp.
+        identity: What the span says of provider and model.
+
+    Raises:
+        UsageError: A field is there and wrong, or one that is always there is missing.
+    """
+    amounts = {unit: n for unit, n in _READERS[component](fields).items() if n}
+    if not amounts:
+        return None
+    metadata = fields.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    named = identity or Identity()
+    provider = canonical_provider(_text(metadata.get("model_provider")) or named.provider, _text(fields.get("label")))
+    model = canonical_model(_text(metadata.get("model_name")) or named.model)
+    if component is Component.LLM and provider == "google":
+        _add_thinking(amounts, fields, Unit.REASONING_TOKEN, "prompt_tokens", "completion_tokens")
+    elif component is Component.REALTIME and provider == "google":
+        _add_thinking(amounts, fields, Unit.OUTPUT_TEXT_TOKEN, "input_tokens", "output_tokens")
+    return Usage(
+        component=component,
+        provider=provider,
+        model=model,
+        quantities=amounts,
+        at=_moment(fields, at),
+        mode=_mode(fields) if component is Component.STT else None,
+    )
+
+
+def read_gen_ai_usage(attributes: _Fields, at: datetime, identity: Identity) -> Usage | None:
+    """Return the usage in ``gen_ai.usage.*`` of a text model, or None where there is none.
+
+    For spans without metrics JSON: ``decision_model.evaluate``, a custom ``llm_node``, and spans whose
+    JSON fell to the SDK's attribute limits.
+
+    Source:
+        livekit-agents 1.8.9, ``telemetry/gen_ai.py``, ``set_usage_attributes``: input includes cached and
+        written tokens, output includes reasoning.
+    """
+    name = "gen_ai.usage."
+    fields = {
+        "prompt_tokens": attributes.get(name + "input_tokens"),
+        "completion_tokens": attributes.get(name + "output_tokens"),
+        "prompt_cached_tokens": attributes.get(name + "cache_read.input_tokens"),
+        "cache_creation_tokens": attributes.get(name + "cache_write.input_tokens"),
+        "reasoning_tokens": attributes.get(name + "reasoning.output_tokens"),
+    }
+    if fields["prompt_tokens"] is None and fields["completion_tokens"] is None:
+        return None
+    metadata = {"model_name": identity.model, "model_provider": identity.provider}
+    return read_metrics(Component.LLM, {**fields, "metadata": metadata}, at)
+
+
+def _llm(fields: _Fields) -> _Amounts:
+    prompt, completion = read_count(fields, "prompt_tokens"), read_count(fields, "completion_tokens")
+    cached, written = read_count(fields, "prompt_cached_tokens"), read_count(fields, "cache_creation_tokens")
+    reasoning = read_count(fields, "reasoning_tokens")
+    return {
+        Unit.INPUT_TOKEN: _rest("prompt_tokens", prompt, cached + written),
+        Unit.CACHED_INPUT_TOKEN: cached,
+        Unit.CACHE_WRITE_TOKEN: written,
+        Unit.OUTPUT_TOKEN: _rest("completion_tokens", completion, reasoning),
+        Unit.REASONING_TOKEN: reasoning,
+    }
+
+
+def _tts(fields: _Fields) -> _Amounts:
+    return {
+        Unit.CHARACTER: read_count(fields, "characters_count"),
+        Unit.INPUT_TEXT_TOKEN: read_count(fields, "input_tokens"),
+        Unit.OUTPUT_AUDIO_TOKEN: read_count(fields, "output_tokens"),
+        Unit.AUDIO_SECOND: read_amount(fields, "audio_duration", default=_ZERO),
+    }
+
+
+def _stt(fields: _Fields) -> _Amounts:
+    tokens, audio = read_count(fields, "input_tokens"), read_count(fields, "input_audio_tokens")
+    audio = audio or tokens  # before 1.8 the split is not reported; nearly all of it is audio
+    return {
+        Unit.AUDIO_SECOND: read_amount(fields, "audio_duration"),
+        Unit.INPUT_AUDIO_TOKEN: audio,
+        Unit.INPUT_TEXT_TOKEN: _rest("input_tokens", tokens, audio),
+        Unit.OUTPUT_TEXT_TOKEN: read_count(fields, "output_tokens"),
+    }
+
+
+def _realtime(fields: _Fields) -> _Amounts:
+    inputs, outputs = _object(fields, "input_token_details"), _object(fields, "output_token_details")
+    text, audio, image = (read_count(inputs, f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    text += max(read_count(fields, "input_tokens") - text - audio - image, _ZERO)  # no modality named
+    cached_text, cached_audio, cached_image = _cached(inputs, text, audio)
+    out_text, out_audio = read_count(outputs, "text_tokens"), read_count(outputs, "audio_tokens")
+    out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, _ZERO)
+    return {
+        Unit.INPUT_TEXT_TOKEN: _rest("text_tokens", text, cached_text),
+        Unit.CACHED_INPUT_TEXT_TOKEN: cached_text,
+        Unit.INPUT_AUDIO_TOKEN: _rest("audio_tokens", audio, cached_audio),
+        Unit.CACHED_INPUT_AUDIO_TOKEN: cached_audio,
+        Unit.INPUT_IMAGE_TOKEN: _rest("image_tokens", image, cached_image),
+        Unit.CACHED_INPUT_IMAGE_TOKEN: cached_image,
+        Unit.OUTPUT_TEXT_TOKEN: out_text,
+        Unit.OUTPUT_AUDIO_TOKEN: out_audio,
+        Unit.SESSION_SECOND: read_amount(fields, "session_duration", default=_ZERO),
+    }
+
+
+_READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
+    Component.LLM: _llm,
+    Component.REALTIME: _realtime,
+    Component.STT: _stt,
+    Component.TTS: _tts,
+}
+
+
+def _cached(inputs: _Fields, text: Decimal, audio: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+    """Cached text, audio and image tokens. Where only their sum is known: text first, then audio."""
+    details = _object(inputs, "cached_tokens_details")
+    kinds = tuple(read_count(details, f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    unnamed = read_count(inputs, "cached_tokens") - sum(kinds, _ZERO)
+    if unnamed <= 0:
+        return kinds[0], kinds[1], kinds[2]
+    more_text = min(unnamed, text - kinds[0])
+    more_audio = min(unnamed - more_text, audio - kinds[1])
+    return kinds[0] + more_text, kinds[1] + more_audio, kinds[2] + unnamed - more_text - more_audio
+
+
+def _rest(name: str, whole: Decimal, parts: Decimal) -> Decimal:
+    """What is left of an inclusive count without its parts."""
+    if parts > whole:
+        raise UsageError(f"{name}: got {whole}, expected at least its parts, {parts}")
+    return whole - parts
+
+
+def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str) -> None:
+    """Add the thinking tokens that Google's plugins count in the total alone.
+
+    Source:
+        livekit-plugins-google 1.8.9, ``llm.py`` and ``realtime/realtime_api.py``.
+    """
+    hidden = read_count(fields, "total_tokens") - sum((read_count(fields, name) for name in counted), _ZERO)
+    if hidden > 0:
+        amounts[unit] = amounts.get(unit, _ZERO) + hidden
+
+
+def _mode(fields: _Fields) -> Mode:
+    return Mode.BATCH if fields.get("streamed") is False else Mode.STREAMING
+
+
+def _moment(fields: _Fields, default: datetime) -> datetime:
+    seconds = fields.get("timestamp")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)):
+        return default
+    try:
+        return datetime.fromtimestamp(float(seconds), timezone.utc)
+    except (OverflowError, OSError, ValueError):
+        return default
+
+
+def _object(fields: _Fields, name: str) -> _Fields:
+    value = fields.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageError(f"{name}: got {type(value).__name__}, expected an object")
+    return value
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

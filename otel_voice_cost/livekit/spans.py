@@ -1,0 +1,101 @@
+"""Which of LiveKit's spans bills, hears, sums or only repeats a model.
+
+The instrumentation scope ``livekit-agents`` decides whether a span is LiveKit's, and the table below
+decides the rest. A span that the table does not know, of a newer release, is taken by its
+metrics attribute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from ..usage import Component
+
+__all__ = ["METRICS_KEYS", "RULES", "Role", "SpanRule", "is_livekit", "rule_of"]
+
+SCOPE = "livekit-agents"
+
+# Source: livekit-agents 1.2.18 to 1.8.9, telemetry/trace_types.py.
+LLM_METRICS = "lk.llm_metrics"
+TTS_METRICS = "lk.tts_metrics"
+REALTIME_METRICS = "lk.realtime_model_metrics"
+
+METRICS_KEYS = {
+    LLM_METRICS: Component.LLM,
+    REALTIME_METRICS: Component.REALTIME,
+    TTS_METRICS: Component.TTS,
+}
+
+
+class Role(str, Enum):
+    """What a span means for the bill."""
+
+    BILLS = "bills"
+    HEARS = "hears"
+    REPEATS = "repeats"
+    SESSION = "session"
+    TURN = "turn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpanRule:
+    """How spans of one name are read.
+
+    Attributes:
+        role: What the span means for the bill.
+        metrics: Attribute that holds its metrics JSON, if it can have one.
+        gen_ai_usage: Whether ``gen_ai.usage.*`` counts where the metrics are missing.
+        releases: Releases that make such spans.
+    """
+
+    role: Role
+    metrics: str | None = None
+    gen_ai_usage: bool = False
+    releases: str = "1.2-1.8"
+
+
+_REPEATS = SpanRule(role=Role.REPEATS)
+
+RULES = {
+    "agent_session": SpanRule(role=Role.SESSION),
+    "agent_turn": SpanRule(role=Role.TURN, metrics=REALTIME_METRICS, releases="1.3-1.8, metrics to 1.7"),
+    "assistant_turn": SpanRule(role=Role.TURN, releases="1.2"),
+    "decision_model.evaluate": SpanRule(role=Role.BILLS, gen_ai_usage=True, releases="1.8.8-1.8"),
+    "judge_evaluation": _REPEATS,
+    "keyterm_detection": SpanRule(role=Role.REPEATS, releases="1.6.6-1.8"),
+    "llm_fallback_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
+    "llm_node": SpanRule(role=Role.REPEATS, gen_ai_usage=True, releases="1.2-1.8, usage of custom nodes from 1.8"),
+    "llm_request": SpanRule(role=Role.BILLS, metrics=LLM_METRICS, gen_ai_usage=True),
+    "llm_request_run": SpanRule(role=Role.REPEATS, releases="1.2.3-1.8"),
+    "realtime_assistant_turn": SpanRule(role=Role.TURN, metrics=REALTIME_METRICS, releases="1.2.11-1.2"),
+    "realtime_inference": SpanRule(role=Role.BILLS, metrics=REALTIME_METRICS, releases="1.8"),
+    "realtime_metrics": SpanRule(role=Role.BILLS, metrics=REALTIME_METRICS, releases="1.2.11-1.8"),
+    "start_agent_activity": _REPEATS,
+    "tts_fallback_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
+    "tts_node": _REPEATS,
+    "tts_request": SpanRule(role=Role.BILLS, metrics=TTS_METRICS),
+    "tts_request_run": SpanRule(role=Role.REPEATS, releases="1.2.3-1.8"),
+    "tts_stream_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
+    "user_turn": SpanRule(role=Role.HEARS),
+}
+
+
+def is_livekit(span: ReadableSpan) -> bool:
+    """Whether LiveKit Agents made the span."""
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == SCOPE
+
+
+def rule_of(span: ReadableSpan) -> SpanRule | None:
+    """The rule for a span of LiveKit's, or None where it says nothing of usage."""
+    rule = RULES.get(span.name)
+    if rule is not None:
+        return rule
+    attributes = span.attributes or {}
+    for key in METRICS_KEYS:
+        if key in attributes:
+            return SpanRule(role=Role.BILLS, metrics=key, releases="newer than 1.8")
+    return None

@@ -1,0 +1,272 @@
+"""The way of one span: what LiveKit reported → usage → rate → cost → attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from .cost import Cost, cost_of
+from .dialects import Attributes, Dialects, SpanFacts
+from .dialects import voice_cost as ours
+from .dialects.genai import COST
+from .errors import UsageError
+from .livekit.events import SpanKey, UsageEvent
+from .livekit.metrics import Identity, decoded, read_gen_ai_usage, read_metrics
+from .livekit.spans import METRICS_KEYS, Role, SpanRule, rule_of
+from .prices import PriceCatalog
+from .sessions import Accrued, Session, SessionBook, SpanNode
+from .usage import Component, Usage
+
+__all__ = ["OwnSpan", "Pipeline", "span_key"]
+
+_CANCELLED = "LiveKit reports no usage for a request cut off before its answer ended"
+_BILLION = 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnSpan:
+    """A span to be made for usage that no span of LiveKit's carries.
+
+    Attributes:
+        name: ``stt_usage``, ``llm_usage``, ``tts_usage`` or ``realtime_usage``.
+        session_key: The ``agent_session`` that is its parent.
+        start_ns: First report it holds, nanoseconds since the epoch.
+        end_ns: Last report it holds.
+        attributes: Complete.
+    """
+
+    name: str
+    session_key: SpanKey
+    start_ns: int
+    end_ns: int
+    attributes: Attributes
+
+
+def span_key(span: ReadableSpan) -> SpanKey:
+    """The ids that name a span."""
+    context = span.context
+    return (context.trace_id, context.span_id) if context else (0, 0)
+
+
+class Pipeline:
+    """Prices spans and reports with one catalogue, and books them in one session book."""
+
+    def __init__(self, catalog: PriceCatalog, dialects: Dialects, book: SessionBook) -> None:
+        self._catalog = catalog
+        self._dialects = dialects
+        self._book = book
+
+    # spans
+
+    def attributes_for(self, span: ReadableSpan) -> tuple[Attributes, list[OwnSpan]]:
+        """Return what an ended span of LiveKit's gets, and the spans to be made before it leaves.
+
+        Raises:
+            UsageError: The span's metrics are malformed.
+        """
+        rule = rule_of(span)
+        attributes = span.attributes or {}
+        if rule is None or any(mark in attributes for mark in ours.MARKS):
+            return {}, []
+        node = self._book.node(span_key(span))
+        if node is not None and node.session.passive:
+            return {}, []
+        facts = SpanFacts(name=span.name, attributes=attributes, is_error=span.status.status_code is StatusCode.ERROR)
+        if rule.role is Role.SESSION:
+            return self._end_session(span, node) if node else ({}, [])
+        if rule.role is Role.HEARS:
+            return self._hear(facts, node) if node else (self._dialects.repeat_attributes(facts), [])
+        written = self._bill(span, rule, facts, node)
+        if rule.role is Role.TURN and node is not None:
+            written |= self._turn_totals(node.session, span_key(span))
+        return written, []
+
+    def _bill(self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None) -> Attributes:
+        """Price a request, or say that the span bills nothing."""
+        usage = self._claimed_usage(span, rule, facts, node)
+        if usage is None or (node is not None and node.covered):
+            silent = {} if rule.role is Role.TURN else self._dialects.repeat_attributes(facts)
+            return silent | (ours.no_usage_attributes(_CANCELLED) if _was_cancelled(rule, facts) else {})
+        cost = _given(usage, facts.attributes) or cost_of(usage, self._catalog.card_for(usage))
+        if node is not None:
+            self._book.add_cost(node.session, cost, node.turn)
+            if span.name == "tts_request" and node.outer_request is not None:
+                node.outer_request.covered = True
+        return self._dialects.cost_attributes(cost, facts)
+
+    def _claimed_usage(
+        self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None
+    ) -> Usage | None:
+        """The usage a span bills; its report is taken off the waiting ones."""
+        at = _moment(span.end_time)
+        identity = _identity(facts.attributes)
+        text = facts.attributes.get(rule.metrics) if rule.metrics else None
+        if rule.metrics and isinstance(text, str):
+            component = METRICS_KEYS[rule.metrics]
+            try:
+                fields = decoded(text)
+            except UsageError:
+                event = self._book.claim_like(node.session, component, (text,)) if node else None
+                if event is None:  # not cut off by a limit, but malformed
+                    raise
+                fields = decoded(event.text)
+            else:
+                if node is not None and not self._book.claim(node.session, text):
+                    return None
+            return read_metrics(component, fields, at, identity)
+        if not rule.gen_ai_usage:
+            return None
+        usage = read_gen_ai_usage(facts.attributes, at, identity)
+        if usage is None or node is None or not rule.metrics:
+            return usage
+        event = self._book.claim_like(node.session, Component.LLM, _fragments(facts.attributes))
+        return read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
+
+    # speech-to-text
+
+    def _hear(self, facts: SpanFacts, node: SpanNode) -> tuple[Attributes, list[OwnSpan]]:
+        """Put what was heard since the last user turn on this one.
+
+        The turn takes the model that heard most. Another model, after a fallback or handoff, gets
+        a span of its own.
+        """
+        session = node.session
+        heard = self._book.take_heard(session)
+        for accrued in heard:
+            self._book.add_cost(session, accrued.cost, None, before_turn=True)
+        if not heard:
+            return self._dialects.repeat_attributes(facts), []
+        others = [self._own_span(session, accrued) for accrued in heard[1:]]
+        return self._dialects.cost_attributes(heard[0].cost, facts), others
+
+    # reports
+
+    def report(self, event: UsageEvent) -> None:
+        """Book a report of usage: speech-to-text is priced, the rest waits for its span.
+
+        Raises:
+            UsageError: The report is malformed.
+        """
+        node = self._book.node(event.span_key)
+        if node is None or node.session.passive:
+            return
+        if event.component is Component.STT:
+            self._accrue(node.session, event, heard=True)
+            return
+        oldest = self._book.report(node.session, event)
+        if oldest is not None:
+            self._accrue(node.session, oldest, heard=False)
+
+    def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
+        usage = read_metrics(event.component, decoded(event.text), _moment(event.time_ns))
+        if usage is not None:
+            cost = cost_of(usage, self._catalog.card_for(usage))
+            self._book.accrue(session, cost, event.time_ns, heard=heard)
+
+    # ends
+
+    def settle(self, session: Session) -> list[OwnSpan]:
+        """Price everything of a session that no span has claimed, and put it on spans of our own.
+
+        A malformed report is left out; the first of them is raised as the last thing.
+        """
+        fault: UsageError | None = None
+        for event in self._book.unclaimed(session):
+            try:
+                self._accrue(session, event, heard=False)
+            except UsageError as error:
+                fault = fault or error
+        left = [*self._book.take_heard(session), *self._book.take_unclaimed(session)]
+        for accrued in left:
+            self._book.add_cost(session, accrued.cost, None)
+        if fault is not None and not left:
+            raise fault
+        return [self._own_span(session, accrued) for accrued in left]
+
+    def settle_all(self, sessions: Iterable[Session]) -> list[OwnSpan]:
+        """Settle several sessions."""
+        return [span for session in sessions for span in self.settle(session)]
+
+    def _end_session(self, span: ReadableSpan, node: SpanNode) -> tuple[Attributes, list[OwnSpan]]:
+        session = node.session
+        session.identity = _inherited(span.attributes or {})
+        spans = self.settle(session)
+        spans += self.settle_all(self._book.close(session))
+        totals = session.totals
+        seconds = Decimal((span.end_time or 0) - session.start_ns) / _BILLION
+        return {
+            **ours.total_attributes(
+                "session", totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
+            ),
+            **ours.session_attributes(totals.usd, seconds),
+        }, spans
+
+    def _turn_totals(self, session: Session, turn: SpanKey) -> Attributes:
+        totals = self._book.take_turn(session, turn)
+        if not totals:
+            return {}
+        return ours.total_attributes(
+            "turn", totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
+        )
+
+    def _own_span(self, session: Session, accrued: Accrued) -> OwnSpan:
+        name = f"{accrued.cost.usage.component.value}_usage"
+        facts = SpanFacts(name=name, attributes=session.identity, is_error=False)
+        return OwnSpan(
+            name=name,
+            session_key=session.key,
+            start_ns=accrued.first_ns,
+            end_ns=accrued.last_ns,
+            attributes={**session.identity, **self._dialects.cost_attributes(accrued.cost, facts)},
+        )
+
+
+def _given(usage: Usage, attributes: Mapping[str, Any]) -> Cost | None:
+    """The cost that a gateway or the agent's own code put on the span, which wins over ours."""
+    usd = attributes.get(COST)
+    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < float("inf"):
+        return None
+    return Cost(usage=usage, usd=Decimal(str(usd)), rate_source="span")
+
+
+def _identity(attributes: Mapping[str, Any]) -> Identity:
+    provider, model = attributes.get("gen_ai.provider.name"), attributes.get("gen_ai.request.model")
+    return Identity(
+        provider=provider if isinstance(provider, str) else None, model=model if isinstance(model, str) else None
+    )
+
+
+def _fragments(attributes: Mapping[str, Any]) -> tuple[str, ...]:
+    """Pieces of metrics JSON that the other attributes of an LLM span prove."""
+    counts = {
+        "prompt_tokens": attributes.get("gen_ai.usage.input_tokens"),
+        "completion_tokens": attributes.get("gen_ai.usage.output_tokens"),
+    }
+    return tuple(f'"{name}":{count},' for name, count in counts.items() if count is not None)
+
+
+def _was_cancelled(rule: SpanRule, facts: SpanFacts) -> bool:
+    text = facts.attributes.get(rule.metrics) if rule.metrics else None
+    return rule.role is Role.BILLS and isinstance(text, str) and '"cancelled":true' in text
+
+
+def _inherited(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """What spans of our own take over from their session: ids and the application's metadata.
+
+    LiveKit's and the conventions' own attributes describe the session span itself, but for the
+    conversation id, which Langfuse reads as its session.
+    """
+    own = ("lk.", "gen_ai.", "voice_cost.", "langfuse.observation.", "exception.", "error.")
+    return {
+        key: value for key, value in attributes.items() if key == "gen_ai.conversation.id" or not key.startswith(own)
+    }
+
+
+def _moment(time_ns: int | None) -> datetime:
+    return datetime.fromtimestamp((time_ns or 0) / _BILLION, timezone.utc)

@@ -1,0 +1,138 @@
+"""What a price is: a rate as the vendor prints it, and the rates of one model together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Literal
+
+from ..usage import Component, Measure, Mode, Unit
+
+__all__ = ["Confidence", "Rate", "RateCard", "Tier"]
+
+Confidence = Literal["high", "medium", "low"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """The price that holds for a whole request with more than ``above`` input tokens."""
+
+    above: int
+    usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """The price of one unit, kept as the provider prints it.
+
+    "$0.0077 per minute" is ``usd=Decimal("0.0077"), per=60`` audio seconds, never a rounded
+    price per second.
+
+    Attributes:
+        provider: Provider id in lower case.
+        model: Exact ids or globs, lower case.
+        component: What the price is for.
+        unit: What ``per`` counts.
+        usd: US dollars for ``per`` units.
+        per: Units that ``usd`` buys.
+        origin: File, variable or package the rate was read from.
+        mode: Streaming or batch; None fits both.
+        since: First day on which the price holds; None means always before ``until``.
+        until: Last day on which it holds.
+        source: Page that states the price.
+        checked: Day on which the page was last read.
+        confidence: ``low`` makes every cost that rests on it an estimate.
+        minimum: Least amount billed for one request, in ``unit``.
+        increment: Amounts are rounded up to a multiple of this, in ``unit``; zero for none.
+        fallback: A stand-in, used only where the usage lacks the units really billed.
+        tiers: Prices for large requests, smallest threshold first.
+        name: Name of the model to show.
+    """
+
+    provider: str
+    model: tuple[str, ...]
+    component: Component
+    unit: Unit
+    usd: Decimal
+    per: int = 1
+    origin: str
+    mode: Mode | None = None
+    since: date | None = None
+    until: date | None = None
+    source: str = ""
+    checked: date | None = None
+    confidence: Confidence = "high"
+    minimum: Decimal = Decimal(0)
+    increment: Decimal = Decimal(0)
+    fallback: bool = False
+    tiers: tuple[Tier, ...] = ()
+    name: str | None = None
+
+    @property
+    def estimated(self) -> bool:
+        """Whether a cost by this rate is an estimate."""
+        return self.fallback or self.confidence == "low"
+
+    def usd_at(self, total_input_tokens: Decimal) -> Decimal:
+        """US dollars for ``per`` units of a request with that many input tokens in all.
+
+        Passing a threshold reprices the whole request, as Anthropic, Google and OpenAI do.
+
+        Source:
+            genai-prices 0.2.3, ``types.py``, ``TieredPrices``.
+        """
+        usd = self.usd
+        for tier in self.tiers:
+            if total_input_tokens > tier.above:
+                usd = tier.usd
+        return usd
+
+    def __str__(self) -> str:
+        return f"{self.usd} USD per {self.per} {self.unit.value}"
+
+
+# Which rate prices a unit that has none of its own, nearest first. A vendor that prints no price
+# for cached audio bills it as audio; a text price without modalities covers them all.
+_STANDS_IN: dict[Unit, tuple[Unit, ...]] = {
+    Unit.CACHED_INPUT_TOKEN: (Unit.INPUT_TOKEN,),
+    Unit.CACHE_WRITE_TOKEN: (Unit.INPUT_TOKEN,),
+    Unit.REASONING_TOKEN: (Unit.OUTPUT_TOKEN,),
+    Unit.CACHED_INPUT_TEXT_TOKEN: (Unit.INPUT_TEXT_TOKEN,),
+    Unit.INPUT_AUDIO_TOKEN: (Unit.INPUT_TEXT_TOKEN,),
+    Unit.INPUT_IMAGE_TOKEN: (Unit.INPUT_TEXT_TOKEN,),
+    Unit.CACHED_INPUT_AUDIO_TOKEN: (
+        Unit.INPUT_AUDIO_TOKEN,
+        Unit.CACHED_INPUT_TEXT_TOKEN,
+        Unit.INPUT_TEXT_TOKEN,
+    ),
+    Unit.CACHED_INPUT_IMAGE_TOKEN: (
+        Unit.INPUT_IMAGE_TOKEN,
+        Unit.CACHED_INPUT_TEXT_TOKEN,
+        Unit.INPUT_TEXT_TOKEN,
+    ),
+    Unit.OUTPUT_AUDIO_TOKEN: (Unit.OUTPUT_TEXT_TOKEN,),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateCard:
+    """All rates that hold for one model, component, mode and moment."""
+
+    rates: Mapping[Unit, Rate]
+
+    @property
+    def name(self) -> str | None:
+        """Name of the model to show, or None."""
+        return next((rate.name for rate in self.rates.values() if rate.name), None)
+
+    def measures(self, *, fallback: bool) -> set[Measure]:
+        """The measures that have proper rates, or those that have fallback rates."""
+        return {unit.measure for unit, rate in self.rates.items() if rate.fallback is fallback}
+
+    def rate_for(self, unit: Unit) -> Rate | None:
+        """The rate of a unit, or the one that stands in for it, or None."""
+        if unit in self.rates:
+            return self.rates[unit]
+        return next((self.rates[other] for other in _STANDS_IN.get(unit, ()) if other in self.rates), None)

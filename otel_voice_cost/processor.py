@@ -1,0 +1,283 @@
+"""The span processor that users add: lifecycle, the one guard, hand-over."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic_ns, time_ns
+from typing import Any, TypeVar
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from ._diagnostics import Diagnostics
+from .dialects import Dialects, available_dialects
+from .errors import Problem
+from .livekit.events import livekit_tracer, read_event, subscribe
+from .livekit.spans import RULES, Role, is_livekit
+from .order import order_problem
+from .pipeline import OwnSpan, Pipeline, span_key
+from .prices import PriceCatalog
+from .prices.loading import read_rates
+from .prices.short_form import parse_short_form
+from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
+from .sessions import Session, SessionBook
+from .settings import Settings
+
+__all__ = ["VoiceCostSpanProcessor"]
+
+_T = TypeVar("_T")
+
+# The first processor to see a session accounts for it; the live span carries who that is.
+_owners: weakref.WeakKeyDictionary[Span, weakref.ref[VoiceCostSpanProcessor]] = weakref.WeakKeyDictionary()
+
+
+class VoiceCostSpanProcessor(SpanProcessor):
+    """Puts the true cost of a voice call on the spans of LiveKit Agents.
+
+    Without ``downstream`` add it before the processor that exports: it swaps the attributes of
+    the ended span for the processors behind it. With ``downstream`` it wraps one processor, in
+    any order, and others on the same provider see the span as it was.
+
+    Never raises, blocks or drops a span: on any fault the span goes on exactly as it came, the
+    fault is counted and its first occurrence logged.
+    """
+
+    def __init__(
+        self,
+        downstream: SpanProcessor | None = None,
+        *,
+        catalog: PriceCatalog | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        """Load prices and listen to LiveKit's usage reports.
+
+        All files are read here, so build it before the event loop runs.
+
+        Args:
+            downstream: A processor to wrap.
+            catalog: Prices; the default is the shipped ones with the overrides of ``settings``.
+            settings: Options; the default is the environment, where a bad variable is logged
+                and left out.
+        """
+        self._downstream = downstream
+        self._diagnostics = Diagnostics()
+        self._open = True
+        if settings is None:
+            settings, problems = Settings.from_environment()
+            self._log_problems(problems)
+        self._enabled = settings.enabled
+        if not self._enabled:
+            return
+        self._book = SessionBook()
+        self._pipeline = Pipeline(
+            self._catalog(settings) if catalog is None else catalog,
+            Dialects(self._known_dialects(settings), speech_as_tokens=settings.speech_as_tokens),
+            self._book,
+        )
+        self._resource: Resource | None = None  # of the provider, for spans handed to downstream
+        self._scope: InstrumentationScope | None = None
+        self._order_checked = downstream is not None
+        if downstream is None and not shows_swapped_attributes():
+            self._diagnostics.warn(
+                "sdk",
+                "The installed OpenTelemetry SDK hides attributes that one span processor adds from the next. "
+                "Wrap the exporting processor instead: VoiceCostSpanProcessor(BatchSpanProcessor(...)).",
+            )
+        self._unsubscribe: Callable[[], None] = subscribe(self._on_metrics)
+
+    # span processor
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Note which session the span belongs to."""
+        if self._enabled and self._open:
+            self._guarded("the start of a span", self._begin, span)
+        if self._downstream is not None:
+            self._downstream.on_start(span, parent_context)
+
+    def _on_ending(self, span: Span) -> None:
+        ending = getattr(self._downstream, "_on_ending", None)  # the hook is new in SDK 1.40
+        if ending is not None:
+            ending(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Give the span its cost and hand it on."""
+        if self._enabled and self._open:
+            span = self._guarded(span.name, self._priced, span) or span
+        if self._downstream is not None:
+            self._downstream.on_end(span)
+
+    def shutdown(self) -> None:
+        """Put all usage that still waits on spans of its own, stop listening, shut downstream down."""
+        if self._enabled and self._open:
+            self._guarded("usage that waits at shutdown", self._flush, self._book.drain(live=True))
+            self._open = False
+            self._unsubscribe()
+        self._open = False
+        if self._downstream is not None:
+            self._downstream.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Put the late usage of ended sessions on spans of its own and flush downstream.
+
+        Args:
+            timeout_millis: Time for both.
+
+        Returns:
+            What downstream returns; True without one.
+        """
+        start_ns = monotonic_ns()
+        if self._enabled and self._open:
+            self._guarded("late usage", self._flush, self._book.drain(live=False))
+        if self._downstream is None:
+            return True
+        spent_millis = (monotonic_ns() - start_ns) // 1_000_000
+        return self._downstream.force_flush(max(0, timeout_millis - spent_millis))
+
+    def uninstall(self) -> None:
+        """Stop listening to LiveKit; spans are then priced by what they carry alone."""
+        if self._enabled:
+            self._unsubscribe()
+
+    # the way of a span
+
+    def _guarded(self, place: str, step: Callable[..., _T], *args: Any) -> _T | None:
+        """Run a step of ours: a fault must not reach the traced call."""
+        try:
+            return step(*args)
+        except Exception as error:  # noqa: BLE001  # the one guard
+            self._diagnostics.fault(error, place)
+            return None
+
+    def _begin(self, span: Span) -> None:
+        parent = span.parent
+        if span.name == "agent_session" and is_livekit(span):
+            self._begin_session(span)
+        elif parent is not None:
+            rule = RULES.get(span.name)
+            self._book.begin(
+                span_key(span),
+                (parent.trace_id, parent.span_id),
+                is_turn=rule is not None and rule.role is Role.TURN,
+                is_request=span.name == "tts_request",
+            )
+
+    def _begin_session(self, span: Span) -> None:
+        owner = _owners.setdefault(span, weakref.ref(self))()
+        passive = owner is not None and owner is not self
+        if passive:
+            self._diagnostics.warn(
+                "second processor",
+                "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
+            )
+        elif not self._order_checked:
+            self._order_checked = True
+            problem = order_problem(span, self)
+            if problem:
+                self._diagnostics.warn("order", problem)
+        self._resource, self._scope = span.resource, span.instrumentation_scope
+        dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive)
+        self._flush(dropped)
+
+    def _priced(self, span: ReadableSpan) -> ReadableSpan:
+        """Return the span with its cost: the very same one, or a copy for downstream."""
+        if not is_livekit(span):
+            self._book.finish(span_key(span))
+            return span
+        try:
+            attributes, own_spans = self._pipeline.attributes_for(span)
+        finally:
+            self._book.finish(span_key(span))
+        self._make_spans(own_spans)
+        if not attributes:
+            return span
+        if self._downstream is not None:
+            return with_attributes(span, attributes)
+        add_attributes(span, attributes)
+        return span
+
+    def _on_metrics(self, metrics: object) -> None:
+        self._guarded("a usage report", self._report, metrics)
+
+    def _report(self, metrics: object) -> None:
+        event = read_event(metrics)
+        if event is not None:
+            self._pipeline.report(event)
+
+    # spans of our own
+
+    def _flush(self, sessions: Iterable[Session]) -> None:
+        self._make_spans(self._pipeline.settle_all(sessions))
+
+    def _make_spans(self, spans: list[OwnSpan]) -> None:
+        for span in spans:
+            if self._downstream is not None:
+                self._hand_to_downstream(span)
+            else:
+                self._trace(span)
+
+    def _trace(self, own: OwnSpan) -> None:
+        """Make a span with LiveKit's tracer, so that it passes every processor as LiveKit's do."""
+        tracer = livekit_tracer()
+        if tracer is None:
+            self._diagnostics.warn("no tracer", f"{own.name} could not be traced: livekit.agents is not imported.")
+            return
+        parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
+        tracer.start_span(own.name, context=parent, attributes=own.attributes, start_time=own.start_ns).end(own.end_ns)
+
+    def _hand_to_downstream(self, own: OwnSpan) -> None:
+        """Give a span to the wrapped processor alone; other pipelines stay untouched."""
+        assert self._downstream is not None
+        self._downstream.on_end(
+            ReadableSpan(
+                name=own.name,
+                context=_context(own.session_key[0], _ids.generate_span_id()),
+                parent=_context(*own.session_key),
+                resource=self._resource,
+                attributes=BoundedAttributes(attributes=own.attributes, immutable=True),
+                start_time=own.start_ns,
+                end_time=own.end_ns,
+                instrumentation_scope=self._scope,
+            )
+        )
+
+    # construction
+
+    def _catalog(self, settings: Settings) -> PriceCatalog:
+        """The default catalogue with the overrides of the settings; bad entries are logged, sound ones hold."""
+        rates, problems = parse_short_form(settings.prices, "VOICE_COST_PRICES")
+        for path in filter(None, settings.prices_file.split(os.pathsep)):
+            found, more = read_rates(Path(path))
+            rates += found
+            problems += more
+        self._log_problems(problems)
+        catalog = PriceCatalog.default()
+        return catalog.with_rates(rates) if rates else catalog
+
+    def _known_dialects(self, settings: Settings) -> tuple[str, ...]:
+        available = available_dialects()
+        expected = "one of " + ", ".join(sorted(available))
+        self._log_problems(
+            Problem(place="VOICE_COST_DIALECTS", value=repr(name), expected=expected)
+            for name in settings.dialects
+            if name not in available
+        )
+        return tuple(name for name in settings.dialects if name in available)
+
+    def _log_problems(self, problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            self._diagnostics.warn("problem", f"Left out. {problem}")
+
+
+_ids = RandomIdGenerator()
+
+
+def _context(trace_id: int, span_id: int) -> trace.SpanContext:
+    return trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))

@@ -1,0 +1,64 @@
+"""Step 6: span + attributes → the span that the next processor sees."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import cast
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.util.types import Attributes, AttributeValue
+
+__all__ = ["Attribute", "add_attributes", "shows_swapped_attributes", "with_attributes"]
+
+Attribute = AttributeValue
+
+
+def with_attributes(span: ReadableSpan, more: Mapping[str, Attribute]) -> ReadableSpan:
+    """Return a copy of the span with more attributes; every other field is kept as it is.
+
+    The copy is shallow, so what the SDK or another processor keeps on the span (dropped counts,
+    links, LiveKit's redaction stash) is on the copy too.
+    """
+    changed = copy.copy(span)
+    add_attributes(changed, more)
+    return changed
+
+
+def add_attributes(span: ReadableSpan, more: Mapping[str, Attribute]) -> None:
+    """Give an ended snapshot more attributes, for the processors behind.
+
+    The container is shared with the live span and frozen, so it is replaced, never written to.
+    The new one has no limits: what the SDK dropped stays dropped and counted, what we add is
+    kept.
+
+    Source:
+        livekit-agents 1.8.9, ``telemetry/pii.py``, does the same; opentelemetry-sdk 1.34 to 1.45,
+        ``trace/__init__.py``, passes one snapshot through all processors in the order added.
+    """
+    attributes = BoundedAttributes(attributes={**(span.attributes or {}), **more}, immutable=True)
+    attributes.dropped = span.dropped_attributes
+    span._attributes = cast("Attributes", attributes)  # the snapshot has no public way
+
+
+def shows_swapped_attributes() -> bool:
+    """Whether, in the installed SDK, a processor behind ours sees the attributes we add."""
+    seen: list[object] = []
+
+    class _Adds(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            add_attributes(span, {"added": 1})
+
+    class _Sees(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            seen.append((span.attributes or {}).get("added"))
+
+    processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+    processors.add_span_processor(_Adds())
+    processors.add_span_processor(_Sees())
+    processors.on_end(
+        ReadableSpan(name="check", attributes=BoundedAttributes(attributes={"kept": 1}), resource=Resource({}))
+    )
+    return seen == [1]

@@ -1,0 +1,319 @@
+"""Which session a span or event belongs to, what still waits for its span, and running totals.
+
+A session begins with its ``agent_session`` span. Spans inherit it from their parent. Reports of usage
+wait here for the span that carries them, speech-to-text for the next ``user_turn``. What no span
+claimed is settled when the session ends. Everything is bounded in number and age.
+
+Nothing here prices or reads attributes, and no lock is held while somebody does.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from threading import Lock
+from typing import Generic, TypeVar
+
+from .cost import Cost, summed, total_usd
+from .livekit.events import SpanKey, UsageEvent
+from .usage import Component
+
+__all__ = ["Accrued", "Session", "SessionBook", "SpanNode", "Totals"]
+
+_MAX_WAITING = 4_096  # reports of one session that no span has claimed yet
+_MAX_ENDED_SPANS = 512  # ended spans of one session that late children and events may still name
+_MAX_ENDED_SESSIONS = 64
+_MAX_SESSIONS = 10_000
+_MAX_AGE_NS = 24 * 3_600 * 10**9
+
+_K = TypeVar("_K")
+
+
+class _BoundedCounter(Generic[_K]):
+    """A multiset that forgets its oldest keys."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[_K, int] = OrderedDict()
+
+    def add(self, key: _K) -> None:
+        self._counts[key] = self._counts.pop(key, 0) + 1
+        if len(self._counts) > _MAX_WAITING:
+            self._counts.popitem(last=False)
+
+    def take(self, key: _K) -> bool:
+        """Remove one ``key`` and say whether there was one."""
+        count = self._counts.get(key, 0)
+        if count > 1:
+            self._counts[key] = count - 1
+        elif count:
+            del self._counts[key]
+        return count > 0
+
+
+class Totals:
+    """Running cost per component, in US dollars."""
+
+    __slots__ = ("by_component", "estimated", "unpriced")
+
+    def __init__(self) -> None:
+        self.by_component: dict[Component, Decimal] = {}
+        self.unpriced = 0
+        self.estimated = False
+
+    def add(self, cost: Cost) -> None:
+        """Add one cost; an unpriced one is counted."""
+        if cost.usd is None:
+            self.unpriced += 1
+            return
+        component = cost.usage.component
+        self.by_component[component] = total_usd((self.by_component.get(component, Decimal(0)), cost.usd))
+        self.estimated = self.estimated or cost.estimated
+
+    def merge(self, other: Totals) -> None:
+        """Add another total."""
+        for component, usd in other.by_component.items():
+            self.by_component[component] = total_usd((self.by_component.get(component, Decimal(0)), usd))
+        self.unpriced += other.unpriced
+        self.estimated = self.estimated or other.estimated
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars of all components."""
+        return total_usd(self.by_component.values())
+
+    def __bool__(self) -> bool:
+        return bool(self.by_component or self.unpriced)
+
+
+@dataclass(slots=True)
+class Accrued:
+    """Costs of one component and model that wait for a span, and when they were reported."""
+
+    cost: Cost
+    first_ns: int
+    last_ns: int
+
+    def add(self, cost: Cost, time_ns: int) -> None:
+        """Add a cost of the same component and model."""
+        self.cost = summed([self.cost, cost])
+        self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
+
+
+_Model = tuple[Component, str, str]
+_Accruals = dict[_Model, Accrued]
+
+
+@dataclass(eq=False, slots=True)
+class Session:
+    """One AgentSession."""
+
+    key: SpanKey
+    start_ns: int
+    passive: bool  # another processor does the accounting
+    totals: Totals = field(default_factory=Totals)
+    heard: _Accruals = field(default_factory=dict)  # speech-to-text since the last user turn
+    heard_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
+    unclaimed: _Accruals = field(default_factory=dict)  # priced, for spans of our own
+    turns: dict[SpanKey, Totals] = field(default_factory=dict)
+    identity: dict[str, str | bool | int | float] = field(default_factory=dict)  # for spans of our own
+    ended: bool = False
+    waiting: OrderedDict[str, deque[UsageEvent]] = field(default_factory=OrderedDict)
+    waiting_count: int = 0
+    early: _BoundedCounter[str] = field(default_factory=_BoundedCounter)  # span came before its event
+    settled: _BoundedCounter[str] = field(default_factory=_BoundedCounter)  # priced without its span
+    spans: dict[SpanKey, None] = field(default_factory=dict)
+    ended_spans: deque[SpanKey] = field(default_factory=deque)
+
+
+@dataclass(eq=False, slots=True)
+class SpanNode:
+    """What is known of a span of a session."""
+
+    session: Session
+    turn: SpanKey | None  # the agent turn above it
+    request: SpanNode | None  # the nearest text-to-speech request, itself included
+    outer_request: SpanNode | None = None  # the request that this request is part of
+    covered: bool = False  # a request inside it bills
+
+
+class SessionBook:
+    """All live sessions of one processor, and the last ended ones for what comes late."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._nodes: dict[SpanKey, SpanNode] = {}
+        self._live: OrderedDict[SpanKey, Session] = OrderedDict()
+        self._ended: OrderedDict[SpanKey, Session] = OrderedDict()
+
+    def open(self, key: SpanKey, start_ns: int, *, passive: bool) -> list[Session]:
+        """Begin a session; return the sessions dropped for their age or number."""
+        session = Session(key=key, start_ns=start_ns, passive=passive)
+        with self._lock:
+            self._nodes[key] = SpanNode(session=session, turn=None, request=None)
+            session.spans[key] = None
+            self._live[key] = session
+            return self._dropped(start_ns)
+
+    def begin(self, key: SpanKey, parent: SpanKey, *, is_turn: bool, is_request: bool) -> None:
+        """Note a span that begins below a known one; others cost one look-up."""
+        above = self._nodes.get(parent)
+        if above is None:
+            return
+        node = SpanNode(session=above.session, turn=key if is_turn else above.turn, request=above.request)
+        if is_request:
+            node.request, node.outer_request = node, above.request
+        with self._lock:
+            self._nodes[key] = node
+            node.session.spans[key] = None
+            if is_turn:
+                node.session.turns[key] = Totals()
+
+    def node(self, key: SpanKey) -> SpanNode | None:
+        """What is known of a span, also some time after its end."""
+        return self._nodes.get(key)
+
+    def finish(self, key: SpanKey) -> None:
+        """Note the end of a span. Late children and events still find it for a while."""
+        node = self._nodes.get(key)
+        if node is None:
+            return
+        with self._lock:
+            ended = node.session.ended_spans
+            ended.append(key)
+            if len(ended) > _MAX_ENDED_SPANS:
+                self._forget(node.session, ended.popleft())
+
+    def close(self, session: Session) -> list[Session]:
+        """End a session; return the ended sessions dropped for their number."""
+        with self._lock:
+            session.ended = True
+            if self._live.pop(session.key, None) is not None:
+                self._ended[session.key] = session
+            dropped = []
+            while len(self._ended) > _MAX_ENDED_SESSIONS:
+                dropped.append(self._drop(self._ended))
+            return dropped
+
+    def drain(self, *, live: bool) -> Iterator[Session]:
+        """The ended sessions, and the live ones too if asked; those are dropped."""
+        with self._lock:
+            sessions = list(self._ended.values())
+            while live and self._live:
+                sessions.append(self._drop(self._live))
+        yield from sessions
+
+    # reports of usage
+
+    def report(self, session: Session, event: UsageEvent) -> UsageEvent | None:
+        """Keep a report for its span. Return the oldest if there are too many: settle it now."""
+        with self._lock:
+            if session.early.take(event.text):
+                return None
+            session.waiting.setdefault(event.text, deque()).append(event)
+            session.waiting_count += 1
+            return self._oldest(session) if session.waiting_count > _MAX_WAITING else None
+
+    def claim(self, session: Session, text: str) -> bool:
+        """Match a span with its report. False: it was settled before, so it is not priced again."""
+        with self._lock:
+            if text in session.waiting:
+                self._take(session, text)
+                return True
+            if session.settled.take(text):
+                return False
+            session.early.add(text)
+            return True
+
+    def claim_like(self, session: Session, component: Component, fragments: tuple[str, ...]) -> UsageEvent | None:
+        """Match a span that lost its metrics: the oldest report whose JSON has all the fragments."""
+        with self._lock:
+            for text, events in session.waiting.items():
+                if events[0].component is component and all(part in text for part in fragments):
+                    return self._take(session, text)
+        return None
+
+    def unclaimed(self, session: Session) -> list[UsageEvent]:
+        """Take all reports that no span has claimed."""
+        with self._lock:
+            events = []
+            while session.waiting:
+                events.append(self._oldest(session))
+            return events
+
+    def accrue(self, session: Session, cost: Cost, time_ns: int, *, heard: bool) -> None:
+        """Keep a cost for the next user turn (``heard``) or for a span of our own."""
+        usage = cost.usage
+        model = (usage.component, usage.provider, usage.model)
+        with self._lock:
+            accruals = session.heard if heard else session.unclaimed
+            if model in accruals:
+                accruals[model].add(cost, time_ns)
+            else:
+                accruals[model] = Accrued(cost, time_ns, time_ns)
+
+    def take_heard(self, session: Session) -> list[Accrued]:
+        """What speech-to-text reported since the last call, the model that heard most first."""
+        with self._lock:
+            heard, session.heard = session.heard, {}
+        return sorted(heard.values(), key=lambda accrued: -sum(accrued.cost.usage.quantities.values()))
+
+    def take_unclaimed(self, session: Session) -> list[Accrued]:
+        """The costs that wait for a span of our own."""
+        with self._lock:
+            unclaimed, session.unclaimed = session.unclaimed, {}
+        return list(unclaimed.values())
+
+    # totals
+
+    def add_cost(self, session: Session, cost: Cost, turn: SpanKey | None, *, before_turn: bool = False) -> None:
+        """Add a cost to its session's total and its turn's."""
+        with self._lock:
+            session.totals.add(cost)
+            if before_turn:
+                session.heard_before_turn.add(cost)
+            elif turn in session.turns:
+                session.turns[turn].add(cost)
+
+    def take_turn(self, session: Session, turn: SpanKey) -> Totals:
+        """Close a turn: its own costs and what was heard before it."""
+        with self._lock:
+            totals = session.turns.pop(turn, None) or Totals()
+            heard, session.heard_before_turn = session.heard_before_turn, Totals()
+            totals.merge(heard)
+            return totals
+
+    # the rest needs the lock
+
+    def _take(self, session: Session, text: str) -> UsageEvent:
+        events = session.waiting[text]
+        event = events.popleft()
+        if not events:
+            del session.waiting[text]
+        session.waiting_count -= 1
+        return event
+
+    def _oldest(self, session: Session) -> UsageEvent:
+        text = next(iter(session.waiting))
+        session.settled.add(text)
+        return self._take(session, text)
+
+    def _dropped(self, now_ns: int) -> list[Session]:
+        dropped = []
+        while self._live:
+            oldest = next(iter(self._live.values()))
+            if len(self._live) <= _MAX_SESSIONS and now_ns - oldest.start_ns < _MAX_AGE_NS:
+                break
+            dropped.append(self._drop(self._live))
+        return dropped
+
+    def _drop(self, sessions: OrderedDict[SpanKey, Session]) -> Session:
+        _, session = sessions.popitem(last=False)
+        for key in list(session.spans):
+            self._forget(session, key)
+        return session
+
+    def _forget(self, session: Session, key: SpanKey) -> None:
+        session.spans.pop(key, None)
+        self._nodes.pop(key, None)

@@ -1,0 +1,154 @@
+"""Step 2: what was used, of which model, in which units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from types import MappingProxyType
+
+from .errors import UsageError
+
+__all__ = ["Component", "Measure", "Mode", "Unit", "Usage", "read_amount", "read_count"]
+
+
+class Component(str, Enum):
+    """The part of a voice agent that spent the usage."""
+
+    LLM = "llm"
+    REALTIME = "realtime"
+    STT = "stt"
+    TTS = "tts"
+
+
+class Mode(str, Enum):
+    """How speech-to-text was called. Vendors price the two differently."""
+
+    BATCH = "batch"
+    STREAMING = "streaming"
+
+
+class Measure(str, Enum):
+    """A way of measuring one piece of work.
+
+    Units of one measure never overlap and add up. Units of two measures may describe the same
+    work twice (a sentence has characters and, once spoken, seconds): the rates decide which
+    measure is billed, see `otel_voice_cost.cost`.
+    """
+
+    REQUEST = "request"
+    SESSION = "session"
+    TEXT = "text"
+    TIME = "time"
+    TOKEN = "token"
+
+
+class Unit(str, Enum):
+    """A unit that vendors bill. Its value is the name in price files and attributes."""
+
+    AUDIO_SECOND = "audio_second"
+    CACHED_INPUT_AUDIO_TOKEN = "cached_input_audio_token"
+    CACHED_INPUT_IMAGE_TOKEN = "cached_input_image_token"
+    CACHED_INPUT_TEXT_TOKEN = "cached_input_text_token"
+    CACHED_INPUT_TOKEN = "cached_input_token"
+    CACHE_WRITE_TOKEN = "cache_write_token"
+    CHARACTER = "character"
+    INPUT_AUDIO_TOKEN = "input_audio_token"
+    INPUT_IMAGE_TOKEN = "input_image_token"
+    INPUT_TEXT_TOKEN = "input_text_token"
+    INPUT_TOKEN = "input_token"
+    OUTPUT_AUDIO_TOKEN = "output_audio_token"
+    OUTPUT_TEXT_TOKEN = "output_text_token"
+    OUTPUT_TOKEN = "output_token"
+    REASONING_TOKEN = "reasoning_token"
+    REQUEST = "request"
+    SESSION_SECOND = "session_second"
+    UTF8_BYTE = "utf8_byte"
+
+    @property
+    def measure(self) -> Measure:
+        """The measure this unit belongs to."""
+        return _MEASURES.get(self, Measure.TOKEN)
+
+
+_MEASURES = {
+    Unit.AUDIO_SECOND: Measure.TIME,
+    Unit.CHARACTER: Measure.TEXT,
+    Unit.REQUEST: Measure.REQUEST,
+    Unit.SESSION_SECOND: Measure.SESSION,
+    Unit.UTF8_BYTE: Measure.TEXT,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Amounts spent on one model by one request, report or connection.
+
+    Attributes:
+        component: What spent it.
+        provider: Provider id in lower case, as the catalogue spells it (``deepgram``); the
+            reported string where the catalogue has no such provider.
+        model: Model id as reported, in lower case.
+        quantities: Amount per unit, each above zero. Seconds keep the digits they came with.
+        at: Moment of the usage, UTC; it chooses the rate.
+        mode: Streaming or batch, for speech-to-text; None where the component has no modes.
+
+    Raises:
+        UsageError: An amount is zero, negative or not finite.
+    """
+
+    component: Component
+    provider: str
+    model: str
+    quantities: Mapping[Unit, Decimal] = field(default_factory=lambda: MappingProxyType({}))
+    at: datetime
+    mode: Mode | None = None
+
+    def __post_init__(self) -> None:
+        for unit, amount in self.quantities.items():
+            if not amount.is_finite() or amount <= 0:
+                raise UsageError(f"{unit.value}: got {amount}, expected an amount above zero")
+
+    def measures(self) -> set[Measure]:
+        """The measures that this usage has amounts of."""
+        return {unit.measure for unit in self.quantities}
+
+
+def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | None = None) -> Decimal:
+    """Return the number under ``name``: finite and not negative.
+
+    Args:
+        fields: Decoded metrics; numbers are ``int`` or ``Decimal``.
+        name: The field.
+        default: Returned where the field is absent or null. Without it, absence is an error.
+
+    Raises:
+        UsageError: The field is absent without default, negative, not finite, or no number
+            (``True`` and ``"3"`` are none). The message shows numbers and, of anything else,
+            the type alone: text may be speech.
+    """
+    value = fields.get(name)
+    if value is None:
+        if default is None:
+            raise UsageError(f"{name}: got nothing, expected a number")
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        raise UsageError(f"{name}: got {type(value).__name__}, expected a number")
+    amount = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
+    if not amount.is_finite() or amount < 0:
+        raise UsageError(f"{name}: got {amount}, expected a finite number, zero or more")
+    return amount
+
+
+def read_count(fields: Mapping[str, object], name: str) -> Decimal:
+    """Return the whole number under ``name``; zero where the field is absent or null.
+
+    Raises:
+        UsageError: As `read_amount`, and for a number with a fraction.
+    """
+    amount = read_amount(fields, name, default=Decimal(0))
+    if amount != amount.to_integral_value():
+        raise UsageError(f"{name}: got {amount}, expected a whole number")
+    return amount
