@@ -15,9 +15,9 @@ from .errors import UnitMismatchError
 from .prices import Rate, RateCard
 from .usage import Component, Measure, Mode, Unit, Usage
 
-__all__ = ["Cost", "CostLine", "cost_in_usd", "cost_of", "summed", "total_usd"]
+__all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "summed", "total_usd"]
 
-_MONEY = Context(prec=60, rounding=ROUND_HALF_EVEN)
+EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
 
@@ -80,8 +80,8 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """
     if unit.measure is not rate.unit.measure:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
-    usd = _MONEY.divide(_MONEY.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per))
-    return usd.quantize(_PLACES, context=_MONEY) if usd.as_tuple().exponent < -18 else usd  # type: ignore[operator]
+    usd = EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per))
+    return usd.quantize(_PLACES, context=EXACT) if usd.as_tuple().exponent < -18 else usd  # type: ignore[operator]
 
 
 def cost_of(usage: Usage, card: RateCard | None) -> Cost:
@@ -122,7 +122,7 @@ def total_usd(amounts: Iterable[Decimal]) -> Decimal:
     """Add US dollars without rounding, whatever the application's decimal context."""
     total = _ZERO
     for usd in amounts:
-        total = _MONEY.add(total, usd)
+        total = EXACT.add(total, usd)
     return total
 
 
@@ -139,7 +139,7 @@ def summed(costs: list[Cost]) -> Cost:
     lines: dict[tuple[Unit, Rate], CostLine] = {}
     for cost in costs:
         for unit, amount in cost.usage.quantities.items():
-            quantities[unit] = _MONEY.add(quantities.get(unit, _ZERO), amount)
+            quantities[unit] = EXACT.add(quantities.get(unit, _ZERO), amount)
         for line in cost.lines:
             seen = lines.get((line.unit, line.rate))
             lines[line.unit, line.rate] = line if seen is None else _line_sum(seen, line)
@@ -161,17 +161,17 @@ def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
         return used
     amount = max(used, rate.minimum)
     if rate.increment:
-        steps = _MONEY.divide(amount, rate.increment).to_integral_value(rounding=ROUND_CEILING)
-        amount = _MONEY.multiply(steps, rate.increment)
+        steps = EXACT.divide(amount, rate.increment).to_integral_value(rounding=ROUND_CEILING)
+        amount = EXACT.multiply(steps, rate.increment)
     return amount
 
 
 def _line_sum(left: CostLine, right: CostLine) -> CostLine:
     return CostLine(
         unit=left.unit,
-        amount=_MONEY.add(left.amount, right.amount),
+        amount=EXACT.add(left.amount, right.amount),
         rate=left.rate,
-        usd=_MONEY.add(left.usd, right.usd),
+        usd=EXACT.add(left.usd, right.usd),
     )
 
 

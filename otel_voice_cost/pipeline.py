@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
-from .cost import Cost, cost_of
+from ._diagnostics import Diagnostics
+from .cost import EXACT, Cost, cost_of
 from .dialects import Attributes, Dialects, SpanFacts
 from .dialects import voice_cost as ours
 from .dialects.genai import COST
 from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
+from .livekit.identity import canonical_model, canonical_provider
 from .livekit.metrics import Identity, decoded, read_gen_ai_usage, read_metrics
 from .livekit.spans import METRICS_KEYS, Role, SpanRule, rule_of
 from .prices import PriceCatalog
@@ -25,7 +27,7 @@ from .usage import Component, Usage
 
 __all__ = ["OwnSpan", "Pipeline", "span_key"]
 
-_CANCELLED = "LiveKit reports no usage for a request cut off before its answer ended"
+_NO_USAGE = "LiveKit reported no usage for this request"
 _BILLION = 10**9
 
 
@@ -57,10 +59,11 @@ def span_key(span: ReadableSpan) -> SpanKey:
 class Pipeline:
     """Prices spans and reports with one catalogue, and books them in one session book."""
 
-    def __init__(self, catalog: PriceCatalog, dialects: Dialects, book: SessionBook) -> None:
+    def __init__(self, catalog: PriceCatalog, dialects: Dialects, book: SessionBook, diagnostics: Diagnostics) -> None:
         self._catalog = catalog
         self._dialects = dialects
         self._book = book
+        self._diagnostics = diagnostics
 
     # spans
 
@@ -77,6 +80,11 @@ class Pipeline:
         node = self._book.node(span_key(span))
         if node is not None and node.session.passive:
             return {}, []
+        with localcontext(EXACT):
+            return self._written(span, rule, node)
+
+    def _written(self, span: ReadableSpan, rule: SpanRule, node: SpanNode | None) -> tuple[Attributes, list[OwnSpan]]:
+        attributes = span.attributes or {}
         facts = SpanFacts(name=span.name, attributes=attributes, is_error=span.status.status_code is StatusCode.ERROR)
         if rule.role is Role.SESSION:
             return self._end_session(span, node) if node else ({}, [])
@@ -89,26 +97,39 @@ class Pipeline:
 
     def _bill(self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None) -> Attributes:
         """Price a request, or say that the span bills nothing."""
-        usage = self._claimed_usage(span, rule, facts, node)
-        if usage is None or (node is not None and node.covered):
+        counted, usage = self._claimed_usage(span, rule, facts, node)
+        cost = self._cost(usage, rule, facts) if counted else None
+        if cost is None:
             silent = {} if rule.role is Role.TURN else self._dialects.repeat_attributes(facts)
-            return silent | (ours.no_usage_attributes(_CANCELLED) if _was_cancelled(rule, facts) else {})
-        cost = _given(usage, facts.attributes) or cost_of(usage, self._catalog.card_for(usage))
+            unknown = counted and rule.nests and rule.role is Role.BILLS and not (node and node.covered)
+            return silent | (ours.no_usage_attributes(_NO_USAGE) if unknown else {})
         if node is not None:
             self._book.add_cost(node.session, cost, node.turn)
-            if span.name == "tts_request" and node.outer_request is not None:
-                node.outer_request.covered = True
+            node.cover()
         return self._dialects.cost_attributes(cost, facts)
+
+    def _cost(self, usage: Usage | None, rule: SpanRule, facts: SpanFacts) -> Cost | None:
+        """The cost of a request. One that a gateway or the agent's own code gave wins over ours."""
+        usd = facts.attributes.get(COST)
+        given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < float("inf")
+        if given and rule.role is Role.BILLS:
+            return Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
+        return cost_of(usage, self._catalog.card_for(usage)) if usage else None
 
     def _claimed_usage(
         self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None
-    ) -> Usage | None:
-        """The usage a span bills; its report is taken off the waiting ones."""
+    ) -> tuple[bool, Usage | None]:
+        """Whether the span counts, and its usage; the report it carries is taken off the waiting ones.
+
+        It does not count where its report was settled before, or where a request inside it
+        bills the same work.
+        """
         at = _moment(span.end_time)
         identity = _identity(facts.attributes)
         text = facts.attributes.get(rule.metrics) if rule.metrics else None
         if rule.metrics and isinstance(text, str):
             component = METRICS_KEYS[rule.metrics]
+            counts = True
             try:
                 fields = decoded(text)
             except UsageError:
@@ -117,16 +138,18 @@ class Pipeline:
                     raise
                 fields = decoded(event.text)
             else:
-                if node is not None and not self._book.claim(node.session, text):
-                    return None
-            return read_metrics(component, fields, at, identity)
+                counts = node is None or self._book.claim(node.session, text)
+            covered = node is not None and node.covered and component is Component.TTS
+            return counts and not covered, read_metrics(component, fields, at, identity)
         if not rule.gen_ai_usage:
-            return None
+            return True, None
         usage = read_gen_ai_usage(facts.attributes, at, identity)
-        if usage is None or node is None or not rule.metrics:
-            return usage
+        if usage is None or node is None:
+            return True, usage
+        if not rule.metrics:
+            return not node.covered, usage
         event = self._book.claim_like(node.session, Component.LLM, _fragments(facts.attributes))
-        return read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
+        return True, read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
 
     # speech-to-text
 
@@ -156,12 +179,13 @@ class Pipeline:
         node = self._book.node(event.span_key)
         if node is None or node.session.passive:
             return
-        if event.component is Component.STT:
-            self._accrue(node.session, event, heard=True)
-            return
-        oldest = self._book.report(node.session, event)
-        if oldest is not None:
-            self._accrue(node.session, oldest, heard=False)
+        with localcontext(EXACT):
+            if event.component is Component.STT:
+                self._accrue(node.session, event, heard=True)
+                return
+            oldest = self._book.report(node.session, event)
+            if oldest is not None:
+                self._accrue(node.session, oldest, heard=False)
 
     def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
         usage = read_metrics(event.component, decoded(event.text), _moment(event.time_ns))
@@ -172,26 +196,21 @@ class Pipeline:
     # ends
 
     def settle(self, session: Session) -> list[OwnSpan]:
-        """Price everything of a session that no span has claimed, and put it on spans of our own.
-
-        A malformed report is left out; the first of them is raised as the last thing.
-        """
-        fault: UsageError | None = None
+        """Price everything of a session that no span has claimed, for spans of our own."""
         for event in self._book.unclaimed(session):
             try:
                 self._accrue(session, event, heard=False)
             except UsageError as error:
-                fault = fault or error
+                self._diagnostics.fault(error, f"a report of {event.component.value}")
         left = [*self._book.take_heard(session), *self._book.take_unclaimed(session)]
         for accrued in left:
             self._book.add_cost(session, accrued.cost, None)
-        if fault is not None and not left:
-            raise fault
         return [self._own_span(session, accrued) for accrued in left]
 
     def settle_all(self, sessions: Iterable[Session]) -> list[OwnSpan]:
         """Settle several sessions."""
-        return [span for session in sessions for span in self.settle(session)]
+        with localcontext(EXACT):
+            return [span for session in sessions for span in self.settle(session)]
 
     def _end_session(self, span: ReadableSpan, node: SpanNode) -> tuple[Attributes, list[OwnSpan]]:
         session = node.session
@@ -227,14 +246,6 @@ class Pipeline:
         )
 
 
-def _given(usage: Usage, attributes: Mapping[str, Any]) -> Cost | None:
-    """The cost that a gateway or the agent's own code put on the span, which wins over ours."""
-    usd = attributes.get(COST)
-    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or not 0 <= usd < float("inf"):
-        return None
-    return Cost(usage=usage, usd=Decimal(str(usd)), rate_source="span")
-
-
 def _identity(attributes: Mapping[str, Any]) -> Identity:
     provider, model = attributes.get("gen_ai.provider.name"), attributes.get("gen_ai.request.model")
     return Identity(
@@ -251,9 +262,15 @@ def _fragments(attributes: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f'"{name}":{count},' for name, count in counts.items() if count is not None)
 
 
-def _was_cancelled(rule: SpanRule, facts: SpanFacts) -> bool:
-    text = facts.attributes.get(rule.metrics) if rule.metrics else None
-    return rule.role is Role.BILLS and isinstance(text, str) and '"cancelled":true' in text
+def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:
+    """The usage of a request whose cost is given and whose amounts are not."""
+    identity = _identity(facts.attributes)
+    return Usage(
+        component=METRICS_KEYS.get(rule.metrics or "", Component.LLM),
+        provider=canonical_provider(identity.provider),
+        model=canonical_model(identity.model),
+        at=_moment(0),
+    )
 
 
 def _inherited(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._catalog(settings) if catalog is None else catalog,
             Dialects(self._known_dialects(settings), speech_as_tokens=settings.speech_as_tokens),
             self._book,
+            self._diagnostics,
         )
         self._resource: Resource | None = None  # of the provider, for spans handed to downstream
         self._scope: InstrumentationScope | None = None
@@ -157,6 +158,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return None
 
     def _begin(self, span: Span) -> None:
+        if not self._order_checked:
+            self._check_order(span)
         parent = span.parent
         if span.name == "agent_session" and is_livekit(span):
             self._begin_session(span)
@@ -166,7 +169,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 span_key(span),
                 (parent.trace_id, parent.span_id),
                 is_turn=rule is not None and rule.role is Role.TURN,
-                is_request=span.name == "tts_request",
+                request=rule.nests if rule else None,
             )
 
     def _begin_session(self, span: Span) -> None:
@@ -177,14 +180,15 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 "second processor",
                 "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
             )
-        elif not self._order_checked:
-            self._order_checked = True
-            problem = order_problem(span, self)
-            if problem:
-                self._diagnostics.warn("order", problem)
         self._resource, self._scope = span.resource, span.instrumentation_scope
         dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive)
         self._flush(dropped)
+
+    def _check_order(self, span: Span) -> None:
+        self._order_checked = True
+        problem = order_problem(span, self)
+        if problem:
+            self._diagnostics.warn("order", problem)
 
     def _priced(self, span: ReadableSpan) -> ReadableSpan:
         """Return the span with its cost: the very same one, or a copy for downstream."""

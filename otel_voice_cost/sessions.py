@@ -132,10 +132,18 @@ class SpanNode:
     """What is known of a span of a session."""
 
     session: Session
-    turn: SpanKey | None  # the agent turn above it
-    request: SpanNode | None  # the nearest text-to-speech request, itself included
-    outer_request: SpanNode | None = None  # the request that this request is part of
+    turn: SpanKey | None  # the agent turn above it, or itself
+    request: SpanNode | None = None  # the nearest request above it, or itself
+    component: Component | None = None  # of the request, if it is one
+    outer: SpanNode | None = None  # the request that this request is part of
     covered: bool = False  # a request inside it bills
+
+    def cover(self) -> None:
+        """Note that this request bills: those it is part of only repeat it."""
+        outer = self.outer
+        while outer is not None and outer.component is self.component:
+            outer.covered = True
+            outer = outer.outer
 
 
 class SessionBook:
@@ -151,19 +159,26 @@ class SessionBook:
         """Begin a session; return the sessions dropped for their age or number."""
         session = Session(key=key, start_ns=start_ns, passive=passive)
         with self._lock:
-            self._nodes[key] = SpanNode(session=session, turn=None, request=None)
+            self._nodes[key] = SpanNode(session=session, turn=None)
             session.spans[key] = None
             self._live[key] = session
             return self._dropped(start_ns)
 
-    def begin(self, key: SpanKey, parent: SpanKey, *, is_turn: bool, is_request: bool) -> None:
-        """Note a span that begins below a known one; others cost one look-up."""
+    def begin(self, key: SpanKey, parent: SpanKey, *, is_turn: bool, request: Component | None) -> None:
+        """Note a span that begins below a known one; others cost one look-up.
+
+        Args:
+            key: The span.
+            parent: Its parent.
+            is_turn: Whether it is an agent turn.
+            request: The component, if the span is a request.
+        """
         above = self._nodes.get(parent)
         if above is None:
             return
         node = SpanNode(session=above.session, turn=key if is_turn else above.turn, request=above.request)
-        if is_request:
-            node.request, node.outer_request = node, above.request
+        if request is not None:
+            node.component, node.outer, node.request = request, above.request, node
         with self._lock:
             self._nodes[key] = node
             node.session.spans[key] = None

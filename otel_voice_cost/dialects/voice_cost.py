@@ -67,7 +67,7 @@ def session_attributes(usd: Decimal, seconds: Decimal) -> dict[str, Any]:
     """Return a session's length in seconds and its cost per minute, as doubles."""
     attributes: dict[str, Any] = {f"{_PREFIX}session.seconds": float(seconds)}
     if seconds > 0:
-        attributes[f"{_PREFIX}session.usd_per_minute"] = float(usd * 60 / seconds)
+        attributes[f"{_PREFIX}session.usd_per_minute"] = float(usd) * 60 / float(seconds)
     return attributes
 
 

@@ -48,12 +48,14 @@ class SpanRule:
         role: What the span means for the bill.
         metrics: Attribute that holds its metrics JSON, if it can have one.
         gen_ai_usage: Whether ``gen_ai.usage.*`` counts where the metrics are missing.
+        nests: Component of a request inside which further requests of the same may run.
         releases: Releases that make such spans.
     """
 
     role: Role
     metrics: str | None = None
     gen_ai_usage: bool = False
+    nests: Component | None = None
     releases: str = "1.2-1.8"
 
 
@@ -67,8 +69,10 @@ RULES = {
     "judge_evaluation": _REPEATS,
     "keyterm_detection": SpanRule(role=Role.REPEATS, releases="1.6.6-1.8"),
     "llm_fallback_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
-    "llm_node": SpanRule(role=Role.REPEATS, gen_ai_usage=True, releases="1.2-1.8, usage of custom nodes from 1.8"),
-    "llm_request": SpanRule(role=Role.BILLS, metrics=LLM_METRICS, gen_ai_usage=True),
+    "llm_node": SpanRule(
+        role=Role.REPEATS, gen_ai_usage=True, nests=Component.LLM, releases="1.2-1.8, usage of custom nodes from 1.8"
+    ),
+    "llm_request": SpanRule(role=Role.BILLS, metrics=LLM_METRICS, gen_ai_usage=True, nests=Component.LLM),
     "llm_request_run": SpanRule(role=Role.REPEATS, releases="1.2.3-1.8"),
     "realtime_assistant_turn": SpanRule(role=Role.TURN, metrics=REALTIME_METRICS, releases="1.2.11-1.2"),
     "realtime_inference": SpanRule(role=Role.BILLS, metrics=REALTIME_METRICS, releases="1.8"),
@@ -76,7 +80,7 @@ RULES = {
     "start_agent_activity": _REPEATS,
     "tts_fallback_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
     "tts_node": _REPEATS,
-    "tts_request": SpanRule(role=Role.BILLS, metrics=TTS_METRICS),
+    "tts_request": SpanRule(role=Role.BILLS, metrics=TTS_METRICS, nests=Component.TTS),
     "tts_request_run": SpanRule(role=Role.REPEATS, releases="1.2.3-1.8"),
     "tts_stream_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
     "user_turn": SpanRule(role=Role.HEARS),

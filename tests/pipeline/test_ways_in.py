@@ -1,0 +1,268 @@
+"""The three ways in, the wrong order, two processors, and switched off."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from opentelemetry.sdk.trace import ConcurrentMultiSpanProcessor, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import Link, NoOpTracerProvider, SpanContext, Status, StatusCode
+
+from otel_voice_cost import Settings, VoiceCostError, VoiceCostSpanProcessor, install
+
+from ..conftest import tts_metrics
+
+
+def end_tts(provider: TracerProvider) -> None:
+    attributes = {"lk.tts_metrics": json.dumps(tts_metrics())}
+    with provider.get_tracer("livekit-agents").start_as_current_span("tts_request", attributes=attributes):
+        pass
+
+
+def costs(exporter: InMemorySpanExporter) -> list[object]:
+    return [span.attributes.get("voice_cost.usd") for span in exporter.get_finished_spans()]
+
+
+def test_added_before_the_exporter(price_catalog):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+
+    end_tts(provider)
+    provider.force_flush()
+
+    assert costs(exporter) == ["0.009"]
+
+
+def test_wrapping_leaves_other_pipelines_untouched(price_catalog):
+    """Order-proof: the wrapped pipeline sees the cost, those before and behind do not."""
+    before, wrapped, behind = InMemorySpanExporter(), InMemorySpanExporter(), InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(before))
+    provider.add_span_processor(VoiceCostSpanProcessor(SimpleSpanProcessor(wrapped), catalog=price_catalog))
+    provider.add_span_processor(SimpleSpanProcessor(behind))
+
+    end_tts(provider)
+
+    assert (costs(before), costs(wrapped), costs(behind)) == ([None], ["0.009"], [None])
+
+
+def test_wrapping_keeps_every_field(price_catalog):
+    """Dropped counts, links, events, status, scope and resource are on the copy as on the original."""
+    plain, wrapped = InMemorySpanExporter(), InMemorySpanExporter()
+    provider = TracerProvider(span_limits=SpanLimits(max_events=1, max_links=1, max_span_attributes=2))
+    provider.add_span_processor(SimpleSpanProcessor(plain))
+    provider.add_span_processor(VoiceCostSpanProcessor(SimpleSpanProcessor(wrapped), catalog=price_catalog))
+    links = [Link(SpanContext(1, number, is_remote=True)) for number in (1, 2)]
+    with provider.get_tracer("livekit-agents", "1.8.9").start_as_current_span("tts_request", links=links) as span:
+        span.set_attributes({"a": 1, "b": 2, "lk.tts_metrics": json.dumps(tts_metrics())})
+        span.add_event("one")
+        span.add_event("two")
+        span.set_status(Status(StatusCode.ERROR, "broken"))
+
+    (before,), (after,) = plain.get_finished_spans(), wrapped.get_finished_spans()
+    assert (after.dropped_attributes, after.dropped_events, after.dropped_links) == (1, 1, 1)
+    for field in ("name", "context", "parent", "kind", "start_time", "end_time", "status", "events", "links"):
+        assert getattr(after, field) == getattr(before, field)
+    assert after.resource is before.resource
+    assert after.instrumentation_scope is before.instrumentation_scope
+    assert before.attributes.items() < after.attributes.items()
+
+
+def test_swapping_keeps_the_dropped_count(price_catalog):
+    exporter, provider = InMemorySpanExporter(), TracerProvider(span_limits=SpanLimits(max_span_attributes=2))
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    with provider.get_tracer("livekit-agents").start_as_current_span("tts_request") as span:
+        span.set_attributes({"a": 1, "b": 2, "lk.tts_metrics": json.dumps(tts_metrics())})
+
+    (exported,) = exporter.get_finished_spans()
+    assert exported.dropped_attributes == 1
+    assert exported.attributes["voice_cost.usd"] == "0.009"
+
+
+def test_install_puts_the_processor_first(price_catalog):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    installed = install(provider, catalog=price_catalog)
+    end_tts(provider)
+
+    assert costs(exporter) == ["0.009"]
+    assert install(provider) is installed
+    end_tts(provider)
+    assert costs(exporter) == ["0.009", "0.009"]
+
+
+def test_install_moves_a_processor_that_came_too_late(price_catalog):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    provider.add_span_processor(processor)
+
+    assert install(provider) is processor
+    end_tts(provider)
+
+    assert costs(exporter) == ["0.009"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "message"),
+    [
+        (NoOpTracerProvider(), "got NoOpTracerProvider, expected opentelemetry.sdk.trace.TracerProvider"),
+        (TracerProvider(active_span_processor=ConcurrentMultiSpanProcessor(), shutdown_on_exit=False), "wrap the exporting processor"),
+    ],
+)
+def test_install_says_what_to_do_with_a_provider_it_cannot_change(provider, message, price_catalog):
+    with pytest.raises(VoiceCostError, match=message):
+        install(provider, catalog=price_catalog)
+
+
+def test_the_wrong_order_is_said_once(price_catalog, caplog):
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+
+    end_tts(provider)
+    end_tts(provider)
+
+    (message,) = [record.message for record in caplog.records]
+    assert "VoiceCostSpanProcessor was added after SimpleSpanProcessor" in message
+    assert "install(provider)" in message
+
+
+def test_the_right_order_is_not_remarked_on(provider, caplog):
+    end_tts(provider)
+
+    assert caplog.records == []
+
+
+def test_processors_side_by_side_are_warned_of(price_catalog, caplog):
+    multi = ConcurrentMultiSpanProcessor()
+    provider = TracerProvider(active_span_processor=multi, shutdown_on_exit=False)
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+    provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+
+    end_tts(provider)
+
+    assert "Wrap the exporting processor" in caplog.text
+
+
+def test_a_second_processor_stays_passive(price_catalog, caplog):
+    """Each of two wrapped pipelines would write the cost; a session is accounted for once."""
+    first, second, provider = InMemorySpanExporter(), InMemorySpanExporter(), TracerProvider()
+    for exporter in (first, second):
+        provider.add_span_processor(VoiceCostSpanProcessor(SimpleSpanProcessor(exporter), catalog=price_catalog))
+    with provider.get_tracer("livekit-agents").start_as_current_span("agent_session"):
+        end_tts(provider)
+
+    assert costs(first)[0] == "0.009"
+    assert costs(second) == [None, None]
+    assert "this one is passive" in caplog.text
+
+
+def test_switched_off_passes_everything_through_untouched(price_catalog):
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog, settings=Settings(enabled=False)))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    end_tts(provider)
+    provider.shutdown()
+
+    assert set(exporter.get_finished_spans()[0].attributes) == {"lk.tts_metrics"}
+
+
+def test_the_variable_switches_off(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_ENABLED", "false")
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(VoiceCostSpanProcessor(SimpleSpanProcessor(exporter)))
+
+    end_tts(provider)
+
+    assert set(exporter.get_finished_spans()[0].attributes) == {"lk.tts_metrics"}
+
+
+class Recorder(SpanProcessor):
+    """A downstream that notes what it is called with."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.millis = -1
+
+    def on_start(self, span, parent_context=None):
+        self.calls.append("on_start")
+
+    def _on_ending(self, span):
+        self.calls.append("_on_ending")
+
+    def on_end(self, span):
+        self.calls.append("on_end")
+
+    def shutdown(self):
+        self.calls.append("shutdown")
+
+    def force_flush(self, timeout_millis=30_000):
+        self.calls.append("force_flush")
+        self.millis = timeout_millis
+        return False
+
+
+def test_every_lifecycle_call_reaches_downstream(price_catalog):
+    downstream = Recorder()
+    processor = VoiceCostSpanProcessor(downstream, catalog=price_catalog)
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+
+    end_tts(provider)
+    flushed = processor.force_flush(5_000)
+    provider.shutdown()
+
+    assert [call for call in downstream.calls if call != "_on_ending"] == [
+        "on_start",
+        "on_end",
+        "force_flush",
+        "shutdown",
+    ]
+    assert flushed is False
+    assert 0 < downstream.millis <= 5_000
+
+
+def test_a_downstream_that_raises_keeps_its_error(price_catalog):
+    """Our guard covers our work alone."""
+
+    class Raises(SpanProcessor):
+        def on_end(self, span):
+            raise RuntimeError("downstream")
+
+    processor = VoiceCostSpanProcessor(Raises(), catalog=price_catalog)
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+
+    with pytest.raises(RuntimeError, match="downstream"):
+        end_tts(provider)
+
+
+def test_after_shutdown_spans_pass_untouched(price_catalog):
+    exporter = InMemorySpanExporter()
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    processor.shutdown()
+    processor.shutdown()
+    end_tts(provider)
+
+    assert costs(exporter) == [None]
+
+
+def test_logging_stays_the_applications(price_catalog):
+    """No handler and no level is set on anybody's logger, ours included."""
+    VoiceCostSpanProcessor(catalog=price_catalog).shutdown()
+
+    logger = logging.getLogger("otel_voice_cost")
+    assert logger.handlers == []
+    assert logger.level == logging.NOTSET
