@@ -84,7 +84,6 @@ def test_the_call_goes_on_after_a_fault(end_span):
     assert span.attributes["voice_cost.usd"] == "0.009"
 
 
-
 def test_an_unexpected_fault_is_logged_without_its_message(exporter, caplog):
     """A bug's message may quote an attribute, so type and line are logged instead."""
 

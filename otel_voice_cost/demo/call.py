@@ -62,7 +62,7 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
     session.input.audio, session.output.audio = microphone, speaker
     await session.start(_Clerk())
     progress("The agent greets")
-    await session.say("Hello, this is the order desk. How can I help?")
+    await session.say("Hello, this is the order desk. How can I help?").wait_for_playout()
     for number in range(len(_HEARD)):
         progress(f"The caller speaks, {number + 1} of {len(_HEARD)}")
         interrupts = session.agent_state == "speaking"

@@ -95,6 +95,7 @@ class PriceCatalog:
         Raises:
             ValueError: ``component``, ``unit`` or ``mode`` is none of theirs.
         """
+        wanted = Unit(unit)
         usage = Usage(
             component=Component(component),
             provider=provider.lower(),
@@ -103,7 +104,7 @@ class PriceCatalog:
             mode=Mode(mode) if mode else None,
         )
         card = self.card_for(usage)
-        return card.rate_for(Unit(unit)) if card else None
+        return card.rate_for(wanted) if card else None
 
     def _remember(self, key: tuple[str, str, Component, Mode | None, date]) -> RateCard | None:
         if len(self._found) >= _MAX_REMEMBERED:

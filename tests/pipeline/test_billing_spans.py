@@ -46,9 +46,7 @@ def test_reasoning_tokens_are_priced_as_output_once(end_llm_span):
 
 def test_thinking_that_google_leaves_out_is_counted(end_llm_span):
     """livekit-plugins-google counts thinking in the total alone."""
-    span = end_llm_span(
-        total_tokens=400, metadata={"model_name": "gemini-x", "model_provider": "Gemini"}
-    )
+    span = end_llm_span(total_tokens=400, metadata={"model_name": "gemini-x", "model_provider": "Gemini"})
 
     assert span.attributes["voice_cost.quantity.reasoning_token"] == 80
 
@@ -62,9 +60,7 @@ def test_speech_is_billed_per_character(end_tts_span):
     assert "voice_cost.quantity.audio_second" not in span.attributes
 
 
-@pytest.mark.parametrize(
-    "name", ["realtime_inference", "realtime_metrics", "agent_turn", "realtime_assistant_turn"]
-)
+@pytest.mark.parametrize("name", ["realtime_inference", "realtime_metrics", "agent_turn", "realtime_assistant_turn"])
 def test_realtime_modalities_are_kept_apart(end_realtime_span, name):
     """40 text at $4, 64 cached text at $0.40, 104 audio at $32, 96 cached audio at $0.40, 20 text out at
     $16, 80 audio out at $64, all a million: 160 + 25.6 + 3328 + 38.4 + 320 + 5120 = 8992 millionths.
@@ -111,9 +107,7 @@ def test_a_request_cut_off_before_usage_was_reported_says_so(end_llm_span):
 
 def test_cost_that_is_on_the_span_wins(end_span):
     """A gateway knows better what it bills; its cost is counted as it stands."""
-    span = end_span(
-        "llm_request", {"lk.llm_metrics": json.dumps(llm_metrics()), "gen_ai.usage.cost": 0.5}
-    )
+    span = end_span("llm_request", {"lk.llm_metrics": json.dumps(llm_metrics()), "gen_ai.usage.cost": 0.5})
 
     assert span.attributes["gen_ai.usage.cost"] == 0.5
     assert span.attributes["voice_cost.usd"] == "0.5"
@@ -197,12 +191,11 @@ def test_what_livekit_set_stays_as_it_is(end_span):
 def test_an_outer_speech_request_whose_inner_one_bills_is_not_billed_again(provider, exporter):
     """synthesize() built on stream(): two nested spans, one piece of work."""
     tracer = provider.get_tracer("livekit-agents")
-    with tracer.start_as_current_span("agent_session"):
-        with tracer.start_as_current_span("tts_request") as outer:
-            with tracer.start_as_current_span("tts_request_run"):
-                with tracer.start_as_current_span("tts_request") as inner:
-                    inner.set_attribute("lk.tts_metrics", json.dumps(tts_metrics()))
-            outer.set_attribute("lk.tts_metrics", json.dumps(tts_metrics(request_id="outer")))
+    with tracer.start_as_current_span("agent_session"), tracer.start_as_current_span("tts_request") as outer:
+        with tracer.start_as_current_span("tts_request_run"):
+            with tracer.start_as_current_span("tts_request") as inner:
+                inner.set_attribute("lk.tts_metrics", json.dumps(tts_metrics()))
+        outer.set_attribute("lk.tts_metrics", json.dumps(tts_metrics(request_id="outer")))
 
     inner, _, outer, session = exporter.get_finished_spans()
     assert inner.attributes["voice_cost.usd"] == "0.009"
@@ -223,9 +216,7 @@ def test_two_equal_reports_are_two_requests(provider, exporter):
 
 def test_unnamed_realtime_tokens_are_text(end_realtime_span):
     """Tokens of which no modality is known are billed as text: 100 in at $4, 10 out at $16 a million."""
-    span = end_realtime_span(
-        input_tokens=100, output_tokens=10, input_token_details={}, output_token_details={}
-    )
+    span = end_realtime_span(input_tokens=100, output_tokens=10, input_token_details={}, output_token_details={})
 
     assert str(usd(span)) == "0.00056"
 

@@ -113,7 +113,10 @@ def test_install_moves_a_processor_that_came_too_late(price_catalog):
     ("provider", "message"),
     [
         (NoOpTracerProvider(), "got NoOpTracerProvider, expected opentelemetry.sdk.trace.TracerProvider"),
-        (TracerProvider(active_span_processor=ConcurrentMultiSpanProcessor(), shutdown_on_exit=False), "wrap the exporting processor"),
+        (
+            TracerProvider(active_span_processor=ConcurrentMultiSpanProcessor(), shutdown_on_exit=False),
+            "wrap the exporting processor",
+        ),
     ],
 )
 def test_install_says_what_to_do_with_a_provider_it_cannot_change(provider, message, price_catalog):

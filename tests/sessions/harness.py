@@ -187,6 +187,7 @@ class Caller:
         await self.until("listening", "thinking")
 
     async def hang_up(self) -> None:
+        await asyncio.sleep(0.05)  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends
         await self.session.aclose()
         self.microphone.hang_up()
 

@@ -31,9 +31,7 @@ def components(lines, answers, **options):
 
 
 async def test_plain_turns(pipeline):
-    stt, llm, tts = components(
-        ["one", "two"], [Answer(text="First answer.", cached_tokens=64), Answer(text="Second.")]
-    )
+    stt, llm, tts = components(["one", "two"], [Answer(text="First answer.", cached_tokens=64), Answer(text="Second.")])
     pipeline.listen(stt, llm, tts)
 
     async def script(caller):
@@ -86,7 +84,7 @@ async def test_say_only(pipeline):
     pipeline.listen(stt, llm, tts)
 
     async def script(caller):
-        await caller.session.say("Hello, how can I help?")
+        await caller.session.say("Hello, how can I help?").wait_for_playout()
 
     await converse(new_session(stt=stt, llm=llm, tts=tts), Clerk(), script)
 
@@ -127,9 +125,7 @@ async def test_a_handoff_to_other_components(pipeline):
 
 async def test_a_model_called_inside_a_tool(pipeline):
     """LiveKit's own session usage does not hear it."""
-    stt, llm, tts = components(
-        ["think"], [Answer(tool=ToolCall(name="think")), Answer(text="Done thinking.")]
-    )
+    stt, llm, tts = components(["think"], [Answer(tool=ToolCall(name="think")), Answer(text="Done thinking.")])
     side = ScriptedLLM([Answer(text="hm", prompt_tokens=700, cached_tokens=256, completion_tokens=7)])
     pipeline.listen(stt, llm, tts, side)
 

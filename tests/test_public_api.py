@@ -1,0 +1,64 @@
+"""The public names: exact, sorted, documented."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import otel_voice_cost
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(otel_voice_cost.__path__, "otel_voice_cost.")
+    if not module.name.endswith("__main__")
+]
+
+
+def test_the_public_names():
+    assert otel_voice_cost.__all__ == sorted(otel_voice_cost.__all__)
+    assert set(otel_voice_cost.__all__) == {
+        "Component",
+        "Cost",
+        "CostLine",
+        "Mode",
+        "PriceCatalog",
+        "PriceError",
+        "Problem",
+        "Rate",
+        "RateCard",
+        "Settings",
+        "SettingsError",
+        "Unit",
+        "UnitMismatchError",
+        "Usage",
+        "UsageError",
+        "VoiceCostError",
+        "VoiceCostSpanProcessor",
+        "install",
+    }
+
+
+@pytest.mark.parametrize("name", otel_voice_cost.__all__)
+def test_a_public_object_says_what_it_is(name):
+    thing = getattr(otel_voice_cost, name)
+
+    assert inspect.getdoc(thing)
+    if inspect.isclass(thing):
+        undocumented = [
+            member
+            for member, value in vars(thing).items()
+            if not member.startswith("_") and (callable(value) or isinstance(value, property)) and not value.__doc__
+        ]
+        assert undocumented == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_lists_what_it_offers(name):
+    module = importlib.import_module(name)
+
+    assert module.__doc__
+    offered = getattr(module, "__all__", [])
+    assert all(hasattr(module, member) for member in offered)

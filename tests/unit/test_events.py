@@ -1,0 +1,152 @@
+"""The hook on LiveKit's base classes: reversible, once, nothing lost."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from livekit.agents import llm, stt, tts
+from livekit.agents.metrics import STTMetrics, VADMetrics
+
+from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.livekit.events import read_event, subscribe
+
+BASES = (stt.STT, llm.LLM, llm.RealtimeSession, tts.TTS)
+
+
+def report(seconds: float = 1.0) -> STTMetrics:
+    return STTMetrics(request_id="r", timestamp=0, duration=0, label="l", audio_duration=seconds, streamed=True)
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """Processors that other tests left to their providers would keep the hook on."""
+    for thing in gc.get_objects():
+        if isinstance(thing, VoiceCostSpanProcessor):
+            thing.shutdown()
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def hear(self, metrics: object) -> None:
+        self.heard.append(metrics)
+
+
+def test_the_hook_comes_with_the_first_listener_and_goes_with_the_last():
+    first, second = Listener(), Listener()
+    stop_first, stop_second = subscribe(first.hear), subscribe(second.hear)
+    assert all("emit" in vars(base) for base in BASES)
+
+    stop_first()
+    assert all("emit" in vars(base) for base in BASES)
+    stop_second()
+
+    assert not any("emit" in vars(base) for base in BASES)
+
+
+def test_a_processor_takes_its_hook_along(price_catalog):
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    assert "emit" in vars(stt.STT)
+
+    processor.shutdown()
+
+    assert "emit" not in vars(stt.STT)
+
+
+def test_uninstall_takes_the_hook_away(price_catalog):
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+
+    processor.uninstall()
+
+    assert "emit" not in vars(stt.STT)
+
+
+def test_a_forgotten_processor_takes_its_hook_along(price_catalog):
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    assert "emit" in vars(stt.STT)
+
+    del processor
+
+    assert "emit" not in vars(stt.STT)
+
+
+def test_a_report_is_heard_once_and_reaches_the_application_too():
+    listener, application, component = Listener(), [], ScriptedSTT([])
+    component.on("metrics_collected", application.append)
+    stop = subscribe(listener.hear)
+    metrics = report()
+
+    component.emit("metrics_collected", metrics)
+    component.emit("error", "not usage")
+    stop()
+
+    assert listener.heard == [metrics]
+    assert application == [metrics]
+
+
+def test_a_report_that_adapters_pass_on_is_heard_once():
+    listener, leaf, adapter, outer = Listener(), ScriptedSTT([]), ScriptedSTT([]), ScriptedSTT([])
+    leaf.on("metrics_collected", lambda metrics: adapter.emit("metrics_collected", metrics))
+    adapter.on("metrics_collected", lambda metrics: outer.emit("metrics_collected", metrics))
+    stop = subscribe(listener.hear)
+
+    leaf.emit("metrics_collected", report())
+    leaf.emit("metrics_collected", report())
+    stop()
+
+    assert len(listener.heard) == 2
+
+
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, caplog, error):
+    """LiveKit's emitter passes a TypeError on, which would kill the task."""
+
+    class Broken:
+        type = "stt_metrics"
+
+        def model_dump_json(self):
+            raise error("my card number is 4111")
+
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+
+    ScriptedSTT([]).emit("metrics_collected", Broken())
+
+    assert f"No cost for a usage report: {error.__name__} in model_dump_json" in caplog.text
+    assert "4111" not in caplog.text
+    processor.shutdown()
+
+
+def test_reports_of_other_kinds_are_no_usage():
+    vad = VADMetrics(label="l", timestamp=0, idle_time=0, inference_duration_total=0, inference_count=0)
+
+    assert read_event(vad) is None
+    assert read_event(object()) is None
+
+
+def test_livekit_may_be_imported_after_us():
+    """The hook waits for livekit.agents, and our import does not bring it in."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from otel_voice_cost import VoiceCostSpanProcessor
+        processor = VoiceCostSpanProcessor()
+        assert "livekit" not in sys.modules
+        from livekit.agents import stt
+        assert "emit" in vars(stt.STT)
+        processor.shutdown()
+        assert "emit" not in vars(stt.STT)
+        again = VoiceCostSpanProcessor()
+        assert "emit" in vars(stt.STT)
+        """
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.stderr == ""
+    assert done.returncode == 0

@@ -1,0 +1,51 @@
+"""Attributes swapped on a snapshot."""
+
+from __future__ import annotations
+
+import pytest
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+
+from otel_voice_cost.rewrite import add_attributes, shows_swapped_attributes, with_attributes
+
+
+def snapshot(attributes):
+    return ReadableSpan(name="s", attributes=attributes, resource=Resource({}))
+
+
+def test_the_installed_sdk_shows_the_swap():
+    assert shows_swapped_attributes()
+
+
+def test_the_container_of_the_live_span_is_not_touched():
+    container = BoundedAttributes(attributes={"a": 1}, immutable=True)
+    span = snapshot(container)
+
+    add_attributes(span, {"b": 2})
+
+    assert dict(container) == {"a": 1}
+    assert dict(span.attributes) == {"a": 1, "b": 2}
+
+
+def test_the_new_container_is_frozen_as_the_old_one_was():
+    span = snapshot(BoundedAttributes(attributes={"a": 1}, immutable=True))
+    add_attributes(span, {"b": 2})
+
+    with pytest.raises(TypeError):
+        span._attributes["c"] = 3
+
+
+def test_a_copy_leaves_the_span_as_it_was_and_keeps_what_others_put_there():
+    span = snapshot(BoundedAttributes(attributes={"a": 1}, immutable=True))
+    span.stash = "LiveKit's"
+
+    copy = with_attributes(span, {"b": 2})
+
+    assert dict(span.attributes) == {"a": 1}
+    assert dict(copy.attributes) == {"a": 1, "b": 2}
+    assert copy.stash == "LiveKit's"
+
+
+def test_a_span_without_attributes_can_get_some():
+    assert dict(with_attributes(snapshot(None), {"b": 2}).attributes) == {"b": 2}

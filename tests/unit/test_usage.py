@@ -1,0 +1,50 @@
+"""Amounts: what is one, and what is not."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from otel_voice_cost import Component, Unit, Usage, UsageError
+from otel_voice_cost.usage import Measure, read_amount, read_count
+
+from ..conftest import AT
+
+
+@pytest.mark.parametrize("amount", [Decimal(0), Decimal(-1), Decimal("NaN"), Decimal("Infinity")])
+def test_a_usage_holds_amounts_above_zero_only(amount):
+    with pytest.raises(UsageError, match=r"character: got .*, expected an amount above zero"):
+        Usage(component=Component.TTS, provider="p", model="m", quantities={Unit.CHARACTER: amount}, at=AT)
+
+
+@pytest.mark.parametrize("value", [True, "3", [], {}, -1, float("nan"), float("-inf"), Decimal("sNaN")])
+def test_what_is_no_amount_is_an_error(value):
+    with pytest.raises(UsageError, match="seconds: got"):
+        read_amount({"seconds": value}, "seconds")
+
+
+def test_absence_is_an_error_unless_there_is_a_default():
+    with pytest.raises(UsageError, match="seconds: got nothing, expected a number"):
+        read_amount({}, "seconds")
+    assert read_amount({"seconds": None}, "seconds", default=Decimal(0)) == 0
+
+
+def test_a_count_has_no_fraction():
+    with pytest.raises(UsageError, match=r"tokens: got 1.5, expected a whole number"):
+        read_count({"tokens": Decimal("1.5")}, "tokens")
+    assert read_count({"tokens": 3}, "tokens") == 3
+
+
+def test_seconds_keep_the_digits_they_came_with():
+    assert read_amount({"seconds": 0.1}, "seconds") == Decimal("0.1")
+
+
+def test_units_of_one_measure_do_not_describe_the_same_work_twice():
+    assert {unit for unit in Unit if unit.measure is not Measure.TOKEN} == {
+        Unit.AUDIO_SECOND,
+        Unit.CHARACTER,
+        Unit.REQUEST,
+        Unit.SESSION_SECOND,
+        Unit.UTF8_BYTE,
+    }
