@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+export NO_MKDOCS_2_WARNING := 1
+
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ test: $(VENV)/.dev ## run the tests
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
-	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir $(VENV)/site
 
 lint: $(VENV)/.dev ## format check, lint, import layers
 	$(BIN)/ruff format --check .
@@ -44,10 +46,10 @@ format: $(VENV)/.dev ## the only target that edits files
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
 
 docs-serve: $(VENV)/.dev ## serve the documentation while you write
-	$(BIN)/mkdocs serve
+	$(BIN)/mkdocs serve --config-file .mkdocs.yml
 
 clean: ## remove everything that the other targets made
 	rm -rf $(VENV) .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist site

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 from livekit.agents import Agent, AgentSession, function_tool
 
@@ -53,11 +55,12 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
     microphone, speaker = Microphone(speed=speed), Speaker(speed=speed)
     session: AgentSession[None] = AgentSession(
         stt=ScriptedSTT(_HEARD, speed=speed),
-        llm=ScriptedLLM(_ANSWERS),
+        llm=ScriptedLLM(_ANSWERS, speed=speed),
         tts=ScriptedTTS(),
         vad=None,
         turn_detection="stt",
         min_endpointing_delay=0.3 / speed,
+        **_no_warmup(),
     )
     session.input.audio, session.output.audio = microphone, speaker
     await session.start(_Clerk())
@@ -68,7 +71,7 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
         interrupts = session.agent_state == "speaking"
         microphone.speak(1.5)
         if interrupts:
-            await _until(session, "listening")
+            await _until(session, "listening", "thinking")
         await _until(session, "speaking")
         if number == 1:
             await asyncio.sleep(1.5 / speed)  # then the caller cuts in
@@ -79,9 +82,15 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
     microphone.hang_up()
 
 
-async def _until(session: AgentSession[None], state: str) -> None:
+def _no_warmup() -> dict[str, Any]:
+    """The option by which newer releases hear the caller from the agent's first word on."""
+    name = "aec_warmup_duration"
+    return {name: None} if name in inspect.signature(AgentSession.__init__).parameters else {}
+
+
+async def _until(session: AgentSession[None], *states: str) -> None:
     async def reached() -> None:
-        while session.agent_state != state:
+        while session.agent_state not in states:
             await asyncio.sleep(0.01)
 
     await asyncio.wait_for(reached(), _PATIENCE_SECONDS)

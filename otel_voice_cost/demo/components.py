@@ -81,6 +81,7 @@ class Speaker(io.AudioOutput):
         self._started_at = 0.0
         self._seconds = 0.0
         self._end: asyncio.TimerHandle | None = None
+        self.interrupted = False  # whether the last thing played was cut off
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
@@ -105,7 +106,7 @@ class Speaker(io.AudioOutput):
 
     def _finish(self, *, interrupted: bool = False) -> None:
         played = min(self._seconds, (time.monotonic() - self._started_at) * self._speed)
-        self._seconds, self._end = 0.0, None
+        self._seconds, self._end, self.interrupted = 0.0, None, interrupted
         self.on_playback_finished(playback_position=played, interrupted=interrupted, synchronized_transcript=None)
 
 
@@ -220,11 +221,16 @@ class ScriptedLLM(llm.LLM[str]):
     """Answers by script, word for word, with the usage in the last chunk."""
 
     def __init__(
-        self, answers: Sequence[Answer], *, model: str = "gpt-4.1-mini", provider: str = "api.openai.com"
+        self,
+        answers: Sequence[Answer],
+        *,
+        model: str = "gpt-4.1-mini",
+        provider: str = "api.openai.com",
+        speed: float = 1.0,
     ) -> None:
         super().__init__()
         self.answers = deque(answers)
-        self._model, self._provider = model, provider
+        self._model, self._provider, self.speed = model, provider, speed
 
     @property
     def model(self) -> str:
@@ -248,7 +254,7 @@ class _Answering(llm.LLMStream):
             raise answer.error
         chunk_id = f"chatcmpl-{next(_ids)}"
         for word in answer.text.split():
-            await asyncio.sleep(answer.chunk_seconds)
+            await asyncio.sleep(answer.chunk_seconds / scripted.speed)
             self._event_ch.send_nowait(
                 llm.ChatChunk(id=chunk_id, delta=llm.ChoiceDelta(role="assistant", content=word + " "))
             )

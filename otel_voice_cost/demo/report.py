@@ -97,6 +97,14 @@ def _rates(span: ReceivedSpan) -> Iterable[str]:
         yield f"{usd} per {per.split()[0]}".replace("000000", "M")
 
 
+def _formulas(span: ReceivedSpan) -> Iterable[str]:
+    """``185 character at 50 USD per 1000000 character: 0.00925 USD``, one a unit."""
+    for quantity, rate in zip(_quantities(span), span.attributes["voice_cost.rate"].split("; "), strict=False):
+        usd, _, per = rate.partition(" USD per ")
+        cost = Decimal(quantity.split()[0]) * Decimal(usd) / int(per.split()[0])
+        yield f"{quantity} at {rate}: {_dollars(cost)} USD"
+
+
 def _dollars(usd: Decimal) -> str:
     return f"{usd.normalize():f}"
 
@@ -128,6 +136,8 @@ def _print_session(spans: list[ReceivedSpan], lines: list[_Line], console: Conso
     console.print(figures)
     dearest = max(lines, key=lambda line: line.usd)
     console.print(f"\nThe dearest line explained, span {dearest.span.name} {dearest.span.span_id.hex()}:")
+    for formula in _formulas(dearest.span):
+        console.print(f"  {formula}", highlight=False)
     for key, value in sorted(dearest.span.attributes.items()):
         if key.startswith(("voice_cost.", "gen_ai.usage.cost", "langfuse.observation.")):
             console.print(f"  {key} = {value!r}", highlight=False, soft_wrap=True)

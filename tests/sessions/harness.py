@@ -8,6 +8,7 @@ spans must be the priced sum of what was reported.
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -183,8 +184,10 @@ class Caller:
 
     async def interrupt(self) -> None:
         """Speak over the agent, and wait until it stops."""
+        assert self.session.agent_state == "speaking"
         self.microphone.speak(0.6)
         await self.until("listening", "thinking")
+        assert self.speaker.interrupted
 
     async def hang_up(self) -> None:
         await asyncio.sleep(0.05)  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends
@@ -194,7 +197,9 @@ class Caller:
 
 def new_session(**components: Any) -> AgentSession[Any]:
     """A session with the shortest delays, that takes turns by speech-to-text."""
-    return AgentSession(**{"vad": None, "turn_detection": "stt", "min_endpointing_delay": 0.02, **components})
+    options = {"vad": None, "turn_detection": "stt", "min_endpointing_delay": 0.02, "aec_warmup_duration": None}
+    known = inspect.signature(AgentSession.__init__).parameters
+    return AgentSession(**{name: value for name, value in {**options, **components}.items() if name in known})
 
 
 async def converse(

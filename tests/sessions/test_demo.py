@@ -1,0 +1,63 @@
+"""The demo: what it prints is what the receiver got, and it adds up."""
+
+from __future__ import annotations
+
+import io
+import re
+from decimal import Decimal
+
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from rich.console import Console
+
+from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.demo.call import hold_call
+from otel_voice_cost.demo.receiver import OtlpReceiver
+from otel_voice_cost.demo.report import print_report
+
+
+async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
+    """By hand: 711 fresh, 1,792 cached and 87 output tokens are 284.4 + 179.2 + 139.2 millionths of a dollar;
+    328 characters at $50 a million are $0.0164; seconds heard at $0.0048 a minute are $0.00008 each.
+    """
+    said: list[str] = []
+    with OtlpReceiver() as receiver:
+        provider = TracerProvider()
+        provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
+        set_tracer_provider(provider)
+        await hold_call(speed=5, progress=said.append)
+        provider.shutdown()
+        out = io.StringIO()
+        assert print_report(receiver.spans, Console(file=out, width=120))
+
+    printed = out.getvalue()
+    seconds = sum(
+        Decimal(str(span.attributes["voice_cost.quantity.audio_second"]))
+        for span in receiver.spans
+        if "voice_cost.quantity.audio_second" in span.attributes
+    )
+    total = Decimal("0.0006028") + Decimal("0.0164") + seconds * Decimal("0.00008")
+    (session,) = [span for span in receiver.spans if span.name == "agent_session"]
+    assert Decimal(session.attributes["voice_cost.session.usd"]) == total
+    assert set(re.findall(r"\$(\d+\.\d+) *\n", printed)) >= {f"{total.normalize():f}"}
+    assert "185 character at 50 USD per 1000000 character: 0.00925 USD" in printed
+    assert said[0] == "The agent greets"
+
+
+async def test_the_interrupted_answer_is_in_the_demo(price_catalog):
+    """One agent turn was cut off by the caller, and one called a tool."""
+    with OtlpReceiver() as receiver:
+        provider = TracerProvider()
+        provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
+        set_tracer_provider(provider)
+        await hold_call(speed=5)
+        provider.shutdown()
+
+    turns = [span for span in receiver.spans if span.name == "agent_turn"]
+    assert len(turns) == 5
+    assert [turn.attributes.get("lk.interrupted") for turn in turns].count(True) == 1
+    assert len([span for span in receiver.spans if span.name == "function_tool"]) == 1

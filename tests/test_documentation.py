@@ -1,0 +1,109 @@
+"""The documentation is true: its code runs, its variables exist, its prices can be read."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_voice_cost import Settings
+from otel_voice_cost.dialects import available_dialects
+from otel_voice_cost.livekit.spans import RULES
+from otel_voice_cost.prices.loading import load_shipped_rates, parse_rates
+from otel_voice_cost.prices.short_form import parse_short_form
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL), start=1):
+            found.append(pytest.param(text, id=f"{page.name}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_code_runs(code):
+    keys = {
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
+        "LANGFUSE_SECRET_KEY": "sk-lf-1",
+        "LANGFUSE_HOST": "http://127.0.0.1:9",
+        "LANGFUSE_TRACING_ENABLED": "false",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        env={**os.environ, **keys},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_the_price_files_can_be_read(text):
+    rates, problems = parse_rates(text, "page.toml")
+
+    assert rates
+    assert problems == []
+
+
+@pytest.mark.parametrize("text", blocks("json"))
+def test_the_short_form_can_be_read(text):
+    rates, problems = parse_short_form(text, "VOICE_COST_PRICES")
+
+    assert rates
+    assert problems == []
+
+
+def test_every_option_is_documented():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+
+    variables = re.findall(r"^\| `(VOICE_COST_\w+)` \| `(\w+)`", page, re.MULTILINE)
+
+    assert dict(variables) == {f"VOICE_COST_{name.upper()}": name for name in Settings.model_fields}
+
+
+def test_every_variable_in_the_documentation_exists():
+    known = {f"VOICE_COST_{name.upper()}" for name in Settings.model_fields}
+
+    for page in PAGES:
+        assert set(re.findall(r"VOICE_COST_[A-Z_]+", page.read_text())) <= known
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_number_of_vendors_is_right():
+    vendors = len({rate.provider for rate in load_shipped_rates()})
+
+    assert f"{vendors} voice vendors" in (ROOT / "README.md").read_text()
+    assert f"of {vendors} vendors" in (ROOT / "docs" / "prices.md").read_text()
+
+
+def test_every_dialect_and_billing_span_is_documented():
+    attributes = (ROOT / "docs" / "attributes.md").read_text()
+    how = (ROOT / "docs" / "how-it-works.md").read_text()
+
+    assert all(f"## `{name}`" in attributes for name in available_dialects())
+    assert all(f"`{name}`" in how for name, rule in RULES.items() if rule.role.value in ("bills", "hears", "session"))
+
+
+def test_the_demos_output_is_in_the_readme():
+    """Its sum, which the tests of the demo work out too."""
+    readme = (ROOT / "README.md").read_text()
+
+    lines = [line for line in readme.splitlines() if line.startswith(("The 14 lines", "agent_session says"))]
+
+    assert len({line.split("$")[1] for line in lines}) == 1
