@@ -20,7 +20,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from ._diagnostics import Diagnostics
 from .dialects import Dialects, available_dialects
 from .errors import Problem
-from .livekit.events import livekit_tracer, read_event, subscribe
+from .livekit.events import SpanKey, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
 from .order import order_problem
 from .pipeline import OwnSpan, Pipeline, span_key
@@ -77,6 +77,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if not self._enabled:
             return
         self._book = SessionBook()
+        self._own_attributes: dict[SpanKey, dict[str, Any]] = {}  # of spans being made
         self._pipeline = Pipeline(
             self._catalog(settings) if catalog is None else catalog,
             Dialects(self._known_dialects(settings), speech_as_tokens=settings.speech_as_tokens),
@@ -192,14 +193,16 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _priced(self, span: ReadableSpan) -> ReadableSpan:
         """Return the span with its cost: the very same one, or a copy for downstream."""
-        if not is_livekit(span):
-            self._book.finish(span_key(span))
-            return span
+        key = span_key(span)
         try:
-            attributes, own_spans = self._pipeline.attributes_for(span)
+            if not is_livekit(span):
+                return span
+            attributes = self._own_attributes.pop(key, None)
+            if attributes is None:
+                attributes, own_spans = self._pipeline.attributes_for(span)
+                self._make_spans(own_spans)
         finally:
-            self._book.finish(span_key(span))
-        self._make_spans(own_spans)
+            self._book.finish(key)
         if not attributes:
             return span
         if self._downstream is not None:
@@ -228,13 +231,23 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 self._trace(span)
 
     def _trace(self, own: OwnSpan) -> None:
-        """Make a span with LiveKit's tracer, so that it passes every processor as LiveKit's do."""
+        """Make a span with LiveKit's tracer, so that it passes every processor as LiveKit's do.
+
+        Its attributes are added on its way, in `on_end`, where the SDK's span limits cut nothing.
+        """
         tracer = livekit_tracer()
         if tracer is None:
             self._diagnostics.warn("no tracer", f"{own.name} could not be traced: livekit.agents is not imported.")
             return
         parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
-        tracer.start_span(own.name, context=parent, attributes=own.attributes, start_time=own.start_ns).end(own.end_ns)
+        span = tracer.start_span(own.name, context=parent, start_time=own.start_ns)
+        context = span.get_span_context()
+        self._own_attributes[context.trace_id, context.span_id] = own.attributes
+        span.end(own.end_ns)
+        if self._own_attributes.pop((context.trace_id, context.span_id), None) is not None:
+            self._diagnostics.warn(
+                "lost", f"{own.name} was not recorded: the tracer provider or its sampler dropped it."
+            )
 
     def _hand_to_downstream(self, own: OwnSpan) -> None:
         """Give a span to the wrapped processor alone; other pipelines stay untouched."""

@@ -284,11 +284,12 @@ class ScriptedTTS(tts.TTS[str]):
         provider: str = "Cartesia",
         streaming: bool = True,
         seconds_per_character: float = 0.05,
+        frame_delay: float = 0.0,
         errors: Sequence[Exception] = (),
     ) -> None:
         super().__init__(capabilities=tts.TTSCapabilities(streaming=streaming), sample_rate=SAMPLE_RATE, num_channels=1)
         self._model, self._provider = model, provider
-        self.seconds_per_character = seconds_per_character
+        self.seconds_per_character, self.frame_delay = seconds_per_character, frame_delay
         self.errors = deque(errors)
 
     @property
@@ -311,7 +312,7 @@ class ScriptedTTS(tts.TTS[str]):
             raise self.errors.popleft()
         for _ in range(math.ceil(len(text) * self.seconds_per_character / FRAME_SECONDS)):
             output.push(_TONE)
-            await asyncio.sleep(0)
+            await asyncio.sleep(self.frame_delay)
 
 
 class _Sentence(tts.ChunkedStream):

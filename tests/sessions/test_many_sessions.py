@@ -1,0 +1,216 @@
+"""Several sessions: at once, one after another, in threads, on several providers, killed, unsampled."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from decimal import Decimal
+
+import pytest
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+
+from .harness import (
+    SPEED,
+    Caller,
+    Pipeline,
+    amounts_in,
+    amounts_on,
+    assert_all_on_one_span,
+    assert_session_totals,
+    converse,
+    cost_on,
+    new_session,
+)
+from .test_conversations import Clerk
+
+
+def stack(pipeline, *, turns=1):
+    hears = ScriptedSTT(["words"] * turns, report_seconds=0.5, speed=SPEED)
+    thinks, speaks = ScriptedLLM([Answer(text="An answer.")] * turns), ScriptedTTS()
+    pipeline.listen(hears, thinks, speaks)
+    return hears, thinks, speaks
+
+
+async def hold(hears, thinks, speaks, *, turns=1):
+    async def script(caller):
+        for _ in range(turns):
+            await caller.ask_and_listen()
+
+    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), script)
+
+
+def spans_by_session(pipeline):
+    """Spans grouped by the agent_session they are below."""
+    by_id = {span.context.span_id: span for span in pipeline.spans}
+    groups = {}
+    for span in pipeline.spans:
+        above = span
+        while above is not None and above.name != "agent_session":
+            above = by_id.get(above.parent.span_id) if above.parent else None
+        groups.setdefault(above and above.context.span_id, []).append(span)
+    return groups
+
+
+async def test_at_once_in_one_event_loop(pipeline):
+    stacks = [stack(pipeline) for _ in range(3)]
+
+    await asyncio.gather(*(asyncio.create_task(hold(*one)) for one in stacks))
+
+    assert_all_on_one_span(pipeline)
+    assert_session_totals(pipeline)
+    for session, spans in spans_by_session(pipeline).items():
+        (root,) = [span for span in spans if span.context.span_id == session]
+        assert Decimal(root.attributes["voice_cost.session.usd"]) == cost_on(spans) > 0
+
+
+async def test_sharing_their_components(pipeline):
+    """LiveKit's own session usage counts these twice."""
+    hears = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
+    thinks, speaks = ScriptedLLM([Answer(text="An answer.")] * 2), ScriptedTTS()
+    pipeline.listen(hears, thinks, speaks)
+
+    await asyncio.gather(*(asyncio.create_task(hold(hears, thinks, speaks)) for _ in range(2)))
+
+    assert_all_on_one_span(pipeline)
+    assert_session_totals(pipeline)
+    assert len(pipeline.session_spans()) == 2
+
+
+async def test_one_after_another_in_a_reused_process(pipeline):
+    for _ in range(3):
+        await hold(*stack(pipeline))
+
+    assert_all_on_one_span(pipeline)
+    assert_session_totals(pipeline)
+
+
+async def test_two_in_one_task_nest_in_one_trace(pipeline):
+    first, second = Caller(new_session(**named(stack(pipeline)))), Caller(new_session(**named(stack(pipeline))))
+    await first.session.start(Clerk())
+    await second.session.start(Clerk())
+    await first.ask_and_listen()
+    await second.ask_and_listen()
+    await second.hang_up()
+    await first.hang_up()
+
+    assert_all_on_one_span(pipeline)
+    assert_session_totals(pipeline)
+
+
+def named(components):
+    return dict(zip(("stt", "llm", "tts"), components, strict=True))
+
+
+def test_in_threads_as_the_thread_executor_runs_jobs(pipeline):
+    """Each job has a thread and an event loop of its own; the provider is one."""
+    stacks = [stack(pipeline) for _ in range(3)]
+    threads = [threading.Thread(target=lambda one=one: asyncio.run(hold(*one))) for one in stacks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert_all_on_one_span(pipeline)
+    assert_session_totals(pipeline)
+    assert len(pipeline.session_spans()) == 3
+
+
+async def test_a_killed_session_is_accounted_for_at_shutdown(price_catalog, caplog):
+    """Its agent_session never ends, so what was heard is on a span of its own."""
+    pipeline = Pipeline(price_catalog)
+    hears, thinks, speaks = stack(pipeline)
+    session = new_session(stt=hears, llm=thinks, tts=speaks)
+    caller = Caller(session)
+    await session.start(Clerk())
+    await caller.ask_and_listen()
+    await asyncio.sleep(0.2)
+    pipeline.provider.shutdown()
+
+    reported = list(pipeline.reported)
+    assert pipeline.session_spans() == []
+    assert amounts_on(pipeline.spans) == amounts_in(reported)
+    assert len(pipeline.named("stt_usage")) == 1
+    assert "No cost" not in caplog.text
+    await caller.hang_up()
+
+
+async def test_an_unsampled_session_costs_nothing(price_catalog, caplog):
+    provider, exporter = TracerProvider(sampler=ALWAYS_OFF), InMemorySpanExporter()
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    set_tracer_provider(provider)
+
+    await hold(
+        ScriptedSTT(["words"], report_seconds=0.5, speed=SPEED), ScriptedLLM([Answer(text="Yes.")]), ScriptedTTS()
+    )
+    provider.shutdown()
+
+    assert exporter.get_finished_spans() == ()
+    assert [record for record in caplog.records if record.name == "otel_voice_cost"] == []
+
+
+async def test_two_providers_each_account_for_their_own(price_catalog):
+    """Both hear every report; a report belongs to the session it was made in."""
+    first = Pipeline(price_catalog)
+    await hold(*stack(first))
+    otel_context.attach(otel_context.Context())  # start() leaves its span current
+    second = Pipeline(price_catalog)
+    await hold(*stack(second))
+
+    assert_all_on_one_span(first)
+    assert_all_on_one_span(second)
+    first.provider.shutdown()
+    second.provider.shutdown()
+
+
+async def test_a_processor_built_anew_goes_on(price_catalog):
+    first = Pipeline(price_catalog)
+    await hold(*stack(first))
+    first.provider.shutdown()
+    otel_context.attach(otel_context.Context())
+    second = Pipeline(price_catalog)
+    await hold(*stack(second))
+
+    assert_all_on_one_span(first)
+    assert_all_on_one_span(second)
+    second.provider.shutdown()
+
+
+async def test_nothing_keeps_an_ended_session_alive(pipeline):
+    session = new_session(**named(stack(pipeline)))
+    reference = weakref.ref(session)
+
+    await converse(session, Clerk(), lambda caller: caller.ask_and_listen())
+    del session
+    for _ in range(3):
+        await asyncio.sleep(0)
+        gc.collect()
+    holders = [type(holder).__module__ for holder in gc.get_referrers(reference())] if reference() else []
+
+    assert not any(module.startswith("otel_voice_cost") for module in holders)
+
+
+@pytest.mark.parametrize("wrapping", [False, True])
+async def test_a_session_that_overlaps_shutdown(price_catalog, wrapping):
+    """What comes after shutdown passes untouched; what came before is counted."""
+    pipeline = Pipeline(price_catalog, wrapping=wrapping)
+    hears, thinks, speaks = stack(pipeline)
+    caller = Caller(new_session(stt=hears, llm=thinks, tts=speaks))
+    await caller.session.start(Clerk())
+    await caller.ask_and_listen()
+    before = list(pipeline.reported)
+    pipeline.processor.shutdown()
+    await caller.hang_up()
+
+    assert amounts_on(pipeline.spans) == amounts_in(before)
+    pipeline.provider.shutdown()
