@@ -78,7 +78,8 @@ class Pipeline:
         if rule is None or any(mark in attributes for mark in ours.MARKS):
             return {}, []
         node = self._book.node(span_key(span))
-        if node is not None and node.session.passive:
+        session = node.session if node else None
+        if session is not None and session.passive:
             return {}, []
         with localcontext(EXACT):
             return self._written(span, rule, node)
@@ -86,13 +87,14 @@ class Pipeline:
     def _written(self, span: ReadableSpan, rule: SpanRule, node: SpanNode | None) -> tuple[Attributes, list[OwnSpan]]:
         attributes = span.attributes or {}
         facts = SpanFacts(name=span.name, attributes=attributes, is_error=span.status.status_code is StatusCode.ERROR)
+        session = node.session if node else None
         if rule.role is Role.SESSION:
-            return self._end_session(span, node) if node else ({}, [])
+            return self._end_session(span, session) if session else ({}, [])
         if rule.role is Role.HEARS:
-            return self._hear(facts, node) if node else (self._dialects.repeat_attributes(facts), [])
+            return self._hear(facts, session) if session else (self._dialects.repeat_attributes(facts), [])
         written = self._bill(span, rule, facts, node)
-        if rule.role is Role.TURN and node is not None:
-            written |= self._turn_totals(node.session, span_key(span))
+        if rule.role is Role.TURN and session is not None:
+            written |= self._turn_totals(session, span_key(span))
         return written, []
 
     def _bill(self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None) -> Attributes:
@@ -104,8 +106,9 @@ class Pipeline:
             unknown = counted and rule.nests and rule.role is Role.BILLS and not (node and node.covered)
             return silent | (ours.no_usage_attributes(_NO_USAGE) if unknown else {})
         if node is not None:
-            self._book.add_cost(node.session, cost, node.turn)
             node.cover()
+            if node.session is not None:
+                self._book.add_cost(node.session, cost, node.turn)
         return self._dialects.cost_attributes(cost, facts)
 
     def _cost(self, usage: Usage | None, rule: SpanRule, facts: SpanFacts) -> Cost | None:
@@ -126,6 +129,7 @@ class Pipeline:
         """
         at = _moment(span.end_time)
         identity = _identity(facts.attributes)
+        session = node.session if node else None
         text = facts.attributes.get(rule.metrics) if rule.metrics else None
         if rule.metrics and isinstance(text, str):
             component = METRICS_KEYS[rule.metrics]
@@ -133,12 +137,12 @@ class Pipeline:
             try:
                 fields = decoded(text)
             except UsageError:
-                event = self._book.claim_like(node.session, component, (text,)) if node else None
+                event = self._book.claim_like(session, component, (text,)) if session else None
                 if event is None:  # not cut off by a limit, but malformed
                     raise
                 fields = decoded(event.text)
             else:
-                counts = node is None or self._book.claim(node.session, text)
+                counts = session is None or self._book.claim(session, text)
             covered = node is not None and node.covered and component is Component.TTS
             return counts and not covered, read_metrics(component, fields, at, identity)
         if not rule.gen_ai_usage:
@@ -146,20 +150,19 @@ class Pipeline:
         usage = read_gen_ai_usage(facts.attributes, at, identity)
         if usage is None or node is None:
             return True, usage
-        if not rule.metrics:
-            return not node.covered, usage
-        event = self._book.claim_like(node.session, Component.LLM, _fragments(facts.attributes))
+        if not rule.metrics or session is None:
+            return rule.metrics is not None or not node.covered, usage
+        event = self._book.claim_like(session, Component.LLM, _fragments(facts.attributes))
         return True, read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
 
     # speech-to-text
 
-    def _hear(self, facts: SpanFacts, node: SpanNode) -> tuple[Attributes, list[OwnSpan]]:
+    def _hear(self, facts: SpanFacts, session: Session) -> tuple[Attributes, list[OwnSpan]]:
         """Put what was heard since the last user turn on this one.
 
         The turn takes the model that heard most. Another model, after a fallback or handoff, gets
         a span of its own.
         """
-        session = node.session
         heard = self._book.take_heard(session)
         for accrued in heard:
             self._book.add_cost(session, accrued.cost, None, before_turn=True)
@@ -177,15 +180,16 @@ class Pipeline:
             UsageError: The report is malformed.
         """
         node = self._book.node(event.span_key)
-        if node is None or node.session.passive:
+        session = node.session if node else None
+        if session is None or session.passive:
             return
         with localcontext(EXACT):
             if event.component is Component.STT:
-                self._accrue(node.session, event, heard=True)
+                self._accrue(session, event, heard=True)
                 return
-            oldest = self._book.report(node.session, event)
+            oldest = self._book.report(session, event)
             if oldest is not None:
-                self._accrue(node.session, oldest, heard=False)
+                self._accrue(session, oldest, heard=False)
 
     def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
         usage = read_metrics(event.component, decoded(event.text), _moment(event.time_ns))
@@ -212,8 +216,7 @@ class Pipeline:
         with localcontext(EXACT):
             return [span for session in sessions for span in self.settle(session)]
 
-    def _end_session(self, span: ReadableSpan, node: SpanNode) -> tuple[Attributes, list[OwnSpan]]:
-        session = node.session
+    def _end_session(self, span: ReadableSpan, session: Session) -> tuple[Attributes, list[OwnSpan]]:
         session.identity = _inherited(span.attributes or {})
         spans = self.settle(session)
         spans += self.settle_all(self._book.close(session))

@@ -161,17 +161,19 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _begin(self, span: Span) -> None:
         if not self._order_checked:
             self._check_order(span)
-        parent = span.parent
-        if span.name == "agent_session" and is_livekit(span):
+        rule = RULES.get(span.name)
+        if rule is not None and not is_livekit(span):
+            rule = None
+        if rule is not None and rule.role is Role.SESSION:
             self._begin_session(span)
-        elif parent is not None:
-            rule = RULES.get(span.name)
-            self._book.begin(
-                span_key(span),
-                (parent.trace_id, parent.span_id),
-                is_turn=rule is not None and rule.role is Role.TURN,
-                request=rule.nests if rule else None,
-            )
+            return
+        parent = span.parent
+        self._book.begin(
+            span_key(span),
+            (parent.trace_id, parent.span_id) if parent else None,
+            is_turn=rule is not None and rule.role is Role.TURN,
+            request=rule.nests if rule else None,
+        )
 
     def _begin_session(self, span: Span) -> None:
         owner = _owners.setdefault(span, weakref.ref(self))()

@@ -129,9 +129,9 @@ class Session:
 
 @dataclass(eq=False, slots=True)
 class SpanNode:
-    """What is known of a span of a session."""
+    """What is known of a span of a session, or of a request outside any."""
 
-    session: Session
+    session: Session | None
     turn: SpanKey | None  # the agent turn above it, or itself
     request: SpanNode | None = None  # the nearest request above it, or itself
     component: Component | None = None  # of the request, if it is one
@@ -146,12 +146,16 @@ class SpanNode:
             outer = outer.outer
 
 
+_OUTSIDE = SpanNode(session=None, turn=None)
+
+
 class SessionBook:
     """All live sessions of one processor, and the last ended ones for what comes late."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._nodes: dict[SpanKey, SpanNode] = {}
+        self._outside: dict[SpanKey, None] = {}  # spans of requests outside any session
         self._live: OrderedDict[SpanKey, Session] = OrderedDict()
         self._ended: OrderedDict[SpanKey, Session] = OrderedDict()
 
@@ -164,26 +168,32 @@ class SessionBook:
             self._live[key] = session
             return self._dropped(start_ns)
 
-    def begin(self, key: SpanKey, parent: SpanKey, *, is_turn: bool, request: Component | None) -> None:
-        """Note a span that begins below a known one; others cost one look-up.
+    def begin(self, key: SpanKey, parent: SpanKey | None, *, is_turn: bool, request: Component | None) -> None:
+        """Note a span that begins below a known one, and requests anywhere; others cost one look-up.
 
         Args:
             key: The span.
-            parent: Its parent.
+            parent: Its parent, if it has one.
             is_turn: Whether it is an agent turn.
             request: The component, if the span is a request.
         """
-        above = self._nodes.get(parent)
+        above = self._nodes.get(parent) if parent else None
         if above is None:
-            return
-        node = SpanNode(session=above.session, turn=key if is_turn else above.turn, request=above.request)
+            if request is None:
+                return
+            above = _OUTSIDE
+        session = above.session
+        node = SpanNode(session=session, turn=key if is_turn else above.turn, request=above.request)
         if request is not None:
             node.component, node.outer, node.request = request, above.request, node
         with self._lock:
             self._nodes[key] = node
-            node.session.spans[key] = None
-            if is_turn:
-                node.session.turns[key] = Totals()
+            spans = session.spans if session else self._outside
+            spans[key] = None
+            if session is None and len(spans) > _MAX_WAITING:
+                self._forget(spans, next(iter(spans)))
+            elif session is not None and is_turn:
+                session.turns[key] = Totals()
 
     def node(self, key: SpanKey) -> SpanNode | None:
         """What is known of a span, also some time after its end."""
@@ -194,11 +204,14 @@ class SessionBook:
         node = self._nodes.get(key)
         if node is None:
             return
+        session = node.session
         with self._lock:
-            ended = node.session.ended_spans
-            ended.append(key)
-            if len(ended) > _MAX_ENDED_SPANS:
-                self._forget(node.session, ended.popleft())
+            if session is None:
+                self._forget(self._outside, key)
+                return
+            session.ended_spans.append(key)
+            if len(session.ended_spans) > _MAX_ENDED_SPANS:
+                self._forget(session.spans, session.ended_spans.popleft())
 
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
@@ -326,9 +339,9 @@ class SessionBook:
     def _drop(self, sessions: OrderedDict[SpanKey, Session]) -> Session:
         _, session = sessions.popitem(last=False)
         for key in list(session.spans):
-            self._forget(session, key)
+            self._forget(session.spans, key)
         return session
 
-    def _forget(self, session: Session, key: SpanKey) -> None:
-        session.spans.pop(key, None)
+    def _forget(self, spans: dict[SpanKey, None], key: SpanKey) -> None:
+        spans.pop(key, None)
         self._nodes.pop(key, None)

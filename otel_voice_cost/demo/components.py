@@ -120,6 +120,7 @@ class ScriptedSTT(stt.STT[str]):
         report_seconds: Audio per periodic report.
         overhead_seconds: Life of the connection beyond the audio, reported when it closes.
         speed: Pace of the `Microphone`.
+        capabilities: Further capabilities of LiveKit's ``STTCapabilities``.
     """
 
     def __init__(
@@ -131,8 +132,9 @@ class ScriptedSTT(stt.STT[str]):
         report_seconds: float = 5.0,
         overhead_seconds: float = 0.25,
         speed: float = 1.0,
+        **capabilities: Any,
     ) -> None:
-        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=True))
+        super().__init__(capabilities=stt.STTCapabilities(streaming=True, interim_results=True, **capabilities))
         self.lines = deque(lines)
         self.report_seconds = report_seconds
         self.overhead_seconds = overhead_seconds
@@ -145,6 +147,10 @@ class ScriptedSTT(stt.STT[str]):
     @property
     def provider(self) -> str:
         return self._provider
+
+    def update_options(self, *, model: str, provider: str) -> None:
+        """Change what is reported from now on."""
+        self._model, self._provider = model, provider
 
     async def _recognize_impl(self, buffer: Any, **_: Any) -> stt.SpeechEvent:
         return self.event(stt.SpeechEventType.FINAL_TRANSCRIPT, self.lines.popleft() if self.lines else "")
@@ -299,6 +305,10 @@ class ScriptedTTS(tts.TTS[str]):
     @property
     def provider(self) -> str:
         return self._provider
+
+    def update_options(self, *, model: str) -> None:
+        """Change what is reported from now on."""
+        self._model = model
 
     def synthesize(self, text: str, *, conn_options: Any = DEFAULT_API_CONNECT_OPTIONS) -> tts.ChunkedStream:
         return _Sentence(tts=self, input_text=text, conn_options=conn_options)

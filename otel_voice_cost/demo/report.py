@@ -15,6 +15,7 @@ from .receiver import ReceivedSpan
 
 __all__ = ["print_report"]
 
+_TURNS = ("agent_turn", "assistant_turn")  # the latter in 1.2
 _QUANTITY = "voice_cost.quantity."
 
 
@@ -57,7 +58,7 @@ def print_report(spans: list[ReceivedSpan], console: Console) -> bool:
 
 def _lines(spans: list[ReceivedSpan]) -> list[_Line]:
     by_id = {span.span_id: span for span in spans}
-    turns = sorted((s for s in spans if s.name == "agent_turn"), key=lambda s: s.start_ns)
+    turns = sorted((s for s in spans if s.name in _TURNS), key=lambda s: s.start_ns)
     names = {span.span_id: str(number) for number, span in enumerate(turns, start=1)}
 
     def turn_of(span: ReceivedSpan) -> str:

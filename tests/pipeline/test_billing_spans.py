@@ -230,3 +230,15 @@ def test_unnamed_cached_tokens_are_text_first(end_realtime_span):
     assert span.attributes["voice_cost.quantity.cached_input_audio_token"] == 56
     assert span.attributes["voice_cost.quantity.input_audio_token"] == 144
     assert "voice_cost.quantity.input_text_token" not in span.attributes
+
+
+def test_nested_speech_requests_bill_once_outside_a_session_too(provider, exporter):
+    """A program may call synthesize() without any AgentSession."""
+    tracer = provider.get_tracer("livekit-agents")
+    with tracer.start_as_current_span("tts_request") as outer:
+        with tracer.start_as_current_span("tts_request_run"), tracer.start_as_current_span("tts_request") as inner:
+            inner.set_attribute("lk.tts_metrics", json.dumps(tts_metrics()))
+        outer.set_attribute("lk.tts_metrics", json.dumps(tts_metrics(request_id="outer")))
+
+    costs = [span.attributes.get("voice_cost.usd") for span in exporter.get_finished_spans()]
+    assert costs == ["0.009", None, None]
