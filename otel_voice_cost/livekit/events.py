@@ -32,6 +32,10 @@ __all__ = ["SpanKey", "UsageEvent", "livekit_tracer", "read_event", "subscribe"]
 SpanKey = tuple[int, int]  # trace id, span id
 
 _EVENT = "metrics_collected"
+
+# Adapters that measure the work of the component inside once more: before 1.8.
+_REPEATING = {"livekit.agents.stt.multi_speaker_adapter.MultiSpeakerAdapter"}
+
 _HOOKED = (("stt", "STT"), ("llm", "LLM"), ("llm", "RealtimeSession"), ("tts", "TTS"))
 
 
@@ -62,7 +66,7 @@ def read_event(metrics: Any) -> UsageEvent | None:
         Exception: Whatever a broken metrics object raises when it is made into JSON.
     """
     component = COMPONENTS.get(getattr(metrics, "type", ""))
-    if component is None:
+    if component is None or getattr(metrics, "label", "") in _REPEATING:
         return None
     context = trace.get_current_span().get_span_context()
     return UsageEvent(

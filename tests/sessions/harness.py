@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import livekit.agents
 from livekit.agents import Agent, AgentSession
 from livekit.agents.telemetry import set_tracer_provider
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
@@ -24,6 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import Microphone, Speaker
 
+RELEASE = tuple(int(part) for part in livekit.agents.__version__.split(".")[:2])
 SPEED = 10.0
 PATIENCE_SECONDS = 10.0
 
@@ -185,9 +187,14 @@ class Caller:
     async def interrupt(self) -> None:
         """Speak over the agent, and wait until it stops."""
         assert self.session.agent_state == "speaking"
+        self.speaker.interrupted = False
         self.microphone.speak(0.6)
-        await self.until("listening", "thinking")
-        assert self.speaker.interrupted
+
+        async def stopped() -> None:
+            while not self.speaker.interrupted:
+                await asyncio.sleep(0.005)
+
+        await asyncio.wait_for(stopped(), PATIENCE_SECONDS)
 
     async def hang_up(self) -> None:
         await asyncio.sleep(0.05)  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace import SpanLimits
 from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import (
+    RELEASE,
     SPEED,
     Caller,
     Pipeline,
@@ -64,6 +65,8 @@ async def test_wrapped_the_ids_are_there_too(price_catalog):
         new_session(stt=hears, llm=ScriptedLLM([]), tts=ScriptedTTS()), Clerk(), lambda _: asyncio.sleep(0.1)
     )
 
+    if RELEASE == (1, 4):
+        pytest.skip("1.4 loses the last report of speech-to-text")
     (own,) = pipeline.named("stt_usage")
     assert own.attributes["langfuse.session.id"] == "call-7"
     assert len({span.context.span_id for span in pipeline.spans}) == len(pipeline.spans)
@@ -84,6 +87,8 @@ async def test_a_sentence_whose_span_never_ends(pipeline):
     await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), script)
 
     assert_all_on_one_span(pipeline)
+    if RELEASE == (1, 4):
+        pytest.skip("1.4 loses the report too")
     on_requests = amounts_on(pipeline.named("tts_request"))
     assert amounts_on(pipeline.spans)["tts", "sonic-3", "character"] > on_requests["tts", "sonic-3", "character"]
     assert len(pipeline.named("tts_usage")) == 1
