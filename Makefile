@@ -7,10 +7,10 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases record-releases check format lint types docs docs-serve clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,12 @@ demo: $(VENV)/.demo ## hold a phone call offline and print what it cost
 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest
+
+test-releases: $(VENV)/.dev ## hold the test conversations on every LiveKit release
+	$(BIN)/nox --noxfile tests/noxfile.py --session sessions
+
+record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
+	$(BIN)/nox --noxfile tests/noxfile.py --session record
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term

@@ -150,8 +150,10 @@ class Pipeline:
         usage = read_gen_ai_usage(facts.attributes, at, identity)
         if usage is None or node is None:
             return True, usage
-        if not rule.metrics or session is None:
-            return rule.metrics is not None or not node.covered, usage
+        if rule.role is Role.REPEATS and (node.covered or (rule.by_event and session is not None)):
+            return False, None
+        if session is None:
+            return True, usage
         event = self._book.claim_like(session, Component.LLM, _fragments(facts.attributes))
         return True, read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
 

@@ -259,6 +259,7 @@ class SessionBook:
         with self._lock:
             for text, events in session.waiting.items():
                 if events[0].component is component and all(part in text for part in fragments):
+                    session.settled.add(text)  # the span that carries it may end later
                     return self._take(session, text)
         return None
 

@@ -81,7 +81,7 @@ class Speaker(io.AudioOutput):
         self._started_at = 0.0
         self._seconds = 0.0
         self._end: asyncio.TimerHandle | None = None
-        self.interrupted = False  # whether the last thing played was cut off
+        self.interrupted = False  # whether it was told to stop
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
@@ -99,6 +99,7 @@ class Speaker(io.AudioOutput):
             self._end = asyncio.get_running_loop().call_later(max(0.0, left), self._finish)
 
     def clear_buffer(self) -> None:
+        self.interrupted = True
         if self._end is not None:
             self._end.cancel()
         if self._seconds:
@@ -106,7 +107,7 @@ class Speaker(io.AudioOutput):
 
     def _finish(self, *, interrupted: bool = False) -> None:
         played = min(self._seconds, (time.monotonic() - self._started_at) * self._speed)
-        self._seconds, self._end, self.interrupted = 0.0, None, interrupted
+        self._seconds, self._end = 0.0, None
         self.on_playback_finished(playback_position=played, interrupted=interrupted, synchronized_transcript=None)
 
 

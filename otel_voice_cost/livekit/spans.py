@@ -47,7 +47,9 @@ class SpanRule:
     Attributes:
         role: What the span means for the bill.
         metrics: Attribute that holds its metrics JSON, if it can have one.
-        gen_ai_usage: Whether ``gen_ai.usage.*`` counts where the metrics are missing.
+        gen_ai_usage: Whether ``gen_ai.usage.*`` counts where the metrics are missing and no request inside bills.
+        by_event: Whether that usage is reported by an event too, which counts inside a session. LiveKit never
+            ends the ``llm_request`` of a judge.
         nests: Component of a request inside which further requests of the same may run.
         releases: Releases that make such spans.
     """
@@ -55,6 +57,7 @@ class SpanRule:
     role: Role
     metrics: str | None = None
     gen_ai_usage: bool = False
+    by_event: bool = False
     nests: Component | None = None
     releases: str = "1.2-1.8"
 
@@ -66,7 +69,7 @@ RULES = {
     "agent_turn": SpanRule(role=Role.TURN, metrics=REALTIME_METRICS, releases="1.3-1.8, metrics to 1.7"),
     "assistant_turn": SpanRule(role=Role.TURN, releases="1.2"),
     "decision_model.evaluate": SpanRule(role=Role.BILLS, gen_ai_usage=True, releases="1.8.8-1.8"),
-    "judge_evaluation": _REPEATS,
+    "judge_evaluation": SpanRule(role=Role.REPEATS, gen_ai_usage=True, by_event=True, nests=Component.LLM),
     "keyterm_detection": SpanRule(role=Role.REPEATS, releases="1.6.6-1.8"),
     "llm_fallback_adapter": SpanRule(role=Role.REPEATS, releases="1.3.3-1.8"),
     "llm_node": SpanRule(

@@ -150,11 +150,34 @@ def test_spans_that_repeat_a_model_carry_no_cost(end_span, name):
     assert span.attributes["langfuse.observation.type"] == "span"
 
 
-def test_judge_repeats_the_usage_of_its_request(end_span):
-    """Its llm_request child has the same tokens."""
-    span = end_span("judge_evaluation", {"gen_ai.usage.input_tokens": 300, "gen_ai.usage.output_tokens": 20})
+def judge(tracer, *, request_ends):
+    usage = {
+        "gen_ai.usage.input_tokens": 300,
+        "gen_ai.usage.output_tokens": 20,
+        "gen_ai.request.model": "gpt-4.1-mini",
+        "gen_ai.provider.name": "openai",
+    }
+    with tracer.start_as_current_span("judge_evaluation", attributes=usage):
+        request = tracer.start_span("llm_request", attributes={"lk.llm_metrics": json.dumps(llm_metrics())})
+        if request_ends:
+            request.end()
 
-    assert "voice_cost.usd" not in span.attributes
+
+@pytest.mark.parametrize("request_ends", [True, False])
+def test_a_judge_outside_a_session_is_billed_once(provider, exporter, request_ends):
+    """It repeats its request's tokens, and LiveKit never ends that request."""
+    judge(provider.get_tracer("livekit-agents"), request_ends=request_ends)
+
+    costs = [span.attributes.get("voice_cost.usd") for span in exporter.get_finished_spans()]
+    assert [cost for cost in costs if cost] == ["0.000152"]
+
+
+def test_a_judge_inside_a_session_leaves_its_usage_to_the_report(provider, exporter):
+    tracer = provider.get_tracer("livekit-agents")
+    with tracer.start_as_current_span("agent_session"):
+        judge(tracer, request_ends=False)
+
+    assert not any("voice_cost.usd" in span.attributes for span in exporter.get_finished_spans())
 
 
 def test_spans_of_another_scope_are_left_alone(end_span):

@@ -18,8 +18,8 @@ def side_model(*answers):
     return ScriptedLLM(answers or [Answer(text="{}", prompt_tokens=900, cached_tokens=300, completion_tokens=5)] * 9)
 
 
-async def test_a_judge_repeats_the_usage_of_its_request(pipeline):
-    """RunResult.judge writes its request's tokens on judge_evaluation once more."""
+async def test_a_judge_is_billed_once(pipeline):
+    """RunResult.judge writes its request's tokens on judge_evaluation once more, and never ends the request."""
     thinks, speaks = ScriptedLLM([Answer(text="It has shipped.")]), ScriptedTTS()
     verdict = ToolCall(name="check_intent", arguments='{"success": true, "reason": "it does"}')
     judge = side_model(Answer(tool=verdict, prompt_tokens=800, completion_tokens=12))
@@ -33,8 +33,7 @@ async def test_a_judge_repeats_the_usage_of_its_request(pipeline):
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
-    assert len(pipeline.named("judge_evaluation")) <= 1
-    assert not any("voice_cost.usd" in span.attributes for span in pipeline.named("judge_evaluation"))
+    assert len([span for span in pipeline.spans if "voice_cost.usd" in span.attributes]) >= 2
 
 
 async def test_keyterm_detection_is_billed(pipeline):

@@ -1,0 +1,35 @@
+"""One environment per supported LiveKit release: ``make test-releases`` and ``make record-releases``."""
+
+from __future__ import annotations
+
+import nox
+
+RELEASES = ["1.2.18", "1.3.12", "1.4.6", "1.5.17", "1.6.10", "1.7.1", "1.8.9"]
+
+# 1.2 to 1.6 import httpx without requiring it and leave openai open, whose third release brings httpx2 instead.
+PINS = {release: ["httpx", "openai<3"] for release in RELEASES if release < "1.7"}
+TOOLS = ["aiohttp", "hypothesis", "pytest", "pytest-asyncio", "pytest-xdist"]
+
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_existing_virtualenvs = True
+
+
+def install(session: nox.Session, release: str) -> None:
+    session.chdir("..")
+    session.install(f"livekit-agents=={release}", *PINS.get(release, []), ".[cli,otlp]", *TOOLS)
+
+
+@nox.session
+@nox.parametrize("release", RELEASES)
+def sessions(session: nox.Session, release: str) -> None:
+    """Hold the conversations of tests/sessions live on a release."""
+    install(session, release)
+    session.run("python", "-m", "pytest", "-n", "2", "tests/sessions", "-o", "addopts=", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("release", RELEASES)
+def record(session: nox.Session, release: str) -> None:
+    """Record the conversations of a release into tests/recorded/."""
+    install(session, release)
+    session.run("python", "-m", "tests.recorded.record")

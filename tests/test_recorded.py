@@ -1,0 +1,104 @@
+"""Spans and reports of real conversations on every supported release, played back through the processor."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Status, StatusCode
+
+from otel_voice_cost.demo.components import ScriptedSTT
+
+from .sessions.harness import amounts_in, amounts_on, cost_of_amounts, cost_on
+
+RECORDINGS = sorted((Path(__file__).parent / "recorded").glob("*.jsonl"))
+RELEASES = ["1.2.18", "1.3.12", "1.4.6", "1.5.17", "1.6.10", "1.7.1", "1.8.9"]
+
+
+def scenarios():
+    """Every scenario of every release."""
+    for path in RECORDINGS:
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        release, name, recorded = entries[0]["livekit-agents"], "", defaultdict(list)
+        for entry in entries[1:]:
+            name = entry.get("scenario", name)
+            if "scenario" not in entry:
+                recorded[name].append(entry)
+        for name, some in recorded.items():
+            yield pytest.param(some, id=f"{release} {name}")
+
+
+class Report:
+    """A report as LiveKit's classes see it."""
+
+    def __init__(self, entry):
+        self.type, self.label, self._json = entry["report"], entry["label"], entry["json"]
+
+    def model_dump_json(self):
+        return self._json
+
+
+def play(entries, provider):
+    """Start and end the spans and make the reports in the recorded order; return what was reported."""
+    tracer, spans, reported = provider.get_tracer("livekit-agents"), {}, []
+    for entry in entries:
+        if "start" in entry:
+            parent = spans.get(entry["parent"])
+            context = trace.set_span_in_context(parent, Context()) if parent else Context()
+            spans[entry["start"]] = tracer.start_span(entry["name"], context=context, start_time=entry["ns"])
+        elif "report" in entry:
+            reported.append(json.loads(entry["json"], object_hook=lambda fields: SimpleNamespace(**fields)))
+            with trace.use_span(spans.get(entry["in"], trace.INVALID_SPAN)):
+                ScriptedSTT([]).emit("metrics_collected", Report(entry))
+        else:
+            span = spans[entry["end"]]
+            span.set_attributes(entry["attributes"])
+            span.set_status(Status(StatusCode.ERROR if entry["error"] else StatusCode.UNSET))
+            span.end(entry["ns"])
+    return reported
+
+
+def billed_once(reported):
+    """What synthesize() built on stream() reports twice, once: the outer request only repeats the inner one."""
+    labels = {metrics.label for metrics in reported if metrics.label.endswith("OnStream")}
+    return [metrics for metrics in reported if metrics.label not in labels]
+
+
+def test_every_release_is_recorded():
+    assert [path.stem.removeprefix("livekit-agents-") for path in RECORDINGS] == RELEASES
+
+
+@pytest.mark.parametrize("entries", list(scenarios()))
+def test_every_unit_is_on_one_span(entries, provider, exporter):
+    set_tracer_provider(provider)  # for the spans of our own
+
+    reported = play(entries, provider)
+    provider.shutdown()
+
+    spans = exporter.get_finished_spans()
+    amounts = amounts_in(billed_once(reported))
+    assert amounts
+    assert amounts_on(spans) == amounts
+    assert abs(cost_on(spans) - cost_of_amounts(amounts)) < Decimal("1e-9")
+    totals = [Decimal(span.attributes["voice_cost.session.usd"]) for span in spans if span.name == "agent_session"]
+    assert sum(totals) == cost_on(spans)
+    generations = [span for span in spans if span.attributes.get("langfuse.observation.type") == "generation"]
+    assert all("voice_cost.usd" in span.attributes for span in generations)
+    repeats = [span for span in spans if span.name.endswith(("_run", "_adapter", "_node"))]
+    assert not any("gen_ai.usage.cost" in span.attributes for span in repeats)
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+def test_a_recording_holds_no_speech(path):
+    text = path.read_text()
+
+    assert "answer" not in text.lower()
+    assert "lk.pii" not in text
+    assert "sentence" not in "".join(line for line in text.splitlines() if "scenario" not in line)
