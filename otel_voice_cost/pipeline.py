@@ -20,7 +20,7 @@ from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
 from .livekit.identity import canonical_model, canonical_provider
 from .livekit.metrics import Identity, decoded, read_gen_ai_usage, read_metrics
-from .livekit.spans import METRICS_KEYS, Role, SpanRule, rule_of
+from .livekit.spans import METRICS_KEYS, NEWER, Role, SpanRule, rule_of
 from .prices import PriceCatalog
 from .sessions import Accrued, Session, SessionBook, SpanNode
 from .usage import Component, Usage
@@ -81,6 +81,8 @@ class Pipeline:
         session = node.session if node else None
         if session is not None and session.passive:
             return {}, []
+        if rule.releases is NEWER:
+            self._diagnostics.warn("newer release", f"{span.name} is a span of a newer LiveKit: priced by its metrics.")
         with localcontext(EXACT):
             return self._written(span, rule, node)
 

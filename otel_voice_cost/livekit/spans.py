@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from ..usage import Component
 
-__all__ = ["METRICS_KEYS", "RULES", "Role", "SpanRule", "is_livekit", "rule_of"]
+__all__ = ["METRICS_KEYS", "NEWER", "RULES", "Role", "SpanRule", "is_livekit", "rule_of"]
 
 SCOPE = "livekit-agents"
 
@@ -62,6 +62,8 @@ class SpanRule:
     releases: str = "1.2-1.8"
 
 
+NEWER = "newer than 1.8"
+
 _REPEATS = SpanRule(role=Role.REPEATS)
 
 RULES = {
@@ -104,5 +106,5 @@ def rule_of(span: ReadableSpan) -> SpanRule | None:
     attributes = span.attributes or {}
     for key in METRICS_KEYS:
         if key in attributes:
-            return SpanRule(role=Role.BILLS, metrics=key, releases="newer than 1.8")
+            return SpanRule(role=Role.BILLS, metrics=key, releases=NEWER)
     return None

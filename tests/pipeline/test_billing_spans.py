@@ -190,8 +190,12 @@ def test_livekit_spans_without_usage_are_left_alone(end_span):
     assert dict(end_span("eou_wait", {"lk.x": 1}).attributes) == {"lk.x": 1}
 
 
-def test_a_span_of_a_newer_release_is_taken_by_its_metrics(end_span):
+def test_a_span_of_a_newer_release_is_taken_by_its_metrics(end_span, caplog):
     span = end_span("speech_synthesis", {"lk.tts_metrics": json.dumps(tts_metrics())})
+    end_span("speech_synthesis", {"lk.tts_metrics": json.dumps(tts_metrics())})
+
+    (record,) = caplog.records
+    assert "speech_synthesis is a span of a newer LiveKit" in record.message
 
     assert span.attributes["voice_cost.usd"] == "0.009"
 

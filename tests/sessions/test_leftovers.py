@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from livekit.agents import Agent, llm
@@ -209,3 +212,41 @@ async def test_connection_reports_are_no_usage_and_zero_is_unknown(pipeline):
 
     assert not any("no-such-model" in str(span.attributes) for span in pipeline.spans)
     assert pipeline.session_spans()[0].attributes["voice_cost.session.unpriced"] == 0
+
+
+def test_a_process_that_stops_without_closing_its_session():
+    """The provider shuts down at the interpreter's exit; what waits is on a span by then."""
+    program = textwrap.dedent(
+        """
+        import asyncio
+        from livekit.agents.telemetry import set_tracer_provider
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+        from otel_voice_cost import VoiceCostSpanProcessor
+        from otel_voice_cost.demo.components import ScriptedLLM, ScriptedSTT, ScriptedTTS
+        from tests.sessions.harness import Caller, new_session
+        from tests.sessions.test_conversations import Clerk
+
+        async def main():
+            hears = ScriptedSTT([], report_seconds=0.5, speed=10)
+            caller = Caller(new_session(stt=hears, llm=ScriptedLLM([]), tts=ScriptedTTS()))
+            await caller.session.start(Clerk())
+            await asyncio.sleep(0.3)
+
+        provider = TracerProvider()
+        provider.add_span_processor(VoiceCostSpanProcessor())
+        printed = ConsoleSpanExporter(formatter=lambda span: span.to_json(None) + "\\n")
+        provider.add_span_processor(SimpleSpanProcessor(printed))
+        set_tracer_provider(provider)
+        asyncio.run(main())
+        """
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+
+    spans = [json.loads(line) for line in done.stdout.splitlines()]
+    (own,) = [span for span in spans if span["name"] == "stt_usage"]
+    seconds = own["attributes"]["voice_cost.quantity.audio_second"]
+    assert seconds >= 0.5
+    assert own["attributes"]["gen_ai.usage.cost"] == pytest.approx(seconds * 0.0048 / 60)
+    assert "agent_session" not in {span["name"] for span in spans}
