@@ -71,6 +71,14 @@ def billed_once(reported):
     return [metrics for metrics in reported if metrics.label not in labels]
 
 
+def is_in_a_session(span, spans):
+    """1.2 does not leave the session's span current: what a test calls itself is outside."""
+    by_id = {one.context.span_id: one for one in spans}
+    while span is not None and span.name != "agent_session":
+        span = by_id.get(span.parent.span_id) if span.parent else None
+    return span is not None
+
+
 def test_every_release_is_recorded():
     assert [path.stem.removeprefix("livekit-agents-") for path in RECORDINGS] == RELEASES
 
@@ -88,7 +96,7 @@ def test_every_unit_is_on_one_span(entries, provider, exporter):
     assert amounts_on(spans) == amounts
     assert abs(cost_on(spans) - cost_of_amounts(amounts)) < Decimal("1e-9")
     totals = [Decimal(span.attributes["voice_cost.session.usd"]) for span in spans if span.name == "agent_session"]
-    assert sum(totals) == cost_on(spans)
+    assert sum(totals) == cost_on(span for span in spans if is_in_a_session(span, spans))
     generations = [span for span in spans if span.attributes.get("langfuse.observation.type") == "generation"]
     assert all("voice_cost.usd" in span.attributes for span in generations)
     repeats = [span for span in spans if span.name.endswith(("_run", "_adapter", "_node"))]
