@@ -28,6 +28,7 @@ from .usage import Component, Usage
 __all__ = ["OwnSpan", "Pipeline", "span_key"]
 
 _NO_USAGE = "LiveKit reported no usage for this request"
+_IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id")
 _BILLION = 10**9
 
 
@@ -80,6 +81,8 @@ class Pipeline:
         node = self._book.node(span_key(span))
         session = node.session if node else None
         if session is not None and session.passive:
+            if rule.role is Role.SESSION:
+                self._book.close(session)
             return {}, []
         if rule.releases is NEWER:
             self._diagnostics.warn("newer release", f"{span.name} is a span of a newer LiveKit: priced by its metrics.")
@@ -90,6 +93,8 @@ class Pipeline:
         attributes = span.attributes or {}
         facts = SpanFacts(name=span.name, attributes=attributes, is_error=span.status.status_code is StatusCode.ERROR)
         session = node.session if node else None
+        if session is not None and not session.identity:
+            session.identity = {key: attributes[key] for key in _IDS if key in attributes}
         if rule.role is Role.SESSION:
             return self._end_session(span, session) if session else ({}, [])
         if rule.role is Role.HEARS:

@@ -22,7 +22,7 @@ from .dialects import Dialects, available_dialects
 from .errors import Problem
 from .livekit.events import SpanKey, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
-from .order import order_problem
+from .order import order_problem, processors_of
 from .pipeline import OwnSpan, Pipeline, span_key
 from .prices import PriceCatalog
 from .prices.loading import read_rates
@@ -84,8 +84,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._book,
             self._diagnostics,
         )
-        self._resource: Resource | None = None  # of the provider, for spans handed to downstream
+        self._resource: Resource | None = None  # of the provider, for spans built by hand
         self._scope: InstrumentationScope | None = None
+        self._behind: tuple[SpanProcessor, ...] = ()
         self._order_checked = downstream is not None
         if downstream is None and not shows_swapped_attributes():
             self._diagnostics.warn(
@@ -184,6 +185,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
             )
         self._resource, self._scope = span.resource, span.instrumentation_scope
+        processors = processors_of(span)
+        self._behind = processors[processors.index(self) + 1 :] if self in processors else ()
         dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive)
         self._flush(dropped)
 
@@ -227,45 +230,35 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _make_spans(self, spans: list[OwnSpan]) -> None:
         for span in spans:
-            if self._downstream is not None:
-                self._hand_to_downstream(span)
-            else:
-                self._trace(span)
+            self._guarded(span.name, self._make_span, span)
 
-    def _trace(self, own: OwnSpan) -> None:
+    def _make_span(self, own: OwnSpan) -> None:
         """Make a span with LiveKit's tracer, so that it passes every processor as LiveKit's do.
 
         Its attributes are added on its way, in `on_end`, where the SDK's span limits cut nothing.
+        Wrapping, or where LiveKit uses another provider by now, the span is built by hand.
         """
-        tracer = livekit_tracer()
-        if tracer is None:
-            self._diagnostics.warn("no tracer", f"{own.name} could not be traced: livekit.agents is not imported.")
-            return
-        parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
-        span = tracer.start_span(own.name, context=parent, start_time=own.start_ns)
-        context = span.get_span_context()
-        self._own_attributes[context.trace_id, context.span_id] = own.attributes
-        span.end(own.end_ns)
-        if self._own_attributes.pop((context.trace_id, context.span_id), None) is not None:
-            self._diagnostics.warn(
-                "lost", f"{own.name} was not recorded: the tracer provider or its sampler dropped it."
-            )
-
-    def _hand_to_downstream(self, own: OwnSpan) -> None:
-        """Give a span to the wrapped processor alone; other pipelines stay untouched."""
-        assert self._downstream is not None
-        self._downstream.on_end(
-            ReadableSpan(
-                name=own.name,
-                context=_context(own.session_key[0], _ids.generate_span_id()),
-                parent=_context(*own.session_key),
-                resource=self._resource,
-                attributes=BoundedAttributes(attributes=own.attributes, immutable=True),
-                start_time=own.start_ns,
-                end_time=own.end_ns,
-                instrumentation_scope=self._scope,
-            )
+        tracer = livekit_tracer() if self._downstream is None else None
+        if tracer is not None:
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
+            span = tracer.start_span(own.name, context=parent, start_time=own.start_ns)
+            if self in processors_of(span):
+                context = span.get_span_context()
+                self._own_attributes[context.trace_id, context.span_id] = own.attributes
+                span.end(own.end_ns)
+                return
+        built = ReadableSpan(
+            name=own.name,
+            context=_context(own.session_key[0], _ids.generate_span_id()),
+            parent=_context(*own.session_key),
+            resource=self._resource,
+            attributes=BoundedAttributes(attributes=own.attributes, immutable=True),
+            start_time=own.start_ns,
+            end_time=own.end_ns,
+            instrumentation_scope=self._scope,
         )
+        for processor in [self._downstream] if self._downstream is not None else self._behind:
+            processor.on_end(built)
 
     # construction
 

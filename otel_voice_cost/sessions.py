@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .cost import Cost, summed, total_usd
 from .livekit.events import SpanKey, UsageEvent
@@ -117,7 +117,7 @@ class Session:
     heard_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
     unclaimed: _Accruals = field(default_factory=dict)  # priced, for spans of our own
     turns: dict[SpanKey, Totals] = field(default_factory=dict)
-    identity: dict[str, str | bool | int | float] = field(default_factory=dict)  # for spans of our own
+    identity: dict[str, Any] = field(default_factory=dict)  # for spans of our own
     ended: bool = False
     waiting: OrderedDict[str, deque[UsageEvent]] = field(default_factory=OrderedDict)
     waiting_count: int = 0

@@ -10,6 +10,7 @@ from livekit.agents import Agent, function_tool
 from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS, ToolCall
 
 from .harness import SPEED, Pipeline, assert_all_on_one_span, assert_session_totals, converse, new_session
+from .scripted import ScriptedVAD
 
 LONG = "This is a long answer that goes on and on. It has a second sentence. And it has a third one, too."
 
@@ -157,6 +158,34 @@ async def test_preemptive_generation(pipeline):
     session = new_session(stt=stt, llm=llm, tts=tts, preemptive_generation=True)
     await converse(session, Clerk(), script)
 
+    assert_all_on_one_span(pipeline)
+    assert_session_totals(pipeline)
+
+
+async def test_a_discarded_preemptive_generation(pipeline):
+    """The caller goes on before the turn is over: the answer begun is thrown away, and another one made."""
+    stt, llm, tts = components(["hello", "and another thing"], [Answer(text=LONG, chunk_seconds=0.05)] * 3)
+    pipeline.listen(stt, llm, tts)
+
+    async def script(caller):
+        caller.microphone.speak(0.6)
+        await asyncio.sleep(0.3)
+        caller.microphone.speak(0.6)
+        await caller.until("speaking")
+        await caller.until("listening")
+
+    session = new_session(
+        stt=stt,
+        llm=llm,
+        tts=tts,
+        vad=ScriptedVAD(),
+        turn_detection="vad",
+        preemptive_generation=True,
+        min_endpointing_delay=0.5,
+    )
+    await converse(session, Clerk(), script)
+
+    assert len(pipeline.named("llm_request_run")) > 1
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
 

@@ -214,3 +214,33 @@ async def test_a_session_that_overlaps_shutdown(price_catalog, wrapping):
 
     assert amounts_on(pipeline.spans) == amounts_in(before)
     pipeline.provider.shutdown()
+
+
+async def test_a_killed_session_of_a_provider_that_livekit_has_left(price_catalog):
+    """What waits goes to the provider of its session, not to the one LiveKit uses by now."""
+    first = Pipeline(price_catalog)
+    caller = Caller(new_session(**named(stack(first))))
+    await caller.session.start(Clerk())
+    await caller.ask_and_listen()
+    await asyncio.sleep(0.2)
+    second = Pipeline(price_catalog)
+    first.provider.shutdown()
+
+    assert amounts_on(first.spans) == amounts_in(first.reported)
+    (own,) = first.named("stt_usage")
+    assert own.instrumentation_scope.name == "livekit-agents"
+    assert second.spans == []
+    second.provider.shutdown()
+    await caller.hang_up()
+
+
+async def test_a_passive_processor_keeps_no_sessions(price_catalog):
+    pipeline = Pipeline(price_catalog)
+    passive = VoiceCostSpanProcessor(catalog=price_catalog)
+    pipeline.provider.add_span_processor(passive)
+
+    await hold(*stack(pipeline))
+
+    assert_all_on_one_span(pipeline)
+    assert list(passive._book.drain(live=True)) == list(passive._book.drain(live=False))
+    pipeline.provider.shutdown()
