@@ -31,7 +31,7 @@ from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
 from .sessions import Session, SessionBook
 from .settings import Settings
 
-__all__ = ["VoiceCostSpanProcessor"]
+__all__ = ["VoiceCostSpanProcessor", "configured_catalog"]
 
 _T = TypeVar("_T")
 
@@ -79,7 +79,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._book = SessionBook()
         self._own_attributes: dict[SpanKey, dict[str, Any]] = {}  # of spans being made
         self._pipeline = Pipeline(
-            self._catalog(settings) if catalog is None else catalog,
+            self._configured(settings) if catalog is None else catalog,
             Dialects(self._known_dialects(settings), speech_as_tokens=settings.speech_as_tokens),
             self._book,
             self._diagnostics,
@@ -262,16 +262,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     # construction
 
-    def _catalog(self, settings: Settings) -> PriceCatalog:
-        """The default catalogue with the overrides of the settings; bad entries are logged, sound ones hold."""
-        rates, problems = parse_short_form(settings.prices, "VOICE_COST_PRICES")
-        for path in filter(None, settings.prices_file.split(os.pathsep)):
-            found, more = read_rates(Path(path))
-            rates += found
-            problems += more
+    def _configured(self, settings: Settings) -> PriceCatalog:
+        catalog, problems = configured_catalog(settings)
         self._log_problems(problems)
-        catalog = PriceCatalog.default()
-        return catalog.with_rates(rates) if rates else catalog
+        return catalog
 
     def _known_dialects(self, settings: Settings) -> tuple[str, ...]:
         available = available_dialects()
@@ -286,6 +280,23 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _log_problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
             self._diagnostics.warn("problem", f"Left out. {problem}")
+
+
+def configured_catalog(settings: Settings) -> tuple[PriceCatalog, list[Problem]]:
+    """Return the default catalogue with the overrides of the settings, and every problem with these.
+
+    Sound entries hold whatever is wrong with others. Prices in the variable win over those in files.
+    """
+    rates, problems = parse_short_form(settings.prices, "VOICE_COST_PRICES")
+    layers = [rates]
+    for path in filter(None, settings.prices_file.split(os.pathsep)):
+        found, more = read_rates(Path(path))
+        layers.append(found)
+        problems += more
+    catalog = PriceCatalog.default()
+    for layer in reversed([layer for layer in layers if layer]):
+        catalog = catalog.with_rates(layer)
+    return catalog, problems
 
 
 _ids = RandomIdGenerator()

@@ -107,3 +107,13 @@ def test_the_demos_output_is_in_the_readme():
     lines = [line for line in readme.splitlines() if line.startswith(("The 14 lines", "agent_session says"))]
 
     assert len({line.split("$")[1] for line in lines}) == 1
+
+
+def test_the_commands_output_is_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    ((command, printed),) = re.findall(r"^\$ (voice-cost .*)\n((?:.+\n)+)```", readme, re.MULTILINE)
+
+    program = Path(sys.executable).with_name("voice-cost")
+    done = subprocess.run([program, *command.split()[1:]], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout == printed

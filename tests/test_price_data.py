@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime, timezone
 from itertools import combinations
 
 import pytest
 
+from otel_voice_cost import PriceCatalog
 from otel_voice_cost.prices.loading import load_shipped_rates
 
 RATES = load_shipped_rates()
@@ -40,3 +41,21 @@ def test_no_two_rates_hold_for_the_same_thing_at_the_same_time():
 
 def test_providers_of_the_readme_are_there():
     assert {"assemblyai", "cartesia", "deepgram", "elevenlabs", "livekit", "openai"} <= {r.provider for r in RATES}
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if rate.since or rate.until], ids=title)
+def test_a_rate_with_days_is_found_on_them(rate):
+    """Old calls keep their price: nothing closer hides it."""
+    day = rate.since or rate.until
+    catalog = PriceCatalog([RATES])
+
+    for model in rate.model:
+        found = catalog.rate_for(
+            provider=rate.provider,
+            model=model.replace("*", ""),
+            component=rate.component,
+            unit=rate.unit,
+            mode=rate.mode,
+            at=datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc),
+        )
+        assert found == rate

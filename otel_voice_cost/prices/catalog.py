@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -60,6 +60,12 @@ class PriceCatalog:
         catalog = PriceCatalog([], self._tokens)
         catalog._layers = (_index(rates), *self._layers)
         return catalog
+
+    def rates(self) -> Iterator[Rate]:
+        """All rates of price files and variables, the ones that win first. Token rates are looked up, not listed."""
+        for layer in self._layers:
+            for rates in layer.values():
+                yield from rates
 
     def card_for(self, usage: Usage) -> RateCard | None:
         """All rates that hold for a usage, or None where the model is not known."""

@@ -1,0 +1,18 @@
+"""The command line, ``voice-cost``; extra ``cli``."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line; say what to install where its libraries are missing."""
+    try:
+        from .commands import app  # noqa: PLC0415  # its libraries are an extra
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        sys.exit(f"voice-cost needs {error.name}: pip install 'otel-voice-cost[cli]'")
+    app()
