@@ -1,7 +1,7 @@
 """OpenTelemetry's GenAI attributes, with the cost under the name that most backends read.
 
 Source:
-    OpenTelemetry semantic conventions 1.40, registry ``gen_ai``. The keys are written out here because the
+    OpenTelemetry semantic conventions, registry ``gen_ai``. The keys are written out here because the
     Python constants live in an incubating module that lacks some of them in the SDKs we support.
     ``gen_ai.usage.cost`` is no convention yet; Langfuse, OpenLIT, Opik and others read it.
 """

@@ -1,0 +1,68 @@
+"""What Langfuse shows of every recorded release, in both its write paths: the true cost, and nothing invented."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+
+import pytest
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.trace import StatusCode
+
+from .langfuse_model import observe
+from .sessions.harness import amounts_in, cost_of_amounts
+from .test_recorded import billed_once, play, scenarios
+
+HALF = Decimal("0.5e-12")
+
+
+def seen(spans, path):
+    return [
+        observe(span.name, span.attributes, is_error=span.status.status_code is StatusCode.ERROR, path=path)
+        for span in spans
+    ]
+
+
+@pytest.mark.parametrize("path", ["legacy", "events"])
+@pytest.mark.parametrize("entries", list(scenarios()))
+def test_langfuse_shows_the_true_cost(entries, path, provider, exporter):
+    """By component; each cost is rounded to twelve places, so a sum may be off by half of the last one per span."""
+    set_tracer_provider(provider)
+    amounts = amounts_in(billed_once(play(entries, provider)))
+    provider.shutdown()
+    spans = exporter.get_finished_spans()
+
+    shown, counts = defaultdict(Decimal), defaultdict(int)
+    for span, observation in zip(spans, seen(spans, path), strict=True):
+        component = span.attributes.get("voice_cost.component", "none")
+        shown[component] += observation.total or 0
+        counts[component] += 1
+        assert not observation.invented, observation
+        if "voice_cost.usd" in span.attributes:
+            assert observation.type == "generation"
+            assert observation.model == span.attributes["gen_ai.response.model"]
+            assert not observation.hidden
+            buckets = {key: n for key, n in observation.usage.items() if key != "total"}
+            assert sum(buckets.values()) == observation.usage["total"] > 0
+            assert all(("input" in key) != ("output" in key) for key in buckets)
+    assert shown.pop("none", 0) == 0
+    for component, usd in shown.items():
+        true = cost_of_amounts({key: n for key, n in amounts.items() if key[0] == component})
+        assert abs(usd - true) <= HALF * counts[component] + Decimal("1e-9")  # the recorded seconds are rounded
+    assert set(shown) == {key[0] for key in amounts}
+
+
+@pytest.mark.parametrize("path", ["legacy", "events"])
+def test_without_us_langfuse_shows_nothing_for_speech_and_invents_the_rest(path, exporter):
+    """Or the test above would pass whatever we do."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    for parameters in scenarios():
+        play(parameters.values[0], provider)
+
+    observations = seen(exporter.get_finished_spans(), path)
+
+    assert any(observation.invented for observation in observations)
+    assert all(observation.total is None for observation in observations)
