@@ -73,7 +73,7 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
         amount: How much, in ``unit``.
         unit: Must be the unit of the rate or one that the rate stands in for.
         rate: The rate.
-        total_input_tokens: All input of the request, cached included: chooses the tier.
+        total_input_tokens: All input of the request, cached and written included: chooses the tier.
 
     Raises:
         UnitMismatchError: The rate prices another measure.
@@ -97,7 +97,9 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
     billed = usage.measures() & card.measures(fallback=False) or usage.measures() & card.measures(fallback=True)
     if not billed:
         return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate for what was reported")
-    total_input = sum((n for unit, n in usage.quantities.items() if "input" in unit.value), _ZERO)
+    total_input = sum(
+        (n for unit, n in usage.quantities.items() if unit.measure is Measure.TOKEN and not unit.is_output), _ZERO
+    )
     lines = []
     for unit, used in usage.quantities.items():
         if unit.measure not in billed:

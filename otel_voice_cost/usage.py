@@ -72,7 +72,13 @@ class Unit(str, Enum):
         """The measure this unit belongs to."""
         return _MEASURES.get(self, Measure.TOKEN)
 
+    @property
+    def is_output(self) -> bool:
+        """Whether the model made it. All other tokens are input, those written to a cache included."""
+        return self in _OUTPUTS
 
+
+_OUTPUTS = {Unit.OUTPUT_AUDIO_TOKEN, Unit.OUTPUT_TEXT_TOKEN, Unit.OUTPUT_TOKEN, Unit.REASONING_TOKEN}
 _MEASURES = {
     Unit.AUDIO_SECOND: Measure.TIME,
     Unit.CHARACTER: Measure.TEXT,

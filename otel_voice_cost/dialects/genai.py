@@ -12,7 +12,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from ..cost import Cost
-from ..usage import Component, Measure, Unit
+from ..usage import Component, Measure
 from . import SpanFacts
 
 __all__ = ["COST", "OPERATION_NAME", "REQUEST_MODEL", "RESPONSE_MODEL", "cost_attributes"]
@@ -68,7 +68,7 @@ def _tokens(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
     quantities = cost.usage.quantities
     tokens = {unit: int(n) for unit, n in quantities.items() if unit.measure is Measure.TOKEN}
     if tokens:
-        outputs = sum(n for unit, n in tokens.items() if unit in _OUTPUTS)
+        outputs = sum(n for unit, n in tokens.items() if unit.is_output)
         return sum(tokens.values()) - outputs, outputs
     if not speech_as_tokens or not quantities:
         return None
@@ -76,6 +76,3 @@ def _tokens(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
     if unit.measure in (Measure.TIME, Measure.SESSION):
         amount = (amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP)
     return int(amount), 0
-
-
-_OUTPUTS = {Unit.OUTPUT_AUDIO_TOKEN, Unit.OUTPUT_TEXT_TOKEN, Unit.OUTPUT_TOKEN, Unit.REASONING_TOKEN}

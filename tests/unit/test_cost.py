@@ -121,6 +121,17 @@ def test_a_large_request_pays_the_price_of_its_tier_for_every_token():
     assert at == {199_999: Decimal("0.199999"), 200_000: Decimal("0.4"), 500_000: Decimal(2)}
 
 
+def test_tokens_written_to_the_cache_count_towards_the_tier():
+    """A prompt of 250,000 tokens is large, whatever part of it is written to the cache."""
+    tiered = rate(
+        Unit.INPUT_TOKEN, "1", 1_000_000, component=Component.LLM, tiers=(Tier(above=200_000, usd=Decimal(2)),)
+    )
+
+    cost = cost_of(usage(Component.LLM, input_token="50000", cache_write_token="200000"), card(tiered))
+
+    assert cost.usd == Decimal("0.5")
+
+
 def test_low_confidence_makes_an_estimate():
     assert cost_of(usage(audio_second="1"), card(rate(Unit.AUDIO_SECOND, "1", confidence="low"))).estimated
 
