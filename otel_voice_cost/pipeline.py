@@ -22,7 +22,7 @@ from .livekit.identity import canonical_model, canonical_provider
 from .livekit.metrics import Identity, decoded, read_gen_ai_usage, read_metrics
 from .livekit.spans import METRICS_KEYS, NEWER, Role, SpanRule, rule_of
 from .prices import PriceCatalog
-from .sessions import Accrued, Session, SessionBook, SpanNode
+from .sessions import Accrued, Session, SessionBook, SpanNode, Totals
 from .usage import Component, Usage
 
 __all__ = ["OwnSpan", "Pipeline", "span_key"]
@@ -229,22 +229,13 @@ class Pipeline:
         session.identity = _inherited(span.attributes or {})
         spans = self.settle(session)
         spans += self.settle_all(self._book.close(session))
-        totals = session.totals
         seconds = Decimal((span.end_time or 0) - session.start_ns) / _BILLION
-        return {
-            **ours.total_attributes(
-                "session", totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
-            ),
-            **ours.session_attributes(totals.usd, seconds),
-        }, spans
+        totals = session.totals
+        return _totals("session", totals) | ours.session_attributes(totals.usd, seconds), spans
 
     def _turn_totals(self, session: Session, turn: SpanKey) -> Attributes:
         totals = self._book.take_turn(session, turn)
-        if not totals:
-            return {}
-        return ours.total_attributes(
-            "turn", totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
-        )
+        return _totals("turn", totals) if totals else {}
 
     def _own_span(self, session: Session, accrued: Accrued) -> OwnSpan:
         name = f"{accrued.cost.usage.component.value}_usage"
@@ -256,6 +247,12 @@ class Pipeline:
             end_ns=accrued.last_ns,
             attributes={**session.identity, **self._dialects.cost_attributes(accrued.cost, facts)},
         )
+
+
+def _totals(scope: str, totals: Totals) -> Attributes:
+    return ours.total_attributes(
+        scope, totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
+    )
 
 
 def _identity(attributes: Mapping[str, Any]) -> Identity:

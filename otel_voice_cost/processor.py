@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._diagnostics import Diagnostics
-from .dialects import Dialects, available_dialects
+from .dialects import Dialects, available_dialects, dialect_problems
 from .errors import Problem
 from .livekit.events import SpanKey, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
@@ -268,13 +268,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
         return catalog
 
     def _known_dialects(self, settings: Settings) -> tuple[str, ...]:
+        self._log_problems(dialect_problems(settings.dialects))
         available = available_dialects()
-        expected = "one of " + ", ".join(sorted(available))
-        self._log_problems(
-            Problem(place="VOICE_COST_DIALECTS", value=repr(name), expected=expected)
-            for name in settings.dialects
-            if name not in available
-        )
         return tuple(name for name in settings.dialects if name in available)
 
     def _log_problems(self, problems: Iterable[Problem]) -> None:

@@ -11,12 +11,10 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.util.types import Attributes, AttributeValue
 
-__all__ = ["Attribute", "add_attributes", "shows_swapped_attributes", "with_attributes"]
-
-Attribute = AttributeValue
+__all__ = ["add_attributes", "shows_swapped_attributes", "with_attributes"]
 
 
-def with_attributes(span: ReadableSpan, more: Mapping[str, Attribute]) -> ReadableSpan:
+def with_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> ReadableSpan:
     """Return a copy of the span with more attributes; every other field is kept as it is.
 
     The copy is shallow, so what the SDK or another processor keeps on the span (dropped counts,
@@ -27,7 +25,7 @@ def with_attributes(span: ReadableSpan, more: Mapping[str, Attribute]) -> Readab
     return changed
 
 
-def add_attributes(span: ReadableSpan, more: Mapping[str, Attribute]) -> None:
+def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> None:
     """Give an ended snapshot more attributes, for the processors behind.
 
     The container is shared with the live span and frozen, so it is replaced, never written to.

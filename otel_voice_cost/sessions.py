@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from .cost import Cost, summed, total_usd
 from .livekit.events import SpanKey, UsageEvent
@@ -28,21 +28,19 @@ _MAX_ENDED_SESSIONS = 64
 _MAX_SESSIONS = 10_000
 _MAX_AGE_NS = 24 * 3_600 * 10**9
 
-_K = TypeVar("_K")
 
-
-class _BoundedCounter(Generic[_K]):
-    """A multiset that forgets its oldest keys."""
+class _BoundedCounter:
+    """A multiset of texts that forgets its oldest."""
 
     def __init__(self) -> None:
-        self._counts: OrderedDict[_K, int] = OrderedDict()
+        self._counts: OrderedDict[str, int] = OrderedDict()
 
-    def add(self, key: _K) -> None:
+    def add(self, key: str) -> None:
         self._counts[key] = self._counts.pop(key, 0) + 1
         if len(self._counts) > _MAX_WAITING:
             self._counts.popitem(last=False)
 
-    def take(self, key: _K) -> bool:
+    def take(self, key: str) -> bool:
         """Remove one ``key`` and say whether there was one."""
         count = self._counts.get(key, 0)
         if count > 1:
@@ -67,14 +65,13 @@ class Totals:
         if cost.usd is None:
             self.unpriced += 1
             return
-        component = cost.usage.component
-        self.by_component[component] = total_usd((self.by_component.get(component, Decimal(0)), cost.usd))
+        self._plus(cost.usage.component, cost.usd)
         self.estimated = self.estimated or cost.estimated
 
     def merge(self, other: Totals) -> None:
         """Add another total."""
         for component, usd in other.by_component.items():
-            self.by_component[component] = total_usd((self.by_component.get(component, Decimal(0)), usd))
+            self._plus(component, usd)
         self.unpriced += other.unpriced
         self.estimated = self.estimated or other.estimated
 
@@ -82,6 +79,9 @@ class Totals:
     def usd(self) -> Decimal:
         """US dollars of all components."""
         return total_usd(self.by_component.values())
+
+    def _plus(self, component: Component, usd: Decimal) -> None:
+        self.by_component[component] = total_usd((self.by_component.get(component, Decimal(0)), usd))
 
     def __bool__(self) -> bool:
         return bool(self.by_component or self.unpriced)
@@ -118,11 +118,10 @@ class Session:
     unclaimed: _Accruals = field(default_factory=dict)  # priced, for spans of our own
     turns: dict[SpanKey, Totals] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)  # for spans of our own
-    ended: bool = False
     waiting: OrderedDict[str, deque[UsageEvent]] = field(default_factory=OrderedDict)
     waiting_count: int = 0
-    early: _BoundedCounter[str] = field(default_factory=_BoundedCounter)  # span came before its event
-    settled: _BoundedCounter[str] = field(default_factory=_BoundedCounter)  # priced without its span
+    early: _BoundedCounter = field(default_factory=_BoundedCounter)  # span came before its event
+    settled: _BoundedCounter = field(default_factory=_BoundedCounter)  # priced without its span
     spans: dict[SpanKey, None] = field(default_factory=dict)
     ended_spans: deque[SpanKey] = field(default_factory=deque)
 
@@ -216,7 +215,6 @@ class SessionBook:
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
         with self._lock:
-            session.ended = True
             if self._live.pop(session.key, None) is not None:
                 self._ended[session.key] = session
             dropped = []

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..cost import Cost, cost_of
-from ..dialects import available_dialects
+from ..dialects import dialect_problems
 from ..dialects.voice_cost import to_text
 from ..errors import Problem, VoiceCostError
 from ..livekit.identity import canonical_model, canonical_provider
@@ -99,8 +99,7 @@ def prices(
         for rate in _catalog().rates()
         if (wanted is None or rate.provider == wanted)
         and (model is None or any(model.lower() in name for name in rate.model))
-        and (rate.since is None or rate.since <= day)
-        and (rate.until is None or day <= rate.until)
+        and rate.holds_on(day)
     ]
     if not rates:
         _fail(["No rates. Token prices of language models are looked up with `voice-cost price`."])
@@ -221,12 +220,7 @@ def check(
     problems: list[Problem] = list(found)
     _, more = configured_catalog(settings)
     problems += more
-    available = available_dialects()
-    problems += [
-        Problem(place="VOICE_COST_DIALECTS", value=repr(name), expected="one of " + ", ".join(sorted(available)))
-        for name in settings.dialects
-        if name not in available
-    ]
+    problems += dialect_problems(settings.dialects)
     count = 0
     for path in files or []:
         rates, more = read_rates(path)

@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..dialects.voice_cost import to_text
 from .receiver import ReceivedSpan
 
 __all__ = ["print_report"]
@@ -48,7 +49,7 @@ def print_report(spans: list[ReceivedSpan], console: Console) -> bool:
             line.model,
             line.quantity,
             line.rate,
-            _dollars(line.usd),
+            to_text(line.usd),
         )
         turn = line.turn
     console.print(table)
@@ -103,11 +104,7 @@ def _formulas(span: ReceivedSpan) -> Iterable[str]:
     for quantity, rate in zip(_quantities(span), span.attributes["voice_cost.rate"].split("; "), strict=False):
         usd, _, per = rate.partition(" USD per ")
         cost = Decimal(quantity.split()[0]) * Decimal(usd) / int(per.split()[0])
-        yield f"{quantity} at {rate}: {_dollars(cost)} USD"
-
-
-def _dollars(usd: Decimal) -> str:
-    return f"{usd.normalize():f}"
+        yield f"{quantity} at {rate}: {to_text(cost)} USD"
 
 
 def _print_totals(lines: list[_Line], console: Console) -> None:
@@ -120,7 +117,7 @@ def _print_totals(lines: list[_Line], console: Console) -> None:
     table.add_column("spans", justify="right")
     table.add_column("US dollars", justify="right")
     for (component, model), some in sorted(totals.items()):
-        table.add_row(component, model, str(len(some)), _dollars(sum((line.usd for line in some), _ZERO)))
+        table.add_row(component, model, str(len(some)), to_text(sum((line.usd for line in some), _ZERO)))
     console.print(table)
 
 
@@ -128,8 +125,8 @@ def _print_session(spans: list[ReceivedSpan], lines: list[_Line], console: Conso
     session = next(span for span in spans if span.name == "agent_session").attributes
     total, lines_total = Decimal(session["voice_cost.session.usd"]), sum((line.usd for line in lines), _ZERO)
     figures = Table.grid(padding=(0, 3))
-    figures.add_row(f"The {len(lines)} lines add up to", f"${_dollars(lines_total)}")
-    figures.add_row("agent_session says", f"${_dollars(total)}")
+    figures.add_row(f"The {len(lines)} lines add up to", f"${to_text(lines_total)}")
+    figures.add_row("agent_session says", f"${to_text(total)}")
     figures.add_row(
         f"A minute, of {session['voice_cost.session.seconds']:.1f} s",
         f"${session['voice_cost.session.usd_per_minute']:.6f}",

@@ -7,15 +7,16 @@ said, ``repeat_attributes``. A dialect adds beside what LiveKit and the agent se
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from ..cost import Cost
+from ..errors import Problem
 
-__all__ = ["Dialects", "SpanFacts", "available_dialects"]
+__all__ = ["Dialects", "SpanFacts", "available_dialects", "dialect_problems"]
 
 Attributes = dict[str, Any]
 
@@ -32,6 +33,17 @@ class SpanFacts:
 def available_dialects() -> frozenset[str]:
     """Names of the dialects that ship with the package."""
     return frozenset(module.name for module in pkgutil.iter_modules(__path__) if module.name != "voice_cost")
+
+
+def dialect_problems(names: Iterable[str]) -> list[Problem]:
+    """A problem for each name that is no dialect."""
+    available = available_dialects()
+    expected = "one of " + ", ".join(sorted(available))
+    return [
+        Problem(place="VOICE_COST_DIALECTS", value=repr(name), expected=expected)
+        for name in names
+        if name not in available
+    ]
 
 
 class Dialects:

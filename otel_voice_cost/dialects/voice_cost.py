@@ -10,7 +10,14 @@ from ..cost import Cost
 from ..usage import Component, Measure
 from . import SpanFacts
 
-__all__ = ["MARKS", "cost_attributes", "no_usage_attributes", "total_attributes"]
+__all__ = [
+    "MARKS",
+    "cost_attributes",
+    "no_usage_attributes",
+    "session_attributes",
+    "to_text",
+    "total_attributes",
+]
 
 _PREFIX = "voice_cost."
 COMPONENT = _PREFIX + "component"

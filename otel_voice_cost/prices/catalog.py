@@ -161,8 +161,4 @@ def _closeness(patterns: tuple[str, ...], model: str) -> int:
 
 
 def _holds(rate: Rate, mode: Mode | None, day: date) -> bool:
-    return (
-        (rate.mode is None or mode is None or rate.mode is mode)
-        and (rate.since is None or rate.since <= day)
-        and (rate.until is None or day <= rate.until)
-    )
+    return (rate.mode is None or mode is None or rate.mode is mode) and rate.holds_on(day)

@@ -75,6 +75,10 @@ class Rate:
         """Whether a cost by this rate is an estimate."""
         return self.fallback or self.confidence == "low"
 
+    def holds_on(self, day: date) -> bool:
+        """Whether the price holds on a day; first and last day count."""
+        return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
+
     def usd_at(self, total_input_tokens: Decimal) -> Decimal:
         """US dollars for ``per`` units of a request with that many input tokens in all.
 
