@@ -7,7 +7,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases record-releases check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases record-releases prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,13 @@ test-releases: $(VENV)/.dev ## hold the test conversations on every LiveKit rele
 
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record
+
+prices: $(VENV)/.dev ## compare our prices with genai-prices, litellm and voice-prices
+	$(PIP) --no-deps --upgrade --target $(VENV)/price-tables litellm voice-prices
+	PYTHONPATH=.:$(VENV)/price-tables $(BIN)/python tests/compare_prices.py
+
+gaps: $(VENV)/.dev ## make docs/gaps.md, the table of what is priced
+	$(BIN)/voice-cost gaps --markdown > docs/gaps.md
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term

@@ -41,6 +41,11 @@ class Diagnostics:
         if self._first(kind, message):
             _logger.warning("%s", message)
 
+    def note(self, kind: str, message: str) -> None:
+        """As `warn`, at level INFO: worth knowing, nothing to mend."""
+        if self._first(kind, message):
+            _logger.info("%s", message)
+
     def _first(self, kind: str, place: str) -> bool:
         with self._lock:
             self.counts[kind] += 1

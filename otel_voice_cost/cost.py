@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, Decimal
 
 from .errors import UnitMismatchError
-from .prices import Rate, RateCard
+from .prices import EXACT, Rate, RateCard
 from .usage import Component, Measure, Mode, Unit, Usage
 
 __all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "summed", "total_usd"]
 
-EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
 
@@ -30,13 +29,15 @@ class CostLine:
         unit: What was billed.
         amount: How much the vendor bills: as used, after the rate's minimum and increment.
         rate: The rate that won.
-        usd: ``amount × rate``, US dollars.
+        usd: What it cost after your discount, US dollars.
+        list_usd: ``amount × rate``, US dollars, before the discount.
     """
 
     unit: Unit
     amount: Decimal
     rate: Rate
     usd: Decimal
+    list_usd: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,7 @@ class Cost:
         rate_source: Page, file or variable that states the rates; ``"span"`` where the cost
             came with the span.
         name: Name of the model to show, where a price entry gives one.
+        markup_usd: What you charge beside the cost; None where no markup is set.
     """
 
     usage: Usage
@@ -59,11 +61,17 @@ class Cost:
     unpriced: str | None = None
     rate_source: str | None = None
     name: str | None = None
+    markup_usd: Decimal | None = None
 
     @property
     def estimated(self) -> bool:
         """Whether any rate in it is of low confidence or a stand-in for the billed unit."""
         return any(line.rate.estimated for line in self.lines)
+
+    @property
+    def list_usd(self) -> Decimal | None:
+        """US dollars before your discount; the same as ``usd`` where there is none."""
+        return total_usd(line.list_usd for line in self.lines) if self.lines else self.usd
 
 
 def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: Decimal = _ZERO) -> Decimal:
@@ -80,8 +88,7 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """
     if unit.measure is not rate.unit.measure:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
-    usd = EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per))
-    return usd.quantize(_PLACES, context=EXACT) if usd.as_tuple().exponent < -18 else usd  # type: ignore[operator]
+    return _rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
 
 
 def cost_of(usage: Usage, card: RateCard | None) -> Cost:
@@ -107,17 +114,32 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
         rate = card.rate_for(unit)
         if rate is None:
             return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate per {unit.value}")
-        amount = _billed_amount(used, rate, usage.mode)
-        usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
-        lines.append(CostLine(unit=unit, amount=amount, rate=rate, usd=usd))
+        lines.append(_line(unit, used, rate, card, usage.mode, total_input))
+        lines += [
+            _line(unit, used, addon, card, usage.mode, total_input) for addon in card.addons if addon.unit is unit
+        ]
     quantities = {unit: n for unit, n in usage.quantities.items() if unit.measure in billed}
+    usd = total_usd(line.usd for line in lines)
     return Cost(
         usage=replace(usage, quantities=quantities),
-        usd=total_usd(line.usd for line in lines),
+        usd=usd,
         lines=tuple(lines),
         rate_source=lines[0].rate.source,
         name=card.name,
+        markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
     )
+
+
+def _line(unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | None, total_input: Decimal) -> CostLine:
+    amount = _billed_amount(used, rate, mode)
+    list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
+    paid = EXACT.subtract(Decimal(1), card.discount)
+    usd = _rounded(EXACT.multiply(list_usd, paid)) if card.discount else list_usd
+    return CostLine(unit=unit, amount=amount, rate=rate, usd=usd, list_usd=list_usd)
+
+
+def _rounded(usd: Decimal) -> Decimal:
+    return usd.quantize(_PLACES, context=EXACT) if usd.as_tuple().exponent < -18 else usd  # type: ignore[operator]
 
 
 def total_usd(amounts: Iterable[Decimal]) -> Decimal:
@@ -155,6 +177,9 @@ def summed(costs: list[Cost]) -> Cost:
         lines=tuple(lines.values()),
         rate_source=first.rate_source,
         name=first.name,
+        markup_usd=total_usd(charged)
+        if (charged := [c.markup_usd for c in costs if c.markup_usd is not None])
+        else None,
     )
 
 
@@ -174,14 +199,18 @@ def _line_sum(left: CostLine, right: CostLine) -> CostLine:
         amount=EXACT.add(left.amount, right.amount),
         rate=left.rate,
         usd=EXACT.add(left.usd, right.usd),
+        list_usd=EXACT.add(left.list_usd, right.list_usd),
     )
 
 
 _BEST_KNOWN = {
+    Component.AVATAR: (Measure.SESSION,),
+    Component.INTERRUPTION: (Measure.REQUEST,),
     Component.LLM: (Measure.TOKEN,),
     Component.REALTIME: (Measure.TOKEN, Measure.SESSION),
     Component.STT: (Measure.TIME, Measure.TOKEN),
     Component.TTS: (Measure.TEXT, Measure.TOKEN),
+    Component.TURN_DETECTION: (Measure.REQUEST,),
 }
 
 

@@ -20,10 +20,10 @@ from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
 from .livekit.identity import canonical_model, canonical_provider
 from .livekit.metrics import Identity, decoded, read_gen_ai_usage, read_metrics
-from .livekit.spans import METRICS_KEYS, NEWER, Role, SpanRule, rule_of
+from .livekit.spans import METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, rule_of
 from .prices import PriceCatalog
 from .sessions import Accrued, Session, SessionBook, SpanNode, Totals
-from .usage import Component, Usage
+from .usage import Component, Usage, with_text
 
 __all__ = ["OwnSpan", "Pipeline", "span_key"]
 
@@ -124,7 +124,23 @@ class Pipeline:
         given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < float("inf")
         if given and rule.role is Role.BILLS:
             return Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
-        return cost_of(usage, self._catalog.card_for(usage)) if usage else None
+        if usage is None:
+            return None
+        text = next((facts.attributes[key] for key in TTS_TEXT if key in facts.attributes), None)
+        return self._priced(usage, text if isinstance(text, str) else None)
+
+    def _priced(self, usage: Usage, text: str | None = None) -> Cost:
+        """Price a usage by the catalogue; the first of a model that is unpriced or estimated is logged."""
+        card = self._catalog.card_for(usage)
+        if card is not None and card.needs_text and text is not None:
+            usage = with_text(usage, text)
+        cost = cost_of(usage, card)
+        if cost.usd is None:
+            self._diagnostics.warn("unpriced", f"No cost: {cost.unpriced}. Write a price in VOICE_COST_PRICES.")
+        elif cost.estimated:
+            name = f"{usage.component.value} of {usage.provider}/{usage.model}"
+            self._diagnostics.note("estimated", f"The cost of {name} is an estimate, by {cost.lines[0].rate.origin}.")
+        return cost
 
     def _claimed_usage(
         self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None
@@ -203,8 +219,7 @@ class Pipeline:
     def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
         usage = read_metrics(event.component, decoded(event.text), _moment(event.time_ns))
         if usage is not None:
-            cost = cost_of(usage, self._catalog.card_for(usage))
-            self._book.accrue(session, cost, event.time_ns, heard=heard)
+            self._book.accrue(session, self._priced(usage), event.time_ns, heard=heard)
 
     # ends
 

@@ -24,9 +24,8 @@ from .livekit.events import SpanKey, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
 from .order import order_problem, processors_of
 from .pipeline import OwnSpan, Pipeline, span_key
-from .prices import PriceCatalog
-from .prices.loading import read_rates
-from .prices.short_form import parse_short_form
+from .prices import PriceCatalog, parse_sheet
+from .prices.loading import read_sheet
 from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
 from .sessions import Session, SessionBook
 from .settings import Settings
@@ -282,16 +281,12 @@ def configured_catalog(settings: Settings) -> tuple[PriceCatalog, list[Problem]]
 
     Sound entries hold whatever is wrong with others. Prices in the variable win over those in files.
     """
-    rates, problems = parse_short_form(settings.prices, "VOICE_COST_PRICES")
-    layers = [rates]
-    for path in filter(None, settings.prices_file.split(os.pathsep)):
-        found, more = read_rates(Path(path))
-        layers.append(found)
-        problems += more
+    sheets = [parse_sheet(settings.prices, "VOICE_COST_PRICES")]
+    sheets += [read_sheet(Path(path)) for path in settings.prices_file.split(os.pathsep) if path]
     catalog = PriceCatalog.default()
-    for layer in reversed([layer for layer in layers if layer]):
-        catalog = catalog.with_rates(layer)
-    return catalog, problems
+    for sheet in reversed(sheets):
+        catalog = catalog.with_sheet(sheet)
+    return catalog, [problem for sheet in sheets for problem in sheet.problems]
 
 
 _ids = RandomIdGenerator()

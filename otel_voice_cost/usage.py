@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -11,16 +12,19 @@ from types import MappingProxyType
 
 from .errors import UsageError
 
-__all__ = ["Component", "Measure", "Mode", "Unit", "Usage", "read_amount", "read_count"]
+__all__ = ["Component", "Measure", "Mode", "Unit", "Usage", "read_amount", "read_count", "with_text"]
 
 
 class Component(str, Enum):
     """The part of a voice agent that spent the usage."""
 
+    AVATAR = "avatar"
+    INTERRUPTION = "interruption"
     LLM = "llm"
     REALTIME = "realtime"
     STT = "stt"
     TTS = "tts"
+    TURN_DETECTION = "turn_detection"
 
 
 class Mode(str, Enum):
@@ -38,9 +42,12 @@ class Measure(str, Enum):
     measure is billed, see `otel_voice_cost.cost`.
     """
 
+    BYTES = "bytes"
     REQUEST = "request"
     SESSION = "session"
     TEXT = "text"
+    TEXT_UNSPACED = "text_unspaced"
+    TEXT_WIDE = "text_wide"
     TIME = "time"
     TOKEN = "token"
 
@@ -65,7 +72,9 @@ class Unit(str, Enum):
     REASONING_TOKEN = "reasoning_token"
     REQUEST = "request"
     SESSION_SECOND = "session_second"
+    UNSPACED_CHARACTER = "unspaced_character"  # whitespace is not counted
     UTF8_BYTE = "utf8_byte"
+    WIDE_CHARACTER = "wide_character"  # a Chinese character counts as two
 
     @property
     def measure(self) -> Measure:
@@ -84,8 +93,11 @@ _MEASURES = {
     Unit.CHARACTER: Measure.TEXT,
     Unit.REQUEST: Measure.REQUEST,
     Unit.SESSION_SECOND: Measure.SESSION,
-    Unit.UTF8_BYTE: Measure.TEXT,
+    Unit.UNSPACED_CHARACTER: Measure.TEXT_UNSPACED,
+    Unit.UTF8_BYTE: Measure.BYTES,
+    Unit.WIDE_CHARACTER: Measure.TEXT_WIDE,
 }
+_CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +132,27 @@ class Usage:
     def measures(self) -> set[Measure]:
         """The measures that this usage has amounts of."""
         return {unit.measure for unit in self.quantities}
+
+
+def with_text(usage: Usage, text: str) -> Usage:
+    """Return a usage with the amounts that only the spoken text gives: a few vendors bill these.
+
+    Args:
+        usage: A usage with an amount of characters.
+        text: What was spoken. One of another length is not it, and the usage is returned as it is.
+
+    Source:
+        Azure Speech pricing, note on billable characters: each Chinese character, kanji and hanja
+        included, counts as two.
+    """
+    if usage.quantities.get(Unit.CHARACTER) != len(text):
+        return usage
+    amounts = {
+        Unit.UTF8_BYTE: len(text.encode("utf-8", "surrogatepass")),
+        Unit.UNSPACED_CHARACTER: sum(not character.isspace() for character in text),
+        Unit.WIDE_CHARACTER: len(text) + len(_CHINESE.findall(text)),
+    }
+    return replace(usage, quantities={**usage.quantities, **{unit: Decimal(n) for unit, n in amounts.items() if n}})
 
 
 def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | None = None) -> Decimal:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.prices.loading import parse_rates
+from otel_voice_cost.prices import parse_sheet
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
@@ -226,9 +226,9 @@ def realtime_metrics(**fields: Any) -> dict[str, Any]:
 @pytest.fixture
 def price_catalog() -> PriceCatalog:
     """Prices of the tests: they stay when a vendor's change."""
-    rates, problems = parse_rates(PRICES, "prices.toml")
-    assert not problems
-    return PriceCatalog([rates])
+    sheet = parse_sheet(PRICES, "prices.toml")
+    assert not sheet.problems
+    return PriceCatalog([sheet.rates])
 
 
 @pytest.fixture

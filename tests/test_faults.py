@@ -73,7 +73,7 @@ def test_absent_fields_of_older_releases_are_no_fault(end_span, caplog, absent):
 
     end_span("tts_request", {"lk.tts_metrics": json.dumps(metrics)})
 
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.message.startswith("No cost for")] == []
 
 
 def test_the_call_goes_on_after_a_fault(end_span):

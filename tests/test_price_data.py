@@ -1,61 +1,154 @@
-"""Every shipped price file: readable, sourced, dated, and no two prices for one thing."""
+"""The shipped price files: readable, sourced, dated, and the list prices of the vendors."""
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime, timezone
-from itertools import combinations
+from decimal import Decimal
+from importlib.resources import files
+from pathlib import Path
 
 import pytest
 
-from otel_voice_cost import PriceCatalog
-from otel_voice_cost.prices.loading import load_shipped_rates
+from otel_voice_cost import PriceCatalog, Rate, Usage
+from otel_voice_cost.prices import Terms, parse_sheet
+from otel_voice_cost.usage import Component, Mode, Unit
 
-RATES = load_shipped_rates()
-FREE = {("fishaudio", "s2.1-pro-free"), ("nvidia", "personaplex*")}  # as printed, or weights one hosts oneself
+from . import price_checks
+from .price_checks import title
 
-
-def title(rate):
-    return f"{rate.origin} {rate.model[0]} {rate.unit.value} {rate.mode and rate.mode.value} {rate.until or ''}"
-
-
-@pytest.mark.parametrize("rate", RATES, ids=title)
-def test_a_rate_has_its_page_and_day(rate):
-    assert rate.source.startswith("https://")
-    assert date(2024, 1, 1) < rate.checked <= date(2026, 11, 23)
-    assert rate.usd > 0 or (rate.provider, rate.model[0]) in FREE
-    assert rate.origin == f"{rate.provider}.toml"
-
-
-def test_no_two_rates_hold_for_the_same_thing_at_the_same_time():
-    """One must be closer, or end before the other begins, or be a stand-in."""
-    clashes = [
-        (title(a), title(b))
-        for a, b in combinations(RATES, 2)
-        if (a.provider, a.component, a.unit, a.mode) == (b.provider, b.component, b.unit, b.mode)
-        and set(a.model) & set(b.model)
-        and (a.since, a.until) == (b.since, b.until)
-    ]
-
-    assert clashes == []
+FILES = sorted(Path(str(files("otel_voice_cost") / "prices" / "data")).glob("*.toml"))
+RATES = tuple(PriceCatalog.default().rates())
+FREE = {"fishaudio", "livekit", "nvidia"}  # as printed; LiveKit's own detectors; weights one hosts oneself
+CHECKS = [
+    price_checks.without_page_or_day,
+    price_checks.in_another_file,
+    price_checks.unsorted,
+    price_checks.overlapping,
+    price_checks.with_gap,
+]
 
 
-def test_providers_of_the_readme_are_there():
-    assert {"assemblyai", "cartesia", "deepgram", "elevenlabs", "livekit", "openai"} <= {r.provider for r in RATES}
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_price_file_is_in_order(path, check):
+    rates = parse_sheet(path.read_text(), path.name).rates
+
+    assert rates
+    assert check(rates) == []
 
 
-@pytest.mark.parametrize("rate", [rate for rate in RATES if rate.since or rate.until], ids=title)
-def test_a_rate_with_days_is_found_on_them(rate):
-    """Old calls keep their price: nothing closer hides it."""
-    day = rate.since or rate.until
-    catalog = PriceCatalog([RATES])
+ENTRY = """
+[[rate]]
+provider = "acme"
+model = "{model}"
+component = "tts"
+unit = "character"
+usd = 1
+source = "{source}"
+checked = 2026-01-01
+{more}
+"""
+
+
+def rates(*entries: tuple[str, str], source: str = "https://acme.example/prices") -> tuple[Rate, ...]:
+    text = "".join(ENTRY.format(model=model, source=source, more=more) for model, more in entries)
+    return parse_sheet(text, "acme.toml").rates
+
+
+@pytest.mark.parametrize(
+    ("check", "bad"),
+    [
+        (price_checks.without_page_or_day, rates(("a", ""), source="")),
+        (price_checks.without_page_or_day, rates(("a", ""), source="a colleague")),
+        (price_checks.in_another_file, parse_sheet(ENTRY.format(model="a", source="", more=""), "b.toml").rates),
+        (price_checks.unsorted, rates(("b", ""), ("a", ""))),
+        (price_checks.unsorted, rates(("a", "since = 2026-02-01"), ("a", "until = 2026-01-31"))),
+        (price_checks.overlapping, rates(("a", ""), ("a", ""))),
+        (price_checks.overlapping, rates(("a", "until = 2026-02-01"), ("a", "since = 2026-02-01"))),
+        (price_checks.with_gap, rates(("a", "until = 2026-01-30"), ("a", "since = 2026-02-01"))),
+    ],
+)
+def test_a_check_finds_what_is_wrong(check, bad):
+    assert len(check(bad)) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("colour", "1"), ("per", "0"), ("usd", "-1"), ("usd", '"1"'), ("unit", '"word"'), ("until", "2025-12-31")],
+)
+def test_the_schema_refuses(key, value):
+    """A key too much, no count, less than nothing, text, an unknown unit, days that end before they begin."""
+    good = {
+        "provider": '"acme"',
+        "model": '"a"',
+        "component": '"tts"',
+        "unit": '"character"',
+        "usd": "1",
+        "since": "2026-01-01",
+    }
+
+    def sheet(entry):
+        return parse_sheet("[[rate]]\n" + "\n".join(f"{name} = {text}" for name, text in entry.items()), "acme.toml")
+
+    assert sheet(good).problems == ()
+    assert len(sheet({**good, key: value}).problems) == 1
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if rate.usd == 0], ids=title)
+def test_a_price_of_zero_is_known_to_be_zero(rate):
+    assert rate.provider in FREE
+
+
+@pytest.mark.parametrize("rate", [rate for rate in RATES if not rate.addon], ids=title)
+def test_every_rate_is_found(rate):
+    """By each of its ids, on its days, on its plan: nothing closer hides it."""
+    day = rate.since or rate.until or date(2026, 11, 23)
+    catalog = PriceCatalog([RATES], terms=Terms(plans={rate.provider: rate.plan} if rate.plan else {}))
 
     for model in rate.model:
-        found = catalog.rate_for(
+        usage = Usage(
+            component=rate.component,
             provider=rate.provider,
             model=model.replace("*", ""),
-            component=rate.component,
-            unit=rate.unit,
             mode=rate.mode,
             at=datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc),
         )
-        assert found == rate
+        assert rate in catalog.card_for(usage).rates.values()
+
+
+LIST_PRICES = json.loads((Path(__file__).parent / "data" / "list_prices.json").read_text())
+ADDONS = sorted({row["addon"] for row in LIST_PRICES if "addon" in row})
+
+
+@pytest.fixture(scope="module")
+def catalog():
+    return PriceCatalog.default().with_prices({"addon": {"*": ADDONS}})
+
+
+@pytest.mark.parametrize("row", LIST_PRICES, ids=lambda row: f"{row['provider']} {row['models'][0]} {row['unit']}")
+def test_the_list_price_of_every_model_is_found(catalog, row):
+    """246 list prices of 2026-11-23 (of two that ended, on their last day), by every id they were listed under."""
+    day = date.fromisoformat(row.get("until", "2026-11-23"))
+    for model in row["models"]:
+        usage = Usage(
+            component=Component(row["component"]),
+            provider=row["provider"],
+            model=model,
+            mode=Mode(row["mode"]) if row["mode"] else None,
+            at=datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc),
+        )
+        card = catalog.card_for(usage)
+        if "addon" in row:
+            found = next(rate for rate in card.addons if rate.addon == row["addon"])
+        else:
+            found = card.rate_for(Unit(row["unit"]))
+        if "native" in row:
+            assert (found.native.currency, found.native.amount) == (
+                row["native"]["currency"],
+                Decimal(row["native"]["price"]),
+            )
+            assert found.per == row["native"]["per"]
+        else:
+            assert found.usd / found.per == Decimal(row["usd"]) / row["per"]
+        assert found.estimated is (found.fallback or row["confidence"] == "low")

@@ -47,7 +47,9 @@ _BUCKETS = {
     Unit.REASONING_TOKEN: "output_reasoning_tokens",
     Unit.REQUEST: "input_requests",
     Unit.SESSION_SECOND: "input_session_milliseconds",
+    Unit.UNSPACED_CHARACTER: "input_unspaced_characters",
     Unit.UTF8_BYTE: "input_utf8_bytes",
+    Unit.WIDE_CHARACTER: "input_wide_characters",
 }
 _SPOKEN = "output_audio_milliseconds"  # seconds that text-to-speech spoke, not heard
 _SECONDS = {Unit.AUDIO_SECOND, Unit.SESSION_SECOND}

@@ -22,6 +22,8 @@ __all__ = [
 _PREFIX = "voice_cost."
 COMPONENT = _PREFIX + "component"
 ESTIMATED = _PREFIX + "estimated"
+LIST_USD = _PREFIX + "list_usd"
+MARKUP_USD = _PREFIX + "markup_usd"
 QUANTITY = _PREFIX + "quantity."
 RATE = _PREFIX + "rate"
 RATE_SOURCE = _PREFIX + "rate_source"
@@ -35,7 +37,8 @@ def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> d
     """Return cost, quantities and rates, or why there is no cost.
 
     ``voice_cost.usd`` is text, digit for digit. A quantity is an int where the unit has no
-    fractions and a double for seconds. A rate reads ``0.0048 USD per 60 audio_second``.
+    fractions and a double for seconds. A rate reads ``0.0048 USD per 60 audio_second``. The list
+    price is there where a discount lowered it, the markup where one is set.
     """
     attributes: dict[str, Any] = {COMPONENT: cost.usage.component.value}
     for unit, amount in cost.usage.quantities.items():
@@ -48,6 +51,10 @@ def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> d
     if cost.lines:
         attributes[RATE] = "; ".join(dict.fromkeys(str(line.rate) for line in cost.lines))
         attributes[ESTIMATED] = cost.estimated
+    if cost.list_usd is not None and cost.list_usd != cost.usd:
+        attributes[LIST_USD] = to_text(cost.list_usd)
+    if cost.markup_usd is not None:
+        attributes[MARKUP_USD] = to_text(cost.markup_usd)
     attributes[RATE_SOURCE] = _source(cost)
     return attributes
 

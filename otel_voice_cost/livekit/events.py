@@ -27,7 +27,7 @@ from opentelemetry.trace import Tracer
 from ..usage import Component
 from .metrics import COMPONENTS
 
-__all__ = ["SpanKey", "UsageEvent", "livekit_tracer", "read_event", "subscribe"]
+__all__ = ["SpanKey", "UsageEvent", "livekit_tracer", "read_event", "subscribe", "unheard_classes"]
 
 SpanKey = tuple[int, int]  # trace id, span id
 
@@ -156,6 +156,27 @@ def subscribe(listener: Listener) -> Callable[[], None]:
         Stops the calls. The last subscriber to go takes the wrapper from LiveKit's classes.
     """
     return _hook.subscribe(listener)
+
+
+class _Probe:
+    def hear(self, _metrics: object) -> None:
+        """Nothing."""
+
+
+def unheard_classes() -> list[str]:
+    """Names of LiveKit's classes whose reports cannot be heard; livekit.agents must be imported."""
+    probe = _Probe()
+    stop = subscribe(probe.hear)
+    try:
+        agents = sys.modules["livekit.agents"]
+        bases = {name: getattr(getattr(agents, module, None), name, None) for module, name in _HOOKED}
+        return [
+            name
+            for name, base in bases.items()
+            if not isinstance(getattr(base, "__dict__", {}).get("emit"), wrapt.FunctionWrapper)
+        ]
+    finally:
+        stop()
 
 
 def livekit_tracer() -> Tracer | None:

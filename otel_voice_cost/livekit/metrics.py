@@ -28,6 +28,7 @@ COMPONENTS = {
     "tts_metrics": Component.TTS,
 }
 _ZERO = Decimal(0)
+_FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
 _Fields = Mapping[str, object]
 _Amounts = dict[Unit, Decimal]
 
@@ -213,8 +214,8 @@ def _mode(fields: _Fields) -> Mode:
 
 def _moment(fields: _Fields, default: datetime) -> datetime:
     seconds = fields.get("timestamp")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)):
-        return default
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)) or seconds < _FIRST_RELEASE:
+        return default  # livekit-plugins-aws 1.8.9 reports its realtime model in seconds since boot
     try:
         return datetime.fromtimestamp(float(seconds), timezone.utc)
     except (OverflowError, OSError, ValueError):

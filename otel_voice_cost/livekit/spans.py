@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from ..usage import Component
 
-__all__ = ["METRICS_KEYS", "NEWER", "RULES", "Role", "SpanRule", "is_livekit", "rule_of"]
+__all__ = ["METRICS_KEYS", "NEWER", "RULES", "TTS_TEXT", "Role", "SpanRule", "is_livekit", "rule_of"]
 
 SCOPE = "livekit-agents"
 
@@ -22,6 +22,8 @@ SCOPE = "livekit-agents"
 LLM_METRICS = "lk.llm_metrics"
 TTS_METRICS = "lk.tts_metrics"
 REALTIME_METRICS = "lk.realtime_model_metrics"
+
+TTS_TEXT = ("lk.pii.input_text", "lk.input_text")  # what was spoken; the second before 1.7
 
 METRICS_KEYS = {
     LLM_METRICS: Component.LLM,

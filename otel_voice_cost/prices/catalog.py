@@ -2,21 +2,58 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
+from ..errors import PriceError, Problem
 from ..usage import Component, Mode, Unit, Usage
-from .loading import load_rates, load_shipped_rates
-from .rates import Rate, RateCard, Tier
+from .loading import load_sheet, load_shipped_sheets
+from .rates import Rate, RateCard
+from .sheet import PriceSheet, parse_sheet
+from .terms import Terms
 from .tokens import TokenRates
 
-__all__ = ["PriceCatalog", "Rate", "RateCard", "Tier"]
+__all__ = ["Candidate", "PriceCatalog"]
 
-_MAX_REMEMBERED = 4_096  # looked-up cards; more are looked up anew
+_MAX_REMEMBERED = 4_096  # looked-up models; more are looked up anew
 _EXACT = 1_000_000  # above the length of any glob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A rate that was considered for a usage.
+
+    Attributes:
+        rate: The rate.
+        verdict: ``"holds"``, ``"add-on"``, or why it does not hold.
+    """
+
+    rate: Rate
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    """The rates of one source, by provider and component."""
+
+    index: Mapping[tuple[str, Component], Sequence[Rate]]
+    is_list: bool  # list prices, which discounts hold for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What is known of a model on a day."""
+
+    provider: str
+    model: str
+    card: RateCard | None  # None: ask for token rates
+    terms: RateCard  # without rates: what your terms make of token rates
 
 
 class PriceCatalog:
@@ -24,19 +61,23 @@ class PriceCatalog:
 
     The first of the three that knows the model answers for it alone; rates of two are never mixed.
     Within one, the exact id beats a glob, the longer glob the shorter, a rate with first or last
-    day one without, and a rate for the mode one for any.
+    day one without, and a rate for the mode one for any. Where you chose a plan of the vendor, a
+    rate of that plan beats the others of its model.
 
     Safe to read from any thread; immutable after construction.
     """
 
-    def __init__(self, layers: Iterable[Sequence[Rate]], tokens: TokenRates | None = None) -> None:
-        """Build from layers of rates, first wins, and the token rates to ask last.
+    def __init__(
+        self, layers: Iterable[Sequence[Rate]], tokens: TokenRates | None = None, *, terms: Terms | None = None
+    ) -> None:
+        """Build from layers of list prices, first wins, and the token rates to ask last.
 
         Most callers want `default` or `load`.
         """
-        self._layers = tuple(_index(layer) for layer in layers)
+        self._terms = terms or Terms()
+        self._layers = tuple(_layer(layer, is_list=True) for layer in layers)
         self._tokens = tokens
-        self._found: dict[tuple[str, str, Component, Mode | None, date], RateCard | None] = {}
+        self._found: dict[tuple[str, str, Component, Mode | None, date], _Found] = {}
 
     @classmethod
     def default(cls) -> PriceCatalog:
@@ -44,39 +85,66 @@ class PriceCatalog:
 
         Reads files: build it before the event loop runs, as the processor's constructor does.
         """
-        return cls([load_shipped_rates()], TokenRates())
+        return cls([[rate for sheet in load_shipped_sheets() for rate in sheet.rates]], TokenRates())
 
     @classmethod
     def load(cls, *paths: str | Path) -> PriceCatalog:
-        """The default catalogue with the rates of your price files before it.
+        """The default catalogue with your price files before it, the first file first.
 
         Raises:
             PriceError: With every mistake in every file: file, entry, value and expectation.
         """
-        return cls.default().with_rates([rate for path in paths for rate in load_rates(Path(path))])
+        sheets: list[PriceSheet] = []
+        problems: list[Problem] = []
+        for path in paths:
+            try:
+                sheets.append(load_sheet(Path(path)))
+            except PriceError as error:
+                problems += error.problems
+        if problems:
+            raise PriceError(problems)
+        catalog = cls.default()
+        for sheet in reversed(sheets):
+            catalog = catalog.with_sheet(sheet)
+        return catalog
 
-    def with_rates(self, rates: Sequence[Rate]) -> PriceCatalog:
-        """This catalogue with ``rates`` before all others."""
-        catalog = PriceCatalog([], self._tokens)
-        catalog._layers = (_index(rates), *self._layers)
+    def with_prices(self, prices: Mapping[str, Any] | str) -> PriceCatalog:
+        """This catalogue with prices and terms of yours before all others.
+
+        Args:
+            prices: As in ``VOICE_COST_PRICES``: a mapping, or TOML or JSON text.
+
+        Raises:
+            PriceError: With every mistake.
+        """
+        text = prices if isinstance(prices, str) else json.dumps(prices, default=str)
+        sheet = parse_sheet(text, "with_prices()")
+        if sheet.problems:
+            raise PriceError(sheet.problems)
+        return self.with_sheet(sheet)
+
+    def with_sheet(self, sheet: PriceSheet) -> PriceCatalog:
+        """This catalogue with the rates and terms of a price sheet before all others."""
+        terms = sheet.terms.over(self._terms)
+        catalog = PriceCatalog([], self._tokens, terms=terms)
+        layers = (_layer(sheet.rates, is_list=False), *self._layers) if sheet.rates else self._layers
+        catalog._layers = tuple(_converted(layer, terms) for layer in layers)
         return catalog
 
     def rates(self) -> Iterator[Rate]:
         """All rates of price files and variables, the ones that win first. Token rates are looked up, not listed."""
         for layer in self._layers:
-            for rates in layer.values():
+            for rates in layer.index.values():
                 yield from rates
 
     def card_for(self, usage: Usage) -> RateCard | None:
-        """All rates that hold for a usage, or None where the model is not known."""
+        """All rates that hold for a usage, with your terms; None where the model is not known."""
         key = (usage.provider, usage.model, usage.component, usage.mode, usage.at.date())
-        try:
-            card = self._found[key]
-        except KeyError:
-            card = self._remember(key)
-        if card is None and self._tokens is not None:
-            card = self._tokens.card_for(usage)
-        return card
+        found = self._found.get(key) or self._remember(key)
+        if found.card is not None or self._tokens is None:
+            return found.card
+        card = self._tokens.card_for(found.provider, found.model, usage.component, usage.at)
+        return card if card is None or found.terms == _NO_TERMS else replace(found.terms, rates=card.rates)
 
     def rate_for(
         self,
@@ -93,7 +161,7 @@ class PriceCatalog:
         Args:
             provider: Provider id (``deepgram``), any case.
             model: Model id as LiveKit reports it, any case.
-            component: ``stt``, ``tts``, ``llm`` or ``realtime``.
+            component: ``stt``, ``tts``, ``llm``, ``realtime``, ...
             unit: What is billed, e.g. ``audio_second``.
             mode: ``streaming`` or ``batch``; speech-to-text has a price for each.
             at: Moment of the usage; now where left out.
@@ -112,45 +180,118 @@ class PriceCatalog:
         card = self.card_for(usage)
         return card.rate_for(wanted) if card else None
 
-    def _remember(self, key: tuple[str, str, Component, Mode | None, date]) -> RateCard | None:
+    def explain(self, usage: Usage) -> list[Candidate]:
+        """Every rate considered for a usage, the ones that hold first, and why the others do not.
+
+        Rates of the same provider and component count as considered; of genai-prices, those of the
+        model it found.
+        """
+        provider, model = self._terms.known_as(usage.provider, usage.model)
+        card = self.card_for(usage)
+        holding = () if card is None else (*card.rates.values(), *card.addons)
+        candidates = [Candidate(rate=rate, verdict="add-on" if rate.addon else "holds") for rate in holding]
+        answered = False
+        for layer in self._layers:
+            rates = layer.index.get((provider, usage.component), ())
+            for rate in rates:
+                if rate not in holding:
+                    verdict = "another source wins" if answered else self._verdict(rate, model, usage)
+                    candidates.append(Candidate(rate=rate, verdict=verdict))
+            answered = answered or any(rate in holding for rate in rates)
+        if answered and self._tokens is not None:
+            known = self._tokens.card_for(provider, model, usage.component, usage.at)
+            others = known.rates.values() if known else ()
+            candidates += [Candidate(rate=rate, verdict="another source wins") for rate in others]
+        return candidates
+
+    def _verdict(self, rate: Rate, model: str, usage: Usage) -> str:
+        """Why a rate does not hold."""
+        if not _closeness(rate.model, model):
+            return "another model"
+        if not rate.holds_on(usage.at.date()):
+            return "another day"
+        if rate.mode is not None and usage.mode is not None and rate.mode is not usage.mode:
+            return f"{rate.mode.value} alone"
+        if rate.addon and rate.addon not in self._terms.addons_for(rate.provider, model):
+            return f"add-on {rate.addon} is not declared"
+        if rate.plan and rate.plan != self._terms.plans.get(rate.provider):
+            return f"plan {rate.plan} is not chosen"
+        return "a closer rate holds"
+
+    def _remember(self, key: tuple[str, str, Component, Mode | None, date]) -> _Found:
         if len(self._found) >= _MAX_REMEMBERED:
             self._found.clear()
-        provider, model, component, mode, day = key
+        reported_provider, reported_model, component, mode, day = key
+        provider, model = self._terms.known_as(reported_provider, reported_model)
+        listed = RateCard(
+            rates={},
+            discount=self._terms.discount_for(provider, model, day),
+            markup=self._terms.markup_for(provider, model, day),
+            name=self._terms.name_for(reported_provider, reported_model) or self._terms.name_for(provider, model),
+        )
+        card = None
         for layer in self._layers:
-            card = _best(layer.get((provider, component), ()), model, mode, day)
-            if card is not None:
+            rates = layer.index.get((provider, component), ())
+            chosen = self._best(rates, model, mode, day)
+            if chosen:
+                discount = listed.discount if layer.is_list else _NO_TERMS.discount
+                name = listed.name or next((rate.name for rate in chosen.values() if rate.name), None)
+                addons = self._addons(provider, model, component, mode, day)
+                card = replace(listed, rates=chosen, addons=addons, discount=discount, name=name)
                 break
-        else:
-            card = None
-        self._found[key] = card
-        return card
+        found = self._found[key] = _Found(provider=provider, model=model, card=card, terms=listed)
+        return found
+
+    def _best(self, rates: Iterable[Rate], model: str, mode: Mode | None, day: date) -> dict[Unit, Rate]:
+        """The rates of the closest match, one per unit."""
+        matches: dict[Unit, tuple[tuple[int, bool, int, int], Rate]] = {}
+        for rate in rates:
+            closeness = _closeness(rate.model, model)
+            if not closeness or rate.addon or not _holds(rate, mode, day):
+                continue
+            if rate.plan and rate.plan != self._terms.plans.get(rate.provider):
+                continue
+            dated = int(rate.since is not None) + int(rate.until is not None)
+            order = (closeness, rate.plan is not None, dated, int(rate.mode is not None))
+            seen = matches.get(rate.unit)
+            if seen is None or order > seen[0]:
+                matches[rate.unit] = (order, rate)
+        closest = max((order[:2] for order, _ in matches.values()), default=None)
+        return {unit: rate for unit, (order, rate) in matches.items() if order[:2] == closest}
+
+    def _addons(
+        self, provider: str, model: str, component: Component, mode: Mode | None, day: date
+    ) -> tuple[Rate, ...]:
+        """The closest rate of each declared feature, your own rates first."""
+        chosen: dict[str, tuple[int, Rate]] = {}
+        for layer in self._layers:
+            for rate in layer.index.get((provider, component), ()):
+                closeness = _closeness(rate.model, model)
+                declared = rate.addon is not None and rate.addon in self._terms.addons_for(provider, model)
+                if not declared or not closeness or not _holds(rate, mode, day):
+                    continue
+                seen = chosen.get(rate.addon or "")
+                if seen is None or closeness > seen[0]:
+                    chosen[rate.addon or ""] = (closeness, rate)
+        return tuple(rate for _, rate in chosen.values())
 
 
-_Index = dict[tuple[str, Component], list[Rate]]
+_NO_TERMS = RateCard(rates={})
 
 
-def _index(rates: Sequence[Rate]) -> _Index:
-    index: _Index = defaultdict(list)
+def _layer(rates: Iterable[Rate], *, is_list: bool) -> _Layer:
+    index: defaultdict[tuple[str, Component], list[Rate]] = defaultdict(list)
     for rate in rates:
         index[rate.provider, rate.component].append(rate)
-    return dict(index)
+    return _Layer(index=dict(index), is_list=is_list)
 
 
-def _best(rates: Iterable[Rate], model: str, mode: Mode | None, day: date) -> RateCard | None:
-    """The card of the closest match, one rate per unit, or None."""
-    matches: dict[Unit, tuple[tuple[int, int, int], Rate]] = {}
-    closest = 0
-    for rate in rates:
-        closeness = _closeness(rate.model, model)
-        if not closeness or not _holds(rate, mode, day):
-            continue
-        closest = max(closest, closeness)
-        order = (closeness, int(rate.since is not None) + int(rate.until is not None), int(rate.mode is not None))
-        seen = matches.get(rate.unit)
-        if seen is None or order > seen[0]:
-            matches[rate.unit] = (order, rate)
-    chosen = {unit: rate for unit, (order, rate) in matches.items() if order[0] == closest}
-    return RateCard(rates=chosen) if chosen else None
+def _converted(layer: _Layer, terms: Terms) -> _Layer:
+    """The layer by these exchange rates; the very same where they concern none of it."""
+    rates = [rate for rates in layer.index.values() for rate in rates]
+    if not any(rate.native and rate.native.currency in terms.currencies for rate in rates):
+        return layer
+    return _layer([terms.converted(rate) for rate in rates], is_list=layer.is_list)
 
 
 def _closeness(patterns: tuple[str, ...], model: str) -> int:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
 
 from ..usage import Component, Measure, Mode, Unit
 
-__all__ = ["Confidence", "Rate", "RateCard", "Tier"]
+__all__ = ["EXACT", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
+EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)  # of all money, whatever context the application set
 Confidence = Literal["high", "medium", "low"]
 
 
@@ -21,6 +22,24 @@ class Tier:
 
     above: int
     usd: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Native:
+    """A price as the vendor prints it in another currency.
+
+    Attributes:
+        currency: Code of the currency, ``INR``.
+        amount: Price for the rate's ``per`` units in that currency.
+        per_usd: How much of it one US dollar buys.
+    """
+
+    currency: str
+    amount: Decimal
+    per_usd: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.currency}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +54,7 @@ class Rate:
         model: Exact ids or globs, lower case.
         component: What the price is for.
         unit: What ``per`` counts.
-        usd: US dollars for ``per`` units.
+        usd: US dollars for ``per`` units; of a price in another currency, converted to 60 digits.
         per: Units that ``usd`` buys.
         origin: File, variable or package the rate was read from.
         mode: Streaming or batch; None fits both.
@@ -49,6 +68,11 @@ class Rate:
         fallback: A stand-in, used only where the usage lacks the units really billed.
         tiers: Prices for large requests, smallest threshold first.
         name: Name of the model to show.
+        plan: The vendor's plan that has this price; it holds only where that plan is chosen.
+        addon: A feature billed on top of the model's own rate, only where it is declared.
+        regular_usd: The price after a promotion without a published end.
+        native: The price in the vendor's own currency, where that is not the dollar.
+        note: What a reader of the price should know.
     """
 
     provider: str
@@ -69,6 +93,11 @@ class Rate:
     fallback: bool = False
     tiers: tuple[Tier, ...] = ()
     name: str | None = None
+    plan: str | None = None
+    addon: str | None = None
+    regular_usd: Decimal | None = None
+    native: Native | None = None
+    note: str | None = None
 
     @property
     def estimated(self) -> bool:
@@ -94,7 +123,9 @@ class Rate:
         return usd
 
     def __str__(self) -> str:
-        return f"{self.usd} USD per {self.per} {self.unit.value}"
+        price = f"{self.usd} USD" if self.native is None else str(self.native)
+        exchange = f" at {self.native.per_usd} {self.native.currency} per USD" if self.native else ""
+        return f"{price} per {self.per} {self.unit.value}{exchange}"
 
 
 # Which rate prices a unit that has none of its own, nearest first. A vendor that prints no price
@@ -120,16 +151,31 @@ _STANDS_IN: dict[Unit, tuple[Unit, ...]] = {
 }
 
 
+_OF_TEXT = {Measure.BYTES, Measure.TEXT_UNSPACED, Measure.TEXT_WIDE}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard:
-    """All rates that hold for one model, component, mode and moment."""
+    """All rates that hold for one model, component, mode and moment, and your terms for it.
+
+    Attributes:
+        rates: One rate per unit.
+        addons: Rates of declared features, billed on top.
+        discount: Part of the list price that you do not pay, 0 to 1.
+        markup: Part of the cost that you charge beside it, 0 or more.
+        name: Name of the model to show, or None.
+    """
 
     rates: Mapping[Unit, Rate]
+    addons: tuple[Rate, ...] = ()
+    discount: Decimal = Decimal(0)
+    markup: Decimal = Decimal(0)
+    name: str | None = None
 
     @property
-    def name(self) -> str | None:
-        """Name of the model to show, or None."""
-        return next((rate.name for rate in self.rates.values() if rate.name), None)
+    def needs_text(self) -> bool:
+        """Whether a rate counts what only the spoken text tells."""
+        return any(unit.measure in _OF_TEXT for unit in self.rates)
 
     def measures(self, *, fallback: bool) -> set[Measure]:
         """The measures that have proper rates, or those that have fallback rates."""

@@ -1,28 +1,39 @@
-"""The short form of prices, for a variable: ``{"deepgram/nova-2": {"stt": "0.0043/min"}}``."""
+"""The short form of prices: ``{"deepgram/nova-2": {"stt": "0.0043/min"}}``."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from ..errors import Problem
-from ..usage import Component, Measure, Unit
+from ..usage import Component, Unit
+from .entries import rate_of
 from .rates import Rate
 
-__all__ = ["parse_short_form"]
+__all__ = ["read_short_form"]
 
 _PRICE = re.compile(
-    r"(?P<usd>\d+(?:\.\d+)?)\s*/\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<scale>[kKM])?\s*(?P<word>[a-zA-Z0-9_ ]+)"
+    r"(?P<price>\d+(?:\.\d+)?)\s*(?P<currency>[A-Z]{3})?\s*/"
+    r"\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<scale>[kKM])?\s*(?P<word>[a-zA-Z0-9_ ]+)"
 )
 _SCALE = {None: 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600}
 _TIMED = {
-    Component.LLM: None,
+    Component.AVATAR: Unit.SESSION_SECOND,
     Component.REALTIME: Unit.SESSION_SECOND,
     Component.STT: Unit.AUDIO_SECOND,
     Component.TTS: Unit.AUDIO_SECOND,
+}
+_SPOKEN = {
+    "byte": Unit.UTF8_BYTE,
+    "char": Unit.CHARACTER,
+    "character": Unit.CHARACTER,
+    "unspaced_character": Unit.UNSPACED_CHARACTER,
+    "utf8 byte": Unit.UTF8_BYTE,
+    "utf8_byte": Unit.UTF8_BYTE,
+    "wide_character": Unit.WIDE_CHARACTER,
 }
 _TOKENS = {
     Component.LLM: {
@@ -49,101 +60,107 @@ _TOKENS = {
     },
     Component.TTS: {"input_text": Unit.INPUT_TEXT_TOKEN, "output_audio": Unit.OUTPUT_AUDIO_TOKEN},
 }
-_UNITS = {
+# What "free" covers: every unit that LiveKit may report of a component.
+_FREE = {
+    Component.AVATAR: {Unit.REQUEST, Unit.SESSION_SECOND},
+    Component.INTERRUPTION: {Unit.REQUEST},
     Component.LLM: set(_TOKENS[Component.LLM].values()),
     Component.REALTIME: {*_TOKENS[Component.REALTIME].values(), Unit.SESSION_SECOND},
     Component.STT: {*_TOKENS[Component.STT].values(), Unit.AUDIO_SECOND},
     Component.TTS: {*_TOKENS[Component.TTS].values(), Unit.CHARACTER},
+    Component.TURN_DETECTION: {Unit.REQUEST},
 }
+_OPTIONS = ("since", "until", "mode")
+_A_PRICE = 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" or "free"'
 
 
-def parse_short_form(text: str, origin: str) -> tuple[list[Rate], list[Problem]]:
-    """Return the sound rates of a variable and every problem with the others.
+def read_short_form(
+    document: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, problems: list[Problem]
+) -> list[Rate]:
+    """Return the rates that stand in the short form; add a problem for each mistake.
 
     Args:
-        text: A JSON object: ``provider/model`` → component → price. A price is ``"0.0043/min"``,
-            ``"50/1M characters"``, ``"free"``, or an object of such with ``input``,
-            ``cached_input``, ``output``, ... as keys. Dollars; globs are allowed in the model.
-        origin: Name of the variable, for messages and for `Rate.origin`.
+        document: ``provider/model`` → component → price; globs are allowed in the model. A price is
+            ``"0.0043/min"``, ``"30 INR/10k characters"``, ``"free"``; a table of tokens (``input``,
+            ``cached_input``, ``output``, ...); either with ``since``, ``until`` and ``mode``, a
+            single price then under ``price``; or a list of these.
+        currencies: Code → how much of it one US dollar buys.
+        origin: File or variable, for messages and for `Rate.origin`.
+        problems: Where mistakes are added.
     """
-    if not text.strip():
-        return [], []
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return [], [Problem(place=origin, value="no JSON", expected=f"JSON: {error}")]
-    if not isinstance(document, dict):
-        return [], [Problem(place=origin, value=type(document).__name__, expected="an object")]
     rates: list[Rate] = []
-    problems: list[Problem] = []
     for key, components in document.items():
         provider, slash, model = key.partition("/")
-        if not (provider and slash and model):
-            problems.append(Problem(place=f"{origin}, {key}", value="no slash", expected="provider/model"))
+        if not slash:
+            expected = "provider/model, rate, provider, source, checked or a section of terms"
+            problems.append(Problem(place=f"{origin}, {key}", value="an unknown key", expected=expected))
+        elif not (provider and model):
+            problems.append(Problem(place=f"{origin}, {key}", value="half a name", expected="provider/model"))
         elif not isinstance(components, dict):
             problems.append(Problem(place=f"{origin}, {key}", value=repr(components)[:60], expected='{"stt": price}'))
         else:
             for name, price in components.items():
-                found = list(_read(provider.lower(), model.lower(), name, price, f"{origin}, {key}.{name}", origin))
-                rates += [item for item in found if isinstance(item, Rate)]
-                problems += [item for item in found if isinstance(item, Problem)]
-    return rates, problems
+                place = f"{origin}, {key}.{name}"
+                for fields in _quotes(name, price, place, problems):
+                    entry = {"provider": provider, "model": model, "component": name, "source": origin, **fields}
+                    rate = rate_of(entry, currencies, origin, place, problems)
+                    rates += [rate] if rate else []
+    return rates
 
 
-def _read(provider: str, model: str, name: str, price: object, place: str, origin: str) -> Iterator[Rate | Problem]:
+def _quotes(name: str, price: object, place: str, problems: list[Problem]) -> list[dict[str, Any]]:
+    """The fields of each rate that a component's price states."""
     try:
         component = Component(name)
     except ValueError:
-        yield Problem(place=place, value=repr(name), expected="one of " + ", ".join(c.value for c in Component))
-        return
-
-    def rate(unit: Unit, usd: Decimal, per: int) -> Rate:
-        return Rate(
-            provider=provider,
-            model=(model,),
-            component=component,
-            unit=unit,
-            usd=usd,
-            per=per,
-            origin=origin,
-            source=origin,
-        )
-
-    if price == "free":
-        yield from (rate(unit, Decimal(0), 1) for unit in sorted(_UNITS[component]))
-        return
-    named: Mapping[str, object] = price if isinstance(price, dict) else {"": price}
-    for part, quote in named.items():
-        where = f"{place}.{part}" if part else place
-        found = _quote(quote, component, part)
-        yield rate(*found) if isinstance(found, tuple) else Problem(place=where, value=repr(quote)[:60], expected=found)
+        expected = "one of " + ", ".join(component.value for component in Component)
+        problems.append(Problem(place=place, value=repr(name), expected=expected))
+        return []
+    found = []
+    for entry in price if isinstance(price, list) else [price]:
+        named = dict(entry) if isinstance(entry, dict) else {"price": entry}
+        options = {key: named.pop(key) for key in _OPTIONS if key in named}
+        if not named:
+            problems.append(Problem(place=place, value=repr(entry)[:60], expected=_A_PRICE))
+        for part, quote in named.items():
+            fields = _quote(quote, component, part)
+            if isinstance(fields, str):
+                where = place if part == "price" else f"{place}.{part}"
+                problems.append(Problem(place=where, value=repr(quote)[:60], expected=fields))
+            else:
+                found += [{**each, **options} for each in fields]
+    return found
 
 
-def _quote(quote: object, component: Component, part: str) -> tuple[Unit, Decimal, int] | str:
-    """The unit, dollars and count of a quote such as ``"0.40/1M tokens"``, or what was expected."""
-    tokens = _TOKENS[component]
+def _quote(quote: object, component: Component, part: str) -> list[dict[str, Any]] | str:
+    """Unit, price and count of a quote such as ``"0.40/1M tokens"``, or what was expected."""
+    tokens = _TOKENS.get(component, {})
+    if part != "price" and part not in tokens:
+        return "one of " + ", ".join(["price", *_OPTIONS, *tokens])
+    if quote == "free":
+        units = [tokens[part]] if part in tokens else sorted(_FREE[component])
+        return [{"unit": unit, "usd": Decimal(0)} for unit in units]
     match = _PRICE.fullmatch(quote.strip()) if isinstance(quote, str) else None
     if match is None:
-        return 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" or "free"'
+        return _A_PRICE
     word = match["word"].strip().lower()
-    word = word[:-1] if len(word) > 1 and word.endswith("s") and word != "s" else word
-    count = Decimal(match["count"] or 1) * _SCALE[match["scale"]]
-    if word in _SECONDS and (timed := _TIMED[component]):
-        unit, count = timed, count * _SECONDS[word]
-    elif word in ("character", "char") and component is Component.TTS:
-        unit = Unit.CHARACTER
-    elif word in ("byte", "utf8_byte", "utf8 byte") and component is Component.TTS:
-        unit = Unit.UTF8_BYTE
-    elif word == "request":
-        unit = Unit.REQUEST
-    elif word == "token" and part in tokens:
-        unit = tokens[part]
-    else:
-        return f"a unit of {component.value}" + (f", or tokens under {', '.join(tokens)}" if word == "token" else "")
-    if (
-        count != int(count)
-        or count <= 0
-        or (part and unit.measure is not Measure.TOKEN and part not in ("session", "audio"))
-    ):
-        return "a whole number of units above zero" if not part else f"tokens under {', '.join(tokens)}"
-    return unit, Decimal(match["usd"]), int(count)
+    word = word[:-1] if len(word) > 1 and word.endswith("s") else word
+    count = Decimal(match["count"] or 1) * _SCALE[match["scale"]] * _SECONDS.get(word, 1)
+    unit = tokens.get(part) if word == "token" else _unit(word, component) if part == "price" else None
+    if unit is None:
+        named = f"tokens under {', '.join(tokens)}"
+        return named if part != "price" else f"a unit of {component.value}" + (f", or {named}" if tokens else "")
+    if count != int(count) or count <= 0:
+        return "a whole number of units above zero"
+    price = Decimal(match["price"])
+    currency = match["currency"] or "USD"
+    money = {"usd": price} if currency == "USD" else {"price": price, "currency": currency}
+    return [{"unit": unit, "per": int(count), **money}]
+
+
+def _unit(word: str, component: Component) -> Unit | None:
+    if word in _SECONDS:
+        return _TIMED.get(component)
+    if word == "request":
+        return Unit.REQUEST
+    return _SPOKEN.get(word) if component is Component.TTS else None

@@ -6,7 +6,7 @@ own; `RateCard.rate_for` does the same. Its constraints (first day, time of day)
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices
 
-from ..usage import Component, Unit, Usage
+from ..usage import Component, Unit
 from .rates import Rate, RateCard, Tier
 
 __all__ = ["TokenRates"]
@@ -42,10 +42,15 @@ _AUDIO_MODEL = {
 }
 _PRICE_KEYS = {
     Component.LLM: _TEXT_MODEL,
-    Component.REALTIME: {**_AUDIO_MODEL, "audio_hours": (Unit.SESSION_SECOND, 3_600)},
+    Component.REALTIME: {
+        **_AUDIO_MODEL,
+        "audio_hours": (Unit.SESSION_SECOND, 3_600),
+        "input_text_messages_kcount": (Unit.REQUEST, 1_000),
+    },
     Component.STT: {**_AUDIO_MODEL, "audio_hours": (Unit.AUDIO_SECOND, 3_600)},
     Component.TTS: _AUDIO_MODEL,
 }
+_NOTHING: dict[str, tuple[Unit, int]] = {}
 
 # Our provider ids that genai-prices spells otherwise.
 _PROVIDERS = {"fireworksai": "fireworks", "mistralai": "mistral", "xai": "x-ai"}
@@ -65,9 +70,9 @@ class TokenRates:
         self._origin = f"genai-prices {version('genai-prices')}"
         self._found: dict[tuple[str, str, Component], _Cards] = {}
 
-    def card_for(self, usage: Usage) -> RateCard | None:
-        """The rates that hold for a usage, or None where genai-prices has none."""
-        key = (usage.provider, usage.model, usage.component)
+    def card_for(self, provider: str, model: str, component: Component, at: datetime) -> RateCard | None:
+        """The rates that hold for a model at a moment, or None where genai-prices has none."""
+        key = (provider, model, component)
         if self._snapshot is not data_snapshot.get_snapshot():
             self._snapshot = data_snapshot.get_snapshot()
             self._found = {}
@@ -77,7 +82,7 @@ class TokenRates:
                 self._found.clear()
             cards = self._found[key] = self._compiled(*key)
         for constraint, card in reversed(cards):
-            if constraint is None or constraint.active(usage.at):
+            if constraint is None or constraint.active(at):
                 return card
         return cards[0][1] if cards else None
 
@@ -125,7 +130,7 @@ class TokenRates:
         estimated: bool,
     ) -> dict[Unit, Rate]:
         rates = {}
-        for key, (unit, per) in _PRICE_KEYS[component].items():
+        for key, (unit, per) in _PRICE_KEYS.get(component, _NOTHING).items():
             value: Decimal | TieredPrices | None = vars(price).get(key)
             if value is None:
                 continue

@@ -95,10 +95,10 @@ def test_an_unknown_model_has_no_price_and_exit_status_1():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected --stt-seconds, --tts-characters or --*-tokens"),
+        ([], "expected --stt-seconds, --tts-*, --*-tokens or --amount"),
         (["--stt-seconds", "1", "--tts-characters", "1"], "got amounts of none or several kinds"),
-        (["--stt-seconds", "many"], "--stt-seconds: got many, expected seconds above zero"),
-        (["--stt-seconds", "-1"], "--stt-seconds: got -1, expected seconds above zero"),
+        (["--stt-seconds", "many"], "--stt-seconds: got many, expected a number above zero"),
+        (["--stt-seconds", "-1"], "--stt-seconds: got -1, expected a number above zero"),
     ],
 )
 def test_a_usage_that_is_none_is_an_error(arguments, message):
@@ -171,3 +171,68 @@ def test_the_installed_command_helps_with_examples():
     assert "Example: voice-cost price --provider deepgram --model nova-3 --stt-seconds 62" in " ".join(
         done.stdout.split()
     )
+
+
+def test_any_unit_of_any_component_can_be_priced():
+    """600 audio tokens at $32 a million."""
+    result = run(
+        *("price", "--provider", "openai", "--model", "gpt-realtime", "--component", "realtime"),
+        *("--amount", "input_audio_token=600", "--json"),
+    )
+
+    assert json.loads(result.output)["usd"] == "0.0192"
+
+
+@pytest.mark.parametrize("amount", ["words=3", "character", "character=0", "character=many"])
+def test_an_amount_that_is_none_is_named(amount):
+    result = run("price", "--provider", "a", "--model", "b", "--component", "tts", "--amount", amount)
+
+    assert result.exit_code == 1
+    assert result.stderr.startswith("--amount: got ")
+
+
+def test_a_text_is_counted_as_the_vendor_counts_it():
+    """Two Chinese characters are six bytes: 6 × $15 a million."""
+    result = run("price", "--provider", "fishaudio", "--model", "s1", "--tts-text", "你好")
+
+    assert "6 utf8_byte at 15 USD per 1000000 utf8_byte: 0.00009 USD" in result.output
+
+
+def test_price_tells_why_other_rates_did_not_win():
+    arguments = ("price", "--provider", "deepgram", "--model", "nova-3", "--stt-seconds", "60", "--why")
+    text = run(*arguments).output
+    fields = json.loads(run(*arguments, "--json").output)
+
+    assert "not nova-3, nova-3-general at 0.0043 USD per 60 audio_second: batch alone" in text
+    assert {entry["verdict"] for entry in fields["considered"]} >= {"holds", "another model", "batch alone"}
+
+
+def test_price_shows_discount_and_markup():
+    terms = '{"discount": {"deepgram": "25%"}, "markup": {"*": "100%"}}'
+    result = run("price", "--provider", "deepgram", "--model", "nova-3", "--stt-seconds", "60", VOICE_COST_PRICES=terms)
+
+    assert "0.0036 USD after discount, 0.0048 USD at list prices" in result.output
+    assert "0.0036 USD markup beside it" in result.output
+
+
+def test_check_as_json_names_each_problem(tmp_path):
+    path = tmp_path / "prices.toml"
+    path.write_text('"a/b".stt = "cheap"')
+    result = run("check", str(path), "--json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.output) == {
+        "rates": 0,
+        "problems": [
+            {
+                "place": f"{path}, a/b.stt",
+                "value": "'cheap'",
+                "expected": 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" or "free"',
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("command", ["prices", "price", "estimate", "check", "doctor", "gaps"])
+def test_help_shows_an_example(command):
+    assert f"Example: voice-cost {command}" in run(command, "--help").output

@@ -269,3 +269,12 @@ def test_nested_speech_requests_bill_once_outside_a_session_too(provider, export
 
     costs = [span.attributes.get("voice_cost.usd") for span in exporter.get_finished_spans()]
     assert costs == ["0.009", None, None]
+
+
+def test_an_unpriced_model_is_logged_once(end_llm_span, caplog):
+    for _ in range(2):
+        end_llm_span(metadata={"model_name": "new-model", "model_provider": "acme"})
+
+    assert [record.message for record in caplog.records] == [
+        "No cost: no llm rate for acme/new-model. Write a price in VOICE_COST_PRICES."
+    ]

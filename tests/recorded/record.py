@@ -24,7 +24,7 @@ from otel_voice_cost import PriceCatalog
 from otel_voice_cost.livekit.events import read_event, subscribe
 from otel_voice_cost.order import put_first
 from otel_voice_cost.pipeline import span_key
-from otel_voice_cost.prices.loading import parse_rates
+from otel_voice_cost.prices import parse_sheet
 
 from ..conftest import PRICES
 from ..sessions import test_adapters, test_conversations, test_leftovers, test_many_sessions, test_realtime
@@ -105,7 +105,7 @@ async def record(scenario: Any, catalog: PriceCatalog) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    rates, _ = parse_rates(PRICES, "prices.toml")
+    rates = parse_sheet(PRICES, "prices.toml").rates
     release = version("livekit-agents")
     scenarios = {name: asyncio.run(record(run, PriceCatalog([rates]))) for name, run in SCENARIOS.items()}
     header = {"livekit-agents": release, "opentelemetry-sdk": version("opentelemetry-sdk")}

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from otel_voice_cost import PriceCatalog, PriceError
-from otel_voice_cost.prices.loading import parse_rates
+from otel_voice_cost.prices import parse_sheet
 
 from ..conftest import AT
 
@@ -24,9 +24,9 @@ usd = {usd}
 
 def catalog(*entries: tuple[str, str, str]) -> PriceCatalog:
     text = "".join(ENTRY.format(model=model, usd=usd, more=more) for model, usd, more in entries)
-    rates, problems = parse_rates(text, "test.toml")
-    assert problems == []
-    return PriceCatalog([rates])
+    sheet = parse_sheet(text, "test.toml")
+    assert sheet.problems == ()
+    return PriceCatalog([sheet.rates])
 
 
 def price(catalog: PriceCatalog, model: str = "voice-1", **more) -> str | None:
@@ -98,7 +98,8 @@ def test_every_mistake_of_every_file_is_raised_at_once(tmp_path):
         PriceCatalog.load(path)
 
     problems = [str(problem) for problem in raised.value.problems]
-    assert f"{path}, colour: got an unknown key, expected provider, source, checked or [[rate]]" in problems
+    expected = "provider/model, rate, provider, source, checked or a section of terms"
+    assert f"{path}, colour: got an unknown key, expected {expected}" in problems
     assert f"{path}, rate 1 (a), provider: got nothing, expected Field required" in problems
     assert any(line.startswith(f"{path}, rate 1 (a), usd: got -1") for line in problems)
     assert f"{path}, rate 2 (no model), model: got nothing, expected Field required" in problems
@@ -136,7 +137,7 @@ GENAI = [
     ("api.together.xyz", "meta-llama/Llama-3.3-70B-Instruct-Turbo", "llm", "input_token", "0.88", 1_000_000),
     ("azure", "gpt-4o", "llm", "output_token", "10", 1_000_000),
     ("openai", "gpt-realtime", "realtime", "cached_input_audio_token", "0.4", 1_000_000),
-    ("xai", "grok-voice-latest", "realtime", "session_second", "4.8", 3_600),
+    ("openai", "gpt-live-1", "realtime", "session_second", "3", 3_600),
     ("livekit", "openai/gpt-4.1-mini", "llm", "input_token", "0.4", 1_000_000),
 ]
 
@@ -153,21 +154,26 @@ def test_a_gateways_price_is_an_estimate():
     """LiveKit Inference prints prices of its own for few models; the vendor's stand in."""
     prices = PriceCatalog.default()
 
-    assert prices.rate_for(provider="livekit", model="openai/gpt-4.1", component="llm", unit="input_token").estimated
+    assert prices.rate_for(
+        provider="livekit", model="openai/gpt-4.1-mini", component="llm", unit="input_token"
+    ).estimated
     assert not prices.rate_for(provider="openai", model="gpt-4.1", component="llm", unit="input_token").estimated
 
 
 def test_a_price_that_starts_later_is_chosen_by_its_day():
-    """grok-voice-latest: $3 an hour before 2026-08-05, $4.80 from then on; in genai-prices 0.2.3."""
-    before = PriceCatalog.default().rate_for(
-        provider="xai",
-        model="grok-voice-latest",
-        component="realtime",
-        unit="session_second",
-        at=datetime(2026, 8, 4, 23, tzinfo=timezone.utc),
+    """gpt-5.6-luna: $1 before 2026-07-30, $0.20 from then on; in genai-prices 0.2.3."""
+    before, after = (
+        PriceCatalog.default().rate_for(
+            provider="openai",
+            model="gpt-5.6-luna",
+            component="llm",
+            unit="input_token",
+            at=datetime(2026, 7, day, 12, tzinfo=timezone.utc),
+        )
+        for day in (29, 30)
     )
 
-    assert str(before.usd) == "3"
+    assert (str(before.usd), str(after.usd)) == ("1", "0.2")
 
 
 @pytest.mark.parametrize("model", ["no-such-model", ""])

@@ -27,7 +27,7 @@ def heard(seconds: str, usd: str) -> Cost:
         checked=AT.date(),
         name="Nova",
     )
-    line = CostLine(unit=Unit.AUDIO_SECOND, amount=Decimal(seconds), rate=rate, usd=Decimal(usd))
+    line = CostLine(unit=Unit.AUDIO_SECOND, amount=Decimal(seconds), rate=rate, usd=Decimal(usd), list_usd=Decimal(usd))
     usage = Usage(
         component=Component.STT,
         provider="deepgram",

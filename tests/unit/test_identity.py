@@ -1,17 +1,22 @@
-"""The provider strings of 138 real plugin classes."""
+"""The provider and model strings of 138 real plugin classes."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
+from otel_voice_cost import PriceCatalog
 from otel_voice_cost.livekit.identity import canonical_model, canonical_provider
-from otel_voice_cost.prices.loading import load_shipped_rates
+from otel_voice_cost.livekit.plugins import load_plugin_classes
 
-CLASSES = json.loads((Path(__file__).parents[1] / "data" / "livekit_plugins.json").read_text())
-PRICED = {rate.provider for rate in load_shipped_rates()}
+CLASSES = load_plugin_classes()
+PRICED = {rate.provider for rate in PriceCatalog.default().rates()}
+
+# Plugins whose name is not the id; the openai plugin speaks to many hosts.
+IDS = {"livekit.agents.inference": {"livekit"}, "mistralai": {"mistral"}}
+IDS["openai"] = {
+    *("azure", "cerebras", "cometapi", "deepseek", "fireworksai", "letta", "localhost:11434", "nebius", "octoai"),
+    *("openai", "openrouter", "ovhcloud", "perplexity", "sambanova", "telnyx", "together", "xai"),
+}
 
 
 @pytest.mark.parametrize(
@@ -43,15 +48,23 @@ def test_a_model_is_in_lower_case(reported, expected):
     assert canonical_model(reported) == expected
 
 
-def vendor(row):
-    return {"mistralai": "mistral"}.get(row["plugin"], row["plugin"])
+def test_all_classes_are_there():
+    assert len(CLASSES) == 138
+    assert sum(plugin_class.is_adapter for plugin_class in CLASSES) == 7
 
 
-# The classes of the openai plugin speak to many hosts; they are named above.
-OF_PRICED_VENDORS = [row for row in CLASSES if vendor(row) in PRICED and row["plugin"] != "openai"]
+@pytest.mark.parametrize("row", [row for row in CLASSES if not row.is_adapter], ids=lambda row: row.label)
+def test_a_plugin_class_resolves_to_its_vendor(row):
+    """By its display name, host or label, and by the spelling on spans since 1.8: the same id."""
+    found = canonical_provider(row.provider, row.label)
+
+    assert found in IDS.get(row.plugin, {row.plugin})
+    assert canonical_provider(row.gen_ai_provider_name, row.label) == found
 
 
-@pytest.mark.parametrize("row", OF_PRICED_VENDORS, ids=lambda row: row["label"])
-def test_a_plugin_whose_prices_ship_resolves_to_them(row):
-    """By its display name, host or class: the id is the one of a price file of that vendor."""
-    assert canonical_provider(row["provider"], row["label"]) == vendor(row)
+def test_vendors_with_price_files_are_reached_by_a_plugin():
+    """All but those that sell avatars, which report no usage."""
+    reached = {canonical_provider(row.provider, row.label) for row in CLASSES}
+    avatars = {rate.provider for rate in PriceCatalog.default().rates() if rate.component.value == "avatar"}
+
+    assert PRICED - reached - avatars == set()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
 
-from otel_voice_cost.prices.short_form import parse_short_form
+from otel_voice_cost import Mode
+from otel_voice_cost.prices import PriceSheet, parse_sheet
 
 
 def read(document):
-    rates, problems = parse_short_form(json.dumps(document), "VOICE_COST_PRICES")
-    return [(r.provider, r.model[0], r.component.value, r.unit.value, str(r.usd), r.per) for r in rates], problems
+    sheet = parse_sheet(json.dumps(document), "VOICE_COST_PRICES")
+    rates = [(r.provider, r.model[0], r.component.value, r.unit.value, str(r.usd), r.per) for r in sheet.rates]
+    return rates, list(sheet.problems)
 
 
 def test_the_example_of_the_documentation():
@@ -68,9 +71,12 @@ def test_free_is_a_price_of_zero_for_every_unit():
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"nova-2": {"stt": "1/min"}}, "VOICE_COST_PRICES, nova-2: got no slash, expected provider/model"),
+        ({"nova-2": {"stt": "1/min"}}, "VOICE_COST_PRICES, nova-2: got an unknown key, expected provider/model"),
         ({"a/b": "1/min"}, "VOICE_COST_PRICES, a/b: got '1/min', expected {\"stt\": price}"),
-        ({"a/b": {"asr": "1/min"}}, "VOICE_COST_PRICES, a/b.asr: got 'asr', expected one of llm, realtime, stt, tts"),
+        (
+            {"a/b": {"asr": "1/min"}},
+            "VOICE_COST_PRICES, a/b.asr: got 'asr', expected one of avatar, interruption, llm, realtime",
+        ),
         ({"a/b": {"stt": 1}}, 'VOICE_COST_PRICES, a/b.stt: got 1, expected a price such as "0.0043/min"'),
         ({"a/b": {"stt": "-1/min"}}, "VOICE_COST_PRICES, a/b.stt: got '-1/min', expected a price"),
         ({"a/b": {"stt": "1/0 min"}}, "VOICE_COST_PRICES, a/b.stt: got '1/0 min', expected a whole number of units"),
@@ -93,14 +99,85 @@ def test_a_mistake_is_named_and_the_other_entries_hold(document, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "got no JSON, expected JSON: "), ("[1]", "got list, expected an object"), ("[" * 99_999, "got no JSON")],
+    [
+        ("{", "got no JSON, expected JSON: "),
+        ('{"a":' * 99_999, "got no JSON"),
+        ('{"a/b": {}, "a/b": {}}', "got no JSON, expected JSON: the key 'a/b' is there twice"),
+        ("[1]x", "got no TOML, expected TOML: "),
+        ("nova-2", "got no TOML"),
+    ],
 )
-def test_what_is_no_object_is_one_problem(text, message):
-    rates, problems = parse_short_form(text, "VOICE_COST_PRICES")
+def test_what_is_neither_json_nor_toml_is_one_problem(text, message):
+    sheet = parse_sheet(text, "VOICE_COST_PRICES")
 
-    assert rates == []
-    assert message in str(problems[0])
+    assert sheet.rates == ()
+    assert message in str(sheet.problems[0])
 
 
 def test_nothing_is_nothing():
-    assert parse_short_form("  ", "VOICE_COST_PRICES") == ([], [])
+    assert parse_sheet("  ", "VOICE_COST_PRICES") == PriceSheet()
+
+
+def test_the_same_in_toml():
+    sheet = parse_sheet('"deepgram/nova-2".stt = "0.0043/min"\n["local/whisper*"]\nstt = "free"', "VOICE_COST_PRICES")
+
+    assert sheet.problems == ()
+    assert str(sheet.rates[0]) == "0.0043 USD per 60 audio_second"
+    assert {rate.model for rate in sheet.rates} == {("nova-2",), ("whisper*",)}
+
+
+def test_a_price_holds_on_days_and_in_a_mode():
+    document = {
+        "deepgram/nova-3": {
+            "stt": [
+                {"price": "0.0050/min", "until": "2026-12-31"},
+                {"price": "0.0040/min", "since": "2027-01-01", "mode": "streaming"},
+            ]
+        },
+        "openai/gpt-4.1": {"llm": {"input": "1/1M tokens", "output": "4/1M tokens", "since": "2026-10-01"}},
+    }
+    rates = parse_sheet(json.dumps(document), "VOICE_COST_PRICES").rates
+
+    assert [(r.unit.value, str(r.usd), str(r.since), str(r.until), r.mode) for r in rates] == [
+        ("audio_second", "0.0050", "None", "2026-12-31", None),
+        ("audio_second", "0.0040", "2027-01-01", "None", Mode.STREAMING),
+        ("input_token", "1", "2026-10-01", "None", None),
+        ("output_token", "4", "2026-10-01", "None", None),
+    ]
+
+
+def test_another_currency_has_its_exchange_rate():
+    """30 rupees per 10,000 characters at 80 a dollar are $37.5 per million."""
+    document = {"currency": {"INR": "80"}, "sarvam/bulbul:v3": {"tts": "30 INR/10k characters"}}
+    (rate,) = parse_sheet(json.dumps(document), "VOICE_COST_PRICES").rates
+
+    assert rate.usd / rate.per == Decimal("37.5") / 1_000_000
+    assert str(rate) == "30 INR per 10000 character at 80 INR per USD"
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"a/b": {"tts": "3 INR/1k characters"}}, "a/b.tts, currency: got 'INR', expected [currency] with INR"),
+        ({"currency": {"INR": 0}}, "currency.INR: got 0, expected how much of the currency one US dollar buys"),
+        ({"currency": 3}, "currency: got 3, expected a table"),
+        ({"discount": {"deepgram": "120%"}}, "discount.deepgram: got '120%', expected a share such as \"20%\", 100%"),
+        ({"discount": {"deepgram": 0.2}}, "discount.deepgram: got Decimal('0.2'), expected a share"),
+        ({"discount": {"deepgram": {"percent": "2%", "from": 1}}}, "discount.deepgram: got {'percent'"),
+        ({"markup": {"*": {"percent": "30%", "since": "soon"}}}, "markup.*: got {'percent': '30%', 'since': 'soon'}"),
+        ({"name": {"sonic-3": "Cartesia"}}, "name.sonic-3: got 'Cartesia', expected provider/model"),
+        ({"alias": {"proxy": "openai/gpt-4.1"}}, "alias.proxy: got 'openai/gpt-4.1', expected a provider"),
+        ({"alias": {"proxy/gpt": "openai/*"}}, "alias.proxy/gpt: got 'openai/*', expected one * at the end of both"),
+        ({"plan": {"livekit": 3}}, "plan.livekit: got 3, expected a name"),
+        ({"addon": {"deepgram": "diarize"}}, "addon.deepgram: got 'diarize', expected a list of features"),
+        ({"a/b": {"stt": {"since": "2026-01-01"}}}, "a/b.stt: got {'since': '2026-01-01'}, expected a price"),
+        ({"a/b": {"stt": {"price": "1/min", "since": "soon"}}}, "a/b.stt, since: got 'soon', expected Input should be"),
+        ({"a/b": {"stt": {"price": "1/min", "mode": "live"}}}, "a/b.stt, mode: got 'live', expected Input should be"),
+    ],
+)
+def test_a_mistake_in_terms_is_named(document, message):
+    sheet = parse_sheet(json.dumps({**document, "good/one": {"tts": "50/1M characters"}}), "VOICE_COST_PRICES")
+
+    assert f"VOICE_COST_PRICES, {message}" in str(sheet.problems[0])
+    assert len(sheet.problems) == 1
+    assert [rate.provider for rate in sheet.rates] == ["good"]

@@ -46,5 +46,7 @@ def test_units_of_one_measure_do_not_describe_the_same_work_twice():
         Unit.CHARACTER,
         Unit.REQUEST,
         Unit.SESSION_SECOND,
+        Unit.UNSPACED_CHARACTER,
         Unit.UTF8_BYTE,
+        Unit.WIDE_CHARACTER,
     }

@@ -1,0 +1,95 @@
+"""What the commands share: the application, its options, and how results and problems are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..dialects.voice_cost import to_text
+from ..prices import EXACT, PriceCatalog, Rate
+from ..processor import configured_catalog
+from ..settings import Settings
+
+__all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
+
+app = typer.Typer(
+    help="Ask the price catalogue that puts costs on the spans of LiveKit Agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+_errors = Console(stderr=True, soft_wrap=True, highlight=False)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+On = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the usage; today if left out.")]
+
+
+def output() -> Console:
+    """Standard output: as wide as the terminal, or 200 columns where there is none."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(width=200, highlight=False)
+
+
+def table(*headings: str) -> Table:
+    """An empty table."""
+    made = Table(box=box.SIMPLE)
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    return made
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def fail(problems: Iterable[object]) -> NoReturn:
+    """Print problems on standard error and end with status 1."""
+    for problem in problems:
+        _errors.print(str(problem), markup=False)
+    raise typer.Exit(1)
+
+
+def catalog() -> PriceCatalog:
+    """The catalogue as the processor would build it; mistakes in variables and files end the command."""
+    settings, problems = Settings.from_environment()
+    configured, more = configured_catalog(settings)
+    if problems or more:
+        fail([*problems, *more])
+    return configured
+
+
+def moment(on: datetime | None) -> datetime:
+    """Noon of a day, UTC, or now."""
+    return on.replace(hour=12, tzinfo=timezone.utc) if on else datetime.now(timezone.utc)
+
+
+def rate_fields(rate: Rate) -> dict[str, Any]:
+    """A rate for JSON; its dollars as text, rounded at 18 places."""
+    return {
+        "provider": rate.provider,
+        "model": list(rate.model),
+        "component": rate.component.value,
+        "unit": rate.unit.value,
+        "usd": to_text(EXACT.create_decimal(f"{rate.usd:.18f}")),
+        "per": rate.per,
+        "native": f"{rate.native} at {rate.native.per_usd} per USD" if rate.native else None,
+        "mode": rate.mode.value if rate.mode else None,
+        "plan": rate.plan,
+        "addon": rate.addon,
+        "since": str(rate.since) if rate.since else None,
+        "until": str(rate.until) if rate.until else None,
+        "regular_usd": to_text(rate.regular_usd) if rate.regular_usd is not None else None,
+        "estimated": rate.estimated,
+        "origin": rate.origin,
+        "source": rate.source,
+        "checked": str(rate.checked) if rate.checked else None,
+        "note": rate.note,
+    }

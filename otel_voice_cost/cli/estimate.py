@@ -1,0 +1,200 @@
+"""``estimate``: what a call of a given shape costs per minute, several stacks side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+
+from ..cost import Cost, cost_of, total_usd
+from ..dialects.voice_cost import to_text
+from ..livekit.identity import canonical_model, canonical_provider
+from ..prices import EXACT, PriceCatalog
+from ..usage import Component, Mode, Unit, Usage
+from .app import Json, On, app, catalog, fail, moment, output, print_json, table
+
+__all__ = ["Shape", "estimated_cost"]
+
+_CHARACTERS_PER_SECOND = 15  # spoken English
+_MICRODOLLAR = Decimal("0.000001")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """What happens in a call.
+
+    The defaults of the options are those of LiveKit's own cost calculator, and for realtime models
+    OpenAI's tokens: a token per 100 ms heard and per 50 ms spoken.
+
+    Attributes:
+        minutes: Length of the call.
+        characters: Characters spoken by the agent, per minute.
+        input_tokens: Input of the language model, per minute.
+        output_tokens: Output of the language model, per minute.
+        cached: Part of the input that is read from the cache, 0 to 1.
+        turns: Turns per minute, for realtime models: each is billed the audio before it, cached.
+        spoken: Part of the call in which the agent speaks, 0 to 1, for realtime models.
+    """
+
+    minutes: Decimal
+    characters: int = 600
+    input_tokens: int = 3_000
+    output_tokens: int = 175
+    cached: Decimal = Decimal(0)
+    turns: int = 4
+    spoken: Decimal = Decimal("0.5")
+
+    def quantities(self, component: Component) -> dict[Unit, Decimal]:
+        """The amounts of a whole call; whole tokens and characters."""
+        seconds = self.minutes * 60
+        if component is Component.LLM:
+            read = _whole(self.input_tokens * self.minutes * self.cached)
+            amounts = {
+                Unit.INPUT_TOKEN: _whole(self.input_tokens * self.minutes) - read,
+                Unit.CACHED_INPUT_TOKEN: read,
+                Unit.OUTPUT_TOKEN: _whole(self.output_tokens * self.minutes),
+            }
+        elif component is Component.TTS:
+            characters = _whole(self.characters * self.minutes)
+            amounts = {Unit.CHARACTER: characters, Unit.AUDIO_SECOND: characters / _CHARACTERS_PER_SECOND}
+        elif component is Component.REALTIME:
+            heard, spoken = _whole(seconds * 10 * (1 - self.spoken)), _whole(seconds * 20 * self.spoken)
+            turns = self.turns * self.minutes
+            amounts = {
+                Unit.INPUT_AUDIO_TOKEN: heard,
+                Unit.CACHED_INPUT_AUDIO_TOKEN: _whole((heard + spoken) * max(turns - 1, Decimal(0)) / 2),
+                Unit.OUTPUT_AUDIO_TOKEN: spoken,
+                Unit.SESSION_SECOND: seconds,
+            }
+        else:
+            amounts = {Unit.AUDIO_SECOND if component is Component.STT else Unit.SESSION_SECOND: seconds}
+        return {unit: amount for unit, amount in amounts.items() if amount > 0}
+
+
+def _whole(amount: Decimal) -> Decimal:
+    return amount.quantize(Decimal(1))
+
+
+def estimated_cost(prices: PriceCatalog, shape: Shape, component: Component, name: str, at: datetime) -> Cost:
+    """Price a component of a call of that shape.
+
+    Args:
+        prices: The catalogue.
+        shape: The call.
+        component: What the model is.
+        name: ``provider/model``.
+        at: Moment of the call.
+    """
+    provider, _, model = name.partition("/")
+    usage = Usage(
+        component=component,
+        provider=canonical_provider(provider),
+        model=canonical_model(model),
+        quantities=shape.quantities(component),
+        at=at,
+        mode=Mode.STREAMING if component is Component.STT else None,
+    )
+    return cost_of(usage, prices.card_for(usage))
+
+
+@app.command()
+def estimate(
+    stack: Annotated[
+        list[str], typer.Option(help="Models of a stack: 'stt=deepgram/nova-3 llm=openai/gpt-4.1 tts=...'. Repeat it.")
+    ],
+    minutes: Annotated[float, typer.Option(min=0.01, help="Length of the call.")] = 5,
+    characters: Annotated[int, typer.Option(min=0, help="Characters the agent speaks, per minute.")] = 600,
+    input_tokens: Annotated[int, typer.Option(min=0, help="Input of the language model, per minute.")] = 3_000,
+    output_tokens: Annotated[int, typer.Option(min=0, help="Output of the language model, per minute.")] = 175,
+    cached: Annotated[float, typer.Option(min=0, max=1, help="Part of the input that is cached.")] = 0,
+    turns: Annotated[int, typer.Option(min=1, help="Turns per minute, for realtime models.")] = 4,
+    spoken: Annotated[float, typer.Option(min=0, max=1, help="Part of the call the agent speaks (realtime).")] = 0.5,
+    on: On = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a call of a shape costs, whole and per minute; several stacks side by side.
+
+    The defaults are LiveKit's: 600 characters, 3,000 input and 175 output tokens a minute.
+
+    Example: voice-cost estimate --minutes 5 --stack "stt=deepgram/nova-3 llm=openai/gpt-4.1-mini tts=cartesia/sonic-3"
+    """
+    shape = Shape(
+        minutes=Decimal(str(minutes)),
+        characters=characters,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached=Decimal(str(cached)),
+        turns=turns,
+        spoken=Decimal(str(spoken)),
+    )
+    prices, at = catalog(), moment(on)
+    stacks = [[(part, name, estimated_cost(prices, shape, part, name, at)) for part, name in _parts(s)] for s in stack]
+    if as_json:
+        print_json([_fields(parts, shape) for parts in stacks])
+    else:
+        _print(stacks, shape)
+    if any(cost.usd is None for parts in stacks for _, _, cost in parts):
+        raise typer.Exit(1)
+
+
+_Parts = list[tuple[Component, str, Cost]]
+
+
+def _parts(stack: str) -> list[tuple[Component, str]]:
+    parts = []
+    for part in stack.replace(",", " ").split():
+        component, _, name = part.partition("=")
+        if component not in {c.value for c in Component} or "/" not in name:
+            fail([f"--stack: got {part}, expected COMPONENT=PROVIDER/MODEL, such as stt=deepgram/nova-3"])
+        parts.append((Component(component), name))
+    if not parts:
+        fail(["--stack: got nothing, expected COMPONENT=PROVIDER/MODEL, such as stt=deepgram/nova-3"])
+    return parts
+
+
+def _total(parts: _Parts) -> Decimal | None:
+    costs = [cost.usd for _, _, cost in parts]
+    return None if None in costs else total_usd(usd for usd in costs if usd is not None)
+
+
+def _per_minute(usd: Decimal, shape: Shape) -> Decimal:
+    return EXACT.divide(usd, shape.minutes).quantize(_MICRODOLLAR)
+
+
+def _fields(parts: _Parts, shape: Shape) -> dict[str, object]:
+    total = _total(parts)
+    return {
+        "minutes": str(shape.minutes),
+        "usd": None if total is None else to_text(total),
+        "usd_per_minute": None if total is None else to_text(_per_minute(total, shape)),
+        "components": [
+            {
+                "component": component.value,
+                "model": name,
+                "usd": None if cost.usd is None else to_text(cost.usd),
+                "estimated": cost.estimated,
+                "unpriced": cost.unpriced,
+                "quantities": {unit.value: str(amount) for unit, amount in cost.usage.quantities.items()},
+            }
+            for component, name, cost in parts
+        ],
+    }
+
+
+def _print(stacks: list[_Parts], shape: Shape) -> None:
+    rows = table("stack", "component", "model", "USD per minute", f"USD in {shape.minutes} minutes", "")
+    for number, parts in enumerate(stacks, start=1):
+        for component, name, cost in parts:
+            note = cost.unpriced or ("estimate" if cost.estimated else "")
+            rows.add_row(str(number), component.value, name, *_money(cost.usd, shape), note)
+        rows.add_row(str(number), "all", "", *_money(_total(parts), shape), end_section=True)
+    output().print(rows)
+
+
+def _money(usd: Decimal | None, shape: Shape) -> tuple[str, str]:
+    if usd is None:
+        return "unknown", "unknown"
+    return to_text(_per_minute(usd, shape)), to_text(usd.quantize(_MICRODOLLAR))

@@ -1,0 +1,231 @@
+"""``prices``, ``price`` and ``check``: the rates, one usage, and the overrides."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..cost import Cost, cost_of
+from ..dialects import dialect_problems
+from ..dialects.voice_cost import to_text
+from ..errors import Problem
+from ..livekit.identity import canonical_model, canonical_provider
+from ..prices import Candidate, Rate
+from ..prices.loading import read_sheet
+from ..processor import configured_catalog
+from ..settings import Settings
+from ..usage import Component, Mode, Unit, Usage, with_text
+from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table
+
+_Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalogue's id.")]
+
+
+@app.command()
+def prices(
+    provider: Annotated[str | None, typer.Argument(help="As LiveKit reports it, or the catalogue's id.")] = None,
+    model: Annotated[str | None, typer.Option(help="Part of a model id.")] = None,
+    on: On = None,
+    as_json: Json = False,
+) -> None:
+    """List the rates of price files and variables that hold on a day.
+
+    Example: voice-cost prices deepgram --model nova --on 2026-11-23
+    """
+    day = moment(on).date()
+    wanted = canonical_provider(provider) if provider else None
+    rates = [
+        rate
+        for rate in catalog().rates()
+        if (wanted is None or rate.provider == wanted)
+        and (model is None or any(model.lower() in name for name in rate.model))
+        and rate.holds_on(day)
+    ]
+    if not rates:
+        fail(["No rates. Token prices of language models are looked up with `voice-cost price`."])
+    if as_json:
+        print_json([rate_fields(rate) for rate in rates])
+        return
+    rows = table("provider", "model", "component", "rate", "when", "checked", "source")
+    for rate in rates:
+        rows.add_row(
+            rate.provider,
+            ", ".join(rate.model),
+            rate.component.value,
+            f"{rate}{', estimate' if rate.estimated else ''}",
+            _when(rate),
+            str(rate.checked or ""),
+            rate.source,
+        )
+    output().print(rows)
+
+
+def _when(rate: Rate) -> str:
+    facts = [rate.mode.value if rate.mode else "", f"plan {rate.plan}" if rate.plan else ""]
+    facts += [f"add-on {rate.addon}" if rate.addon else ""]
+    facts += [f"{rate.regular_usd} USD regularly" if rate.regular_usd is not None else ""]
+    return ", ".join(filter(None, facts))
+
+
+@app.command()
+def price(
+    provider: _Provider,
+    model: Annotated[str, typer.Option(help="As LiveKit reports it.")],
+    stt_seconds: Annotated[str | None, typer.Option(help="Seconds of audio heard.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Speech-to-text that does not stream.")] = False,
+    tts_characters: Annotated[int | None, typer.Option(min=1, help="Characters spoken.")] = None,
+    tts_text: Annotated[str | None, typer.Option(help="The text spoken: for vendors that count it otherwise.")] = None,
+    input_tokens: Annotated[int | None, typer.Option(min=1, help="Input tokens, not cached.")] = None,
+    cached_tokens: Annotated[int | None, typer.Option(min=1, help="Input tokens read from the cache.")] = None,
+    output_tokens: Annotated[int | None, typer.Option(min=1, help="Output tokens.")] = None,
+    component: Annotated[Component | None, typer.Option(help="Component of --amount.")] = None,
+    amount: Annotated[list[str] | None, typer.Option(help="UNIT=NUMBER, for all other units.")] = None,
+    why: Annotated[bool, typer.Option("--why", help="Also the rates that did not win, and why.")] = False,
+    on: On = None,
+    as_json: Json = False,
+) -> None:
+    """Price one usage and explain every step.
+
+    Example: voice-cost price --provider deepgram --model nova-3 --stt-seconds 62
+
+    Example: voice-cost price --provider openai --model gpt-realtime --component realtime --amount input_audio_token=600
+    """
+    given: list[tuple[Component, Unit, object, str]] = [
+        (Component.STT, Unit.AUDIO_SECOND, stt_seconds, "--stt-seconds"),
+        (Component.TTS, Unit.CHARACTER, len(tts_text) if tts_text else tts_characters, "--tts-characters"),
+        (Component.LLM, Unit.INPUT_TOKEN, input_tokens, "--input-tokens"),
+        (Component.LLM, Unit.CACHED_INPUT_TOKEN, cached_tokens, "--cached-tokens"),
+        (Component.LLM, Unit.OUTPUT_TOKEN, output_tokens, "--output-tokens"),
+    ]
+    given += [(component or Component.LLM, *_named_amount(text), "--amount") for text in amount or []]
+    chosen = {kind for kind, _, number, _ in given if number is not None}
+    if len(chosen) != 1 or (amount and component is None):
+        fail(["usage: got amounts of none or several kinds, expected --stt-seconds, --tts-*, --*-tokens or --amount"])
+    kind = chosen.pop()
+    usage = Usage(
+        component=kind,
+        provider=canonical_provider(provider),
+        model=canonical_model(model),
+        quantities={unit: _positive(number, option) for _, unit, number, option in given if number is not None},
+        at=moment(on),
+        mode=(Mode.BATCH if batch else Mode.STREAMING) if kind is Component.STT else None,
+    )
+    usage = with_text(usage, tts_text) if tts_text else usage
+    prices_now = catalog()
+    cost = cost_of(usage, prices_now.card_for(usage))
+    candidates = prices_now.explain(usage) if why else []
+    if as_json:
+        print_json(_cost_fields(cost) | ({"considered": _considered_fields(candidates)} if why else {}))
+    else:
+        _explain(cost, candidates)
+    if cost.usd is None:
+        raise typer.Exit(1)
+
+
+def _named_amount(text: str) -> tuple[Unit, str]:
+    name, _, number = text.partition("=")
+    try:
+        return Unit(name), number
+    except ValueError:
+        fail([f"--amount: got {text}, expected UNIT=NUMBER with a unit of {', '.join(unit.value for unit in Unit)}"])
+
+
+def _positive(number: object, option: str) -> Decimal:
+    try:
+        value = Decimal(str(number))
+    except InvalidOperation:
+        value = Decimal(0)
+    if not value.is_finite() or value <= 0:
+        fail([f"{option}: got {number}, expected a number above zero"])
+    return value
+
+
+def _considered_fields(candidates: list[Candidate]) -> list[dict[str, Any]]:
+    return [{"verdict": candidate.verdict, "rate": rate_fields(candidate.rate)} for candidate in candidates]
+
+
+def _cost_fields(cost: Cost) -> dict[str, Any]:
+    return {
+        "usd": None if cost.usd is None else to_text(cost.usd),
+        "list_usd": None if cost.list_usd is None else to_text(cost.list_usd),
+        "markup_usd": None if cost.markup_usd is None else to_text(cost.markup_usd),
+        "unpriced": cost.unpriced,
+        "estimated": cost.estimated,
+        "lines": [
+            {
+                "unit": line.unit.value,
+                "amount": str(line.amount),
+                "usd": to_text(line.usd),
+                "list_usd": to_text(line.list_usd),
+                "rate": rate_fields(line.rate),
+            }
+            for line in cost.lines
+        ],
+    }
+
+
+def _explain(cost: Cost, candidates: list[Candidate]) -> None:
+    usage = cost.usage
+    console = output()
+
+    def line(text: str) -> None:
+        console.print(text, markup=False, soft_wrap=True)
+
+    line(f"{usage.component.value}, {usage.provider}/{usage.model}, on {usage.at.date()}")
+    for part in cost.lines:
+        used = usage.quantities[part.unit]
+        billed = f", billed as {part.amount}" if part.amount != used else ""
+        rate = part.rate
+        addon = f"add-on {rate.addon}: " if rate.addon else ""
+        line(f"  {addon}{used} {part.unit.value}{billed} at {rate}: {to_text(part.list_usd)} USD")
+        line(f"    {'estimate, ' if rate.estimated else ''}{_origin(rate)}")
+    if cost.usd is None:
+        line(f"no cost: {cost.unpriced}")
+    elif cost.list_usd is not None and cost.list_usd != cost.usd:
+        line(f"  {to_text(cost.usd)} USD after discount, {to_text(cost.list_usd)} USD at list prices")
+    else:
+        line(f"  {to_text(cost.usd)} USD")
+    if cost.markup_usd is not None:
+        line(f"  {to_text(cost.markup_usd)} USD markup beside it")
+    for candidate in candidates:
+        if candidate.verdict not in ("holds", "add-on"):
+            line(f"  not {', '.join(candidate.rate.model)} at {candidate.rate}: {candidate.verdict}")
+
+
+def _origin(rate: Rate) -> str:
+    facts = [rate.origin, rate.source]
+    facts += [f"read {rate.checked}"] if rate.checked else []
+    facts += [f"from {rate.since}"] if rate.since else []
+    facts += [f"until {rate.until}"] if rate.until else []
+    facts += [f"plan {rate.plan}"] if rate.plan else []
+    return ", ".join(dict.fromkeys(filter(None, facts)))
+
+
+@app.command()
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Price files, beside those of the environment.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check price files and VOICE_COST_* variables; the exit status is 1 where something is wrong.
+
+    Example: voice-cost check prices.toml
+    """
+    settings, found = Settings.from_environment()
+    problems: list[Problem] = list(found)
+    _, more = configured_catalog(settings)
+    problems += more
+    problems += dialect_problems(settings.dialects)
+    count = 0
+    for path in files or []:
+        sheet = read_sheet(path)
+        count += len(sheet.rates)
+        problems += sheet.problems
+    if as_json:
+        fields = [{"place": p.place, "value": p.value, "expected": p.expected} for p in problems]
+        print_json({"rates": count, "problems": fields})
+        raise typer.Exit(1 if problems else 0)
+    if problems:
+        fail(problems)
+    typer.echo(f"No problems. {count} rates in {len(files or [])} files, and the environment.")

@@ -1,0 +1,214 @@
+"""What a team adds to list prices."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from decimal import Decimal
+
+import pytest
+
+from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Unit, Usage
+from otel_voice_cost.cost import cost_of, summed
+
+from ..conftest import AT
+
+CATALOG = PriceCatalog.default()
+
+
+def usage(component: str, provider: str, model: str, at=AT, **amounts: str) -> Usage:
+    return Usage(
+        component=Component(component),
+        provider=provider,
+        model=model,
+        quantities={Unit(unit): Decimal(amount) for unit, amount in amounts.items()},
+        at=at,
+        mode=Mode.STREAMING if component == "stt" else None,
+    )
+
+
+def cost(prices: dict, used: Usage):
+    return cost_of(used, CATALOG.with_prices(prices).card_for(used))
+
+
+MINUTE = usage("stt", "deepgram", "nova-3", audio_second="60")
+
+
+def test_a_discount_lowers_list_prices():
+    """20 % off $0.0048."""
+    found = cost({"discount": {"deepgram": "20%"}}, MINUTE)
+
+    assert (found.usd, found.list_usd) == (Decimal("0.00384"), Decimal("0.0048"))
+
+
+def test_a_discount_holds_for_token_prices_too():
+    """10 % off $0.40 per million."""
+    used = usage("llm", "openai", "gpt-4.1-mini", input_token="1000000")
+
+    assert cost({"discount": {"openai/gpt-4.1*": "10%"}}, used).usd == Decimal("0.36")
+
+
+def test_a_rate_of_ones_own_is_not_discounted():
+    found = cost({"discount": {"deepgram": "20%"}, "deepgram/nova-3": {"stt": "0.0040/min"}}, MINUTE)
+
+    assert (found.usd, found.list_usd) == (Decimal("0.0040"), Decimal("0.0040"))
+
+
+@pytest.mark.parametrize(
+    ("discounts", "expected"),
+    [
+        ({"*": "50%", "deepgram": "25%"}, "0.0036"),
+        ({"deepgram": "25%", "deepgram/nova*": "50%"}, "0.0024"),
+        ({"deepgram/nova*": "50%", "deepgram/nova-3": "100%"}, "0"),
+        ({"cartesia": "50%"}, "0.0048"),
+        ({"deepgram": {"percent": "50%", "since": "2026-11-24"}}, "0.0048"),
+        ({"deepgram": {"percent": "50%", "until": "2026-11-23"}}, "0.0024"),
+        ({"deepgram": ["25%", {"percent": "50%", "since": "2026-11-01"}]}, "0.0024"),
+    ],
+)
+def test_the_closest_discount_of_the_day_holds(discounts, expected):
+    assert cost({"discount": discounts}, usage("stt", "deepgram", "nova-3", audio_second="60")).usd == Decimal(expected)
+
+
+def test_a_markup_stands_beside_the_cost():
+    """30 % on $0.0048, and on two of them."""
+    found = cost({"markup": {"*": "30%"}}, MINUTE)
+
+    assert (found.usd, found.markup_usd) == (Decimal("0.0048"), Decimal("0.00144"))
+    assert summed([found, found]).markup_usd == Decimal("0.00288")
+    assert cost({}, MINUTE).markup_usd is None
+
+
+def test_a_model_has_a_name_to_show():
+    assert cost({"name": {"deepgram/nova-3": "Nova (EU)"}}, MINUTE).name == "Nova (EU)"
+    used = usage("llm", "openai", "gpt-4.1-mini", input_token="1")
+    assert cost({"name": {"openai/gpt-*": "GPT"}}, used).name == "GPT"
+
+
+@pytest.mark.parametrize(
+    ("aliases", "provider", "model"),
+    [
+        ({"llm.internal": "openai"}, "llm.internal", "gpt-4.1-mini"),
+        ({"llm.internal/openai/*": "openai/*"}, "llm.internal", "openai/gpt-4.1-mini"),
+        ({"azure/support-bot": "openai/gpt-4.1-mini"}, "azure", "support-bot"),
+        ({"llm.internal/team-*": "openai/gpt-4.1-mini"}, "llm.internal", "team-a"),
+        ({"*.internal": "openai"}, "eu.llm.internal", "gpt-4.1-mini"),
+    ],
+)
+def test_an_alias_leads_to_the_rates_of_another(aliases, provider, model):
+    used = usage("llm", provider, model, input_token="1000000")
+
+    assert cost_of(used, CATALOG.card_for(used)).usd is None
+    found = cost({"alias": aliases}, used)
+    assert found.usd == Decimal("0.40")
+    assert found.usage.provider == provider
+
+
+def test_a_plan_has_prices_of_its_own():
+    used = usage("tts", "livekit", "cartesia/sonic-3", character="1000000")
+
+    assert (cost({}, used).usd, cost({"plan": {"livekit": "Scale"}}, used).usd) == (Decimal("50"), Decimal("37.50"))
+
+
+def test_prices_of_a_plan_replace_the_others_of_the_model():
+    """Soniox by tokens: minutes are not billed on top."""
+    used = usage(
+        "stt", "soniox", "stt-rt-v5", audio_second="3600", input_audio_token="30000", output_text_token="15000"
+    )
+
+    assert cost({}, used).usd == Decimal("0.12")
+    assert cost({"plan": {"soniox": "tokens"}}, used).usd == Decimal("0.12")
+    assert set(cost({"plan": {"soniox": "tokens"}}, used).usage.quantities) == {
+        Unit.INPUT_AUDIO_TOKEN,
+        Unit.OUTPUT_TEXT_TOKEN,
+    }
+
+
+def test_a_feature_is_billed_where_it_is_declared():
+    """nova-3 at $0.0048, diarization $0.0020 and keyterms $0.0013 a minute."""
+    found = cost({"addon": {"deepgram/nova-3*": ["diarize", "keyterm"]}}, MINUTE)
+
+    assert found.usd == Decimal("0.0081")
+    assert sorted(line.rate.addon or "" for line in found.lines) == ["", "diarize", "keyterm"]
+
+
+def test_a_feature_can_have_a_price_of_ones_own():
+    prices = """
+    addon."deepgram/*" = ["diarize"]
+    [[rate]]
+    provider = "deepgram"
+    model = "*"
+    component = "stt"
+    unit = "audio_second"
+    usd = 0.001
+    per = 60
+    addon = "diarize"
+    """
+
+    assert cost(prices, MINUTE).usd == Decimal("0.0058")
+
+
+def test_ones_own_exchange_rate_holds_for_shipped_prices():
+    """30 rupees an hour: 88 a dollar as shipped, 60 as declared."""
+    hour = usage("stt", "sarvam", "saaras:v4", audio_second="3600")
+
+    assert cost({}, hour).usd == Decimal("0.340909090909090909")
+    assert cost({"currency": {"inr": "60"}}, hour).usd == Decimal("0.5")
+
+
+def test_a_later_sheet_adds_to_the_terms_of_an_earlier():
+    catalog = CATALOG.with_prices({"discount": {"deepgram": "50%"}}).with_prices({"discount": {"openai": "10%"}})
+
+    assert cost_of(MINUTE, catalog.card_for(MINUTE)).usd == Decimal("0.0024")
+
+
+def test_prices_in_code_may_be_a_mapping_or_text_and_raise():
+    assert cost('"deepgram/nova-3".stt = "1/min"', MINUTE).usd == 1
+    with pytest.raises(PriceError, match=r"with_prices\(\), deepgram/nova-3.stt: got 'cheap', expected a price"):
+        CATALOG.with_prices({"deepgram/nova-3": {"stt": "cheap"}})
+
+
+def verdicts(prices: dict, used: Usage) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for candidate in CATALOG.with_prices(prices).explain(used):
+        found.setdefault(candidate.verdict, set()).add(f"{candidate.rate.origin} {candidate.rate.model[0]}")
+    return found
+
+
+def test_why_a_rate_won_and_others_did_not_can_be_asked():
+    found = verdicts({"deepgram/nova*": {"stt": "0.0040/min"}}, MINUTE)
+
+    assert found["holds"] == {"with_prices() nova*"}
+    assert "deepgram.toml nova-3" in found["another source wins"]
+
+
+def test_every_reason_has_its_words():
+    found = verdicts({}, MINUTE)
+    assert found["holds"] == {"deepgram.toml nova-3"}
+    assert "deepgram.toml flux-general-en" in found["another model"]
+    assert found["batch alone"] == {"deepgram.toml nova-3"}
+    assert found["add-on diarize is not declared"] == {"deepgram.toml *"}
+
+    assert (
+        "livekit.toml cartesia" in verdicts({}, usage("tts", "livekit", "cartesia/sonic-3"))["plan scale is not chosen"]
+    )
+    old = verdicts({}, usage("tts", "elevenlabs", "eleven_flash_v2_5"))
+    assert any("eleven" in name for name in old["another day"])
+    assert "add-on" in verdicts({"addon": {"deepgram": ["diarize"]}}, MINUTE)
+    assert verdicts({}, usage("tts", "azure", "eastus:en-US-Ava:DragonHDLatestNeural".lower()))["a closer rate holds"]
+
+
+def test_a_price_of_genai_prices_loses_to_ones_own():
+    used = usage("llm", "openai", "gpt-4.1-mini", input_token="1")
+    found = verdicts({"openai/gpt-4.1-mini": {"llm": "free"}}, used)
+
+    assert any(name.startswith("genai-prices") for name in found["another source wins"])
+    assert verdicts({}, used)["holds"] == {next(iter(found["another source wins"]))}
+
+
+def test_old_calls_keep_their_price():
+    """DragonHD cost $30 a million until February 2026, $22 since."""
+    before = datetime(2026, 2, 28, 12, tzinfo=timezone.utc)
+    model = "eastus:en-us-ava:dragonhdlatestneural"
+
+    assert cost({}, usage("tts", "azure", model, before, character="1000000")).usd == 30
+    assert cost({}, usage("tts", "azure", model, character="1000000")).usd == 22
