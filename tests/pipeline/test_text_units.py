@@ -83,3 +83,24 @@ def test_an_estimate_is_logged_once(end_span, caplog):
     assert [record.message for record in caplog.records] == [
         "The cost of tts of fishaudio/s1 is an estimate, by fishaudio.toml."
     ]
+
+
+@pytest.fixture
+def discounted():
+    return PriceCatalog.default().with_prices({"discount": {"speechify": "50%"}, "markup": {"*": "20%"}})
+
+
+class TestTerms:
+    """What a team pays and charges, on the span."""
+
+    @pytest.fixture
+    def price_catalog(self, discounted):
+        return discounted
+
+    def test_list_price_and_markup_stand_beside_the_cost(self, end_span):
+        attributes = speak(end_span, "helloworld", "Speechify", "simba-english")
+
+        assert attributes["voice_cost.usd"] == "0.00005"
+        assert attributes["gen_ai.usage.cost"] == 0.00005
+        assert attributes["voice_cost.list_usd"] == "0.0001"
+        assert attributes["voice_cost.markup_usd"] == "0.00001"
