@@ -69,6 +69,19 @@ class Cost:
         return any(line.rate.estimated for line in self.lines)
 
     @property
+    def input_usd(self) -> Decimal | None:
+        """The part of ``usd`` that input cost, seconds and characters included; None where there are no lines."""
+        return self._usd(is_output=False)
+
+    @property
+    def output_usd(self) -> Decimal | None:
+        """The part of ``usd`` that output cost; None where there are no lines."""
+        return self._usd(is_output=True)
+
+    def _usd(self, *, is_output: bool) -> Decimal | None:
+        return total_usd(line.usd for line in self.lines if line.unit.is_output is is_output) if self.lines else None
+
+    @property
     def list_usd(self) -> Decimal | None:
         """US dollars before your discount; the same as ``usd`` where there is none."""
         return total_usd(line.list_usd for line in self.lines) if self.lines else self.usd

@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from ._diagnostics import Diagnostics
 from .cost import EXACT, Cost, cost_of
-from .dialects import Attributes, Dialects, SpanFacts
+from .dialects import Attributes, Dialects, SessionTotals, SpanFacts
 from .dialects import voice_cost as ours
 from .dialects.genai import COST
 from .errors import UsageError
@@ -246,7 +246,10 @@ class Pipeline:
         spans += self.settle_all(self._book.close(session))
         seconds = Decimal((span.end_time or 0) - session.start_ns) / _BILLION
         totals = session.totals
-        return _totals("session", totals) | ours.session_attributes(totals.usd, seconds), spans
+        summary = SessionTotals(
+            usd=totals.usd, by_component=totals.by_component, unpriced=totals.unpriced, seconds=seconds
+        )
+        return _totals("session", totals) | self._dialects.session_attributes(summary), spans
 
     def _turn_totals(self, session: Session, turn: SpanKey) -> Attributes:
         totals = self._book.take_turn(session, turn)

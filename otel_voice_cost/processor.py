@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._diagnostics import Diagnostics
-from .dialects import Dialects, available_dialects, dialect_problems
+from .dialects import Dialects, Options, dialect_problems, known_dialects
 from .errors import Problem
 from .livekit.events import SpanKey, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
@@ -79,7 +79,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._own_attributes: dict[SpanKey, dict[str, Any]] = {}  # of spans being made
         self._pipeline = Pipeline(
             self._configured(settings) if catalog is None else catalog,
-            Dialects(self._known_dialects(settings), speech_as_tokens=settings.speech_as_tokens),
+            self._dialects(settings),
             self._book,
             self._diagnostics,
         )
@@ -266,10 +266,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._log_problems(problems)
         return catalog
 
-    def _known_dialects(self, settings: Settings) -> tuple[str, ...]:
+    def _dialects(self, settings: Settings) -> Dialects:
         self._log_problems(dialect_problems(settings.dialects))
-        available = available_dialects()
-        return tuple(name for name in settings.dialects if name in available)
+        options = Options(speech_as_tokens=settings.speech_as_tokens, langfuse_content=settings.langfuse_content)
+        return Dialects(known_dialects(settings.dialects), options)
 
     def _log_problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:

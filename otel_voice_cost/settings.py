@@ -25,7 +25,9 @@ class Settings(BaseSettings):
             shipped prices and lose to ``prices``.
         dialects: Backends to write for, separated by commas.
         speech_as_tokens: Whether speech billed by characters or seconds is also written as
-            ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100.
+            ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and counts in Langfuse's usage.
+        langfuse_content: Whether Langfuse is shown what was heard and spoken, as input and output of speech
+            spans, as far as LiveKit left it there.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
@@ -35,6 +37,7 @@ class Settings(BaseSettings):
     prices_file: str = ""
     dialects: Annotated[tuple[str, ...], NoDecode] = ("genai", "langfuse")
     speech_as_tokens: bool = True
+    langfuse_content: bool = False
 
     def __init__(self, **values: Any) -> None:
         """Read the environment; ``values`` win over it.

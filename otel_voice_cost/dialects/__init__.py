@@ -1,7 +1,8 @@
 """Step 5: cost → attributes. One module per backend; its name is the name in ``VOICE_COST_DIALECTS``.
 
-A dialect module has ``cost_attributes`` and, where spans that only repeat a model need something
-said, ``repeat_attributes``. A dialect adds beside what LiveKit and the agent set.
+A dialect module has ``cost_attributes(cost, span, options)``. It may have ``repeat_attributes(span, options)``
+for spans that only repeat a model, ``session_attributes(totals)`` for ``agent_session``, and ``CONFLICTS``,
+names of dialects that it cannot run beside. A dialect adds beside what LiveKit and the agent set.
 """
 
 from __future__ import annotations
@@ -9,14 +10,25 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from ..cost import Cost
 from ..errors import Problem
+from ..usage import Component
 
-__all__ = ["Dialects", "SpanFacts", "available_dialects", "dialect_problems"]
+__all__ = [
+    "Dialects",
+    "Options",
+    "SessionTotals",
+    "SpanFacts",
+    "as_doubles",
+    "available_dialects",
+    "dialect_problems",
+    "known_dialects",
+]
 
 Attributes = dict[str, Any]
 
@@ -30,41 +42,103 @@ class SpanFacts:
     is_error: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Settings that concern dialects.
+
+    Attributes:
+        speech_as_tokens: Whether speech billed by characters or seconds counts as tokens too, for
+            dashboards that read nothing else.
+        langfuse_content: Whether Langfuse is shown what was said.
+    """
+
+    speech_as_tokens: bool = True
+    langfuse_content: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTotals:
+    """What a session cost.
+
+    Attributes:
+        usd: US dollars.
+        by_component: US dollars of each component.
+        unpriced: Number of usages without a price.
+        seconds: Length of the session.
+    """
+
+    usd: Decimal
+    by_component: Mapping[Component, Decimal]
+    unpriced: int
+    seconds: Decimal
+
+
+def as_doubles(amounts: Mapping[str, Decimal | None]) -> Attributes:
+    """The amounts that are known, as doubles."""
+    return {key: float(usd) for key, usd in amounts.items() if usd is not None}
+
+
 def available_dialects() -> frozenset[str]:
     """Names of the dialects that ship with the package."""
     return frozenset(module.name for module in pkgutil.iter_modules(__path__) if module.name != "voice_cost")
 
 
 def dialect_problems(names: Iterable[str]) -> list[Problem]:
-    """A problem for each name that is no dialect."""
+    """A problem for each name that is no dialect, and for each that another rules out."""
+    names = tuple(names)
     available = available_dialects()
     expected = "one of " + ", ".join(sorted(available))
-    return [
+    problems = [
         Problem(place="VOICE_COST_DIALECTS", value=repr(name), expected=expected)
         for name in names
         if name not in available
     ]
+    return problems + [
+        Problem(
+            place="VOICE_COST_DIALECTS",
+            value=f"{name} beside {other}",
+            expected="one of the two, for stores that nest keys reject both",
+        )
+        for name in names
+        for other in _ruled_out(name, names)
+    ]
+
+
+def known_dialects(names: Iterable[str]) -> tuple[str, ...]:
+    """The names that are dialects, but for those that another of them rules out."""
+    available = available_dialects()
+    known = tuple(name for name in names if name in available)
+    return tuple(name for name in known if not _ruled_out(name, known))
+
+
+def _ruled_out(name: str, names: tuple[str, ...]) -> list[str]:
+    """The dialects among ``names`` that a dialect cannot run beside."""
+    conflicts = getattr(_module(name), "CONFLICTS", ()) if name in available_dialects() else ()
+    return [other for other in conflicts if other in names]
+
+
+def _module(name: str) -> ModuleType:
+    return import_module(f"{__name__}.{name}")
 
 
 class Dialects:
     """The chosen dialects, and ours, as one."""
 
-    def __init__(self, names: tuple[str, ...], *, speech_as_tokens: bool) -> None:
+    def __init__(self, names: tuple[str, ...], options: Options) -> None:
         """Import the dialects.
 
         Args:
-            names: From `available_dialects`.
-            speech_as_tokens: Whether speech billed by characters or seconds is written as tokens
-                too, for dashboards that read nothing else.
+            names: From `known_dialects`.
+            options: Settings that concern them.
         """
-        self._speech_as_tokens = speech_as_tokens
-        self._modules: list[ModuleType] = [import_module(f"{__name__}.{name}") for name in (*names, "voice_cost")]
+        self._options = options
+        self._modules = [_module(name) for name in (*names, "voice_cost")]
 
     def cost_attributes(self, cost: Cost, span: SpanFacts) -> Attributes:
         """Attributes for a span that bills."""
         attributes: Attributes = {}
         for module in self._modules:
-            attributes.update(module.cost_attributes(cost, span, speech_as_tokens=self._speech_as_tokens))
+            attributes.update(module.cost_attributes(cost, span, self._options))
         return attributes
 
     def repeat_attributes(self, span: SpanFacts) -> Attributes:
@@ -72,5 +146,13 @@ class Dialects:
         attributes: Attributes = {}
         for module in self._modules:
             if hasattr(module, "repeat_attributes"):
-                attributes.update(module.repeat_attributes(span))
+                attributes.update(module.repeat_attributes(span, self._options))
+        return attributes
+
+    def session_attributes(self, totals: SessionTotals) -> Attributes:
+        """Attributes for the span of a session."""
+        attributes: Attributes = {}
+        for module in self._modules:
+            if hasattr(module, "session_attributes"):
+                attributes.update(module.session_attributes(totals))
         return attributes

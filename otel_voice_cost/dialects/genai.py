@@ -13,9 +13,9 @@ from typing import Any
 
 from ..cost import Cost
 from ..usage import Component, Measure
-from . import SpanFacts
+from . import Options, SpanFacts
 
-__all__ = ["COST", "OPERATION_NAME", "REQUEST_MODEL", "RESPONSE_MODEL", "cost_attributes"]
+__all__ = ["COST", "OPERATION_NAME", "REQUEST_MODEL", "RESPONSE_MODEL", "cost_attributes", "token_counts"]
 
 COST = "gen_ai.usage.cost"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
@@ -35,7 +35,7 @@ _OPERATIONS = {
 _OUTPUT_TYPES = {Component.STT: "text", Component.TTS: "speech"}
 
 
-def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> dict[str, Any]:
+def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, Any]:
     """Return the attributes that the span lacks, and the cost as a double.
 
     ``gen_ai.response.model`` is the model that was billed, also where ``gen_ai.request.model``
@@ -50,7 +50,7 @@ def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> d
     }
     if usage.component in _OUTPUT_TYPES:
         attributes[OUTPUT_TYPE] = _OUTPUT_TYPES[usage.component]
-    tokens = _tokens(cost, speech_as_tokens=speech_as_tokens)
+    tokens = token_counts(cost, speech_as_tokens=options.speech_as_tokens)
     if tokens is not None:
         attributes[INPUT_TOKENS], attributes[OUTPUT_TOKENS] = tokens
     attributes = {key: value for key, value in attributes.items() if key not in span.attributes}
@@ -59,8 +59,8 @@ def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> d
     return attributes
 
 
-def _tokens(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
-    """Input and output tokens, inclusive of their kinds.
+def token_counts(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
+    """Input and output tokens, inclusive of their kinds; None where there are none.
 
     Speech billed otherwise gives characters as they are and seconds × 100 as input, because
     dashboards read nothing else.

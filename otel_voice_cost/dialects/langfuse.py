@@ -16,12 +16,16 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from ..cost import Cost
-from ..usage import Component, Unit
-from . import SpanFacts
+from ..usage import Component, Measure, Unit
+from . import Options, SessionTotals, SpanFacts
 from .genai import REQUEST_MODEL, RESPONSE_MODEL
 
-__all__ = ["cost_attributes", "repeat_attributes"]
+__all__ = ["bucket", "cost_attributes", "repeat_attributes", "session_attributes"]
 
+METADATA = "langfuse.observation.metadata."
+TRACE_METADATA = "langfuse.trace.metadata."
+INPUT = "langfuse.observation.input"
+OUTPUT = "langfuse.observation.output"
 COST_DETAILS = "langfuse.observation.cost_details"
 LEVEL = "langfuse.observation.level"
 MODEL_NAME = "langfuse.observation.model.name"
@@ -51,6 +55,11 @@ _BUCKETS = {
     Unit.UTF8_BYTE: "input_utf8_bytes",
     Unit.WIDE_CHARACTER: "input_wide_characters",
 }
+# Source: livekit-agents 1.2.18 to 1.8.9, telemetry/trace_types.py; the second names before 1.7.
+_CONTENT = {
+    INPUT: ("lk.pii.input_text", "lk.input_text"),
+    OUTPUT: ("lk.pii.user_transcript", "lk.user_transcript", "lk.pii.response.text", "lk.response.text"),
+}
 _SPOKEN = "output_audio_milliseconds"  # seconds that text-to-speech spoke, not heard
 _SECONDS = {Unit.AUDIO_SECOND, Unit.SESSION_SECOND}
 _MODEL_KEYS = (REQUEST_MODEL, RESPONSE_MODEL)
@@ -58,49 +67,83 @@ _TWELVE = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse cuts inste
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
-def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> dict[str, Any]:
-    """Return the attributes that make the span a generation with this usage and cost."""
-    attributes: dict[str, Any] = {
-        TYPE: "generation",
-        MODEL_NAME: cost.name or cost.usage.model,
-        USAGE_DETAILS: _usage_details(cost),
-    }
+def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, Any]:
+    """Return the attributes that make the span a generation with this usage and cost.
+
+    Langfuse adds all usage up as tokens. Without ``speech_as_tokens``, characters and seconds stay out
+    of usage and go to the metadata.
+    """
+    attributes: dict[str, Any] = {TYPE: "generation", MODEL_NAME: cost.name or cost.usage.model}
+    buckets = _amounts(cost)
+    if options.speech_as_tokens or all(unit.measure is Measure.TOKEN for unit in cost.usage.quantities):
+        attributes[USAGE_DETAILS] = _json({**buckets, "total": sum(buckets.values(), Decimal(0))})
+    else:
+        attributes[USAGE_DETAILS] = "{}"
+        attributes |= {METADATA + name: int(amount) for name, amount in buckets.items()}
     if cost.usd is not None:
         attributes[COST_DETAILS] = _cost_details(cost)
     if span.name == "tts_request" and not span.is_error:
         attributes[LEVEL] = "DEFAULT"  # Langfuse hides these spans by default
+    if options.langfuse_content:
+        attributes |= _content(span)
     return attributes
 
 
-def repeat_attributes(span: SpanFacts) -> dict[str, Any]:
+def session_attributes(totals: SessionTotals) -> dict[str, Any]:
+    """Return the totals of a session as metadata of its trace, in doubles, to filter the list of traces by."""
+    attributes: dict[str, Any] = {
+        TRACE_METADATA + "voice_cost_usd": float(totals.usd),
+        TRACE_METADATA + "voice_cost_unpriced": totals.unpriced,
+    }
+    for component, usd in totals.by_component.items():
+        attributes[f"{TRACE_METADATA}voice_cost_{component.value}_usd"] = float(usd)
+    if totals.seconds > 0:
+        per_minute = _ROUNDING.divide(_ROUNDING.multiply(totals.usd, Decimal(60)), totals.seconds)
+        attributes[TRACE_METADATA + "voice_cost_usd_per_minute"] = float(per_minute)
+    return attributes
+
+
+def repeat_attributes(span: SpanFacts, options: Options) -> dict[str, Any]:
     """Return the attributes that keep Langfuse from pricing a span that only names a model."""
+    attributes = _content(span) if options.langfuse_content and span.name == "user_turn" else {}
     if not any(key in span.attributes for key in _MODEL_KEYS):
-        return {}
-    attributes = {COST_DETAILS: '{"total": 0}'}
+        return attributes
+    attributes[COST_DETAILS] = '{"total": 0}'
     if span.name != "llm_request":
         attributes[TYPE] = "span"
     return attributes
 
 
-def _bucket(unit: Unit, component: Component) -> str:
+def bucket(unit: Unit, component: Component) -> str:
+    """The usage key of a unit; it contains exactly one of "input" and "output"."""
     if unit is Unit.AUDIO_SECOND and component is Component.TTS:
         return _SPOKEN
     return _BUCKETS[unit]
 
 
-def _usage_details(cost: Cost) -> str:
+def _amounts(cost: Cost) -> dict[str, Decimal]:
     buckets = {}
     for unit, amount in cost.usage.quantities.items():
         thousandfold = amount.scaleb(3, context=_ROUNDING) if unit in _SECONDS else amount
-        buckets[_bucket(unit, cost.usage.component)] = thousandfold.quantize(Decimal(1), context=_ROUNDING)
-    return _json({**buckets, "total": sum(buckets.values(), Decimal(0))})
+        buckets[bucket(unit, cost.usage.component)] = thousandfold.quantize(Decimal(1), context=_ROUNDING)
+    return buckets
+
+
+def _content(span: SpanFacts) -> dict[str, Any]:
+    """What was said, where LiveKit left it on the span: it writes what Langfuse does not read since 1.7."""
+    found = {}
+    for key, names in _CONTENT.items():
+        text = next((span.attributes[name] for name in names if name in span.attributes), None)
+        if key not in span.attributes and isinstance(text, str):
+            found[key] = text
+    return found
 
 
 def _cost_details(cost: Cost) -> str:
     buckets: dict[str, Decimal] = {}
     for line in cost.lines:
-        bucket = _bucket(line.unit, cost.usage.component)
-        buckets[bucket] = _ROUNDING.add(buckets.get(bucket, Decimal(0)), line.usd)
+        key = bucket(line.unit, cost.usage.component)
+        buckets[key] = _ROUNDING.add(buckets.get(key, Decimal(0)), line.usd)
     return _json({key: _dollars(usd) for key, usd in {**buckets, "total": cost.usd or Decimal(0)}.items()})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..cost import Cost
 from ..usage import Component, Measure
-from . import SpanFacts
+from . import Options, SessionTotals, SpanFacts
 
 __all__ = [
     "MARKS",
@@ -33,7 +33,7 @@ USD = _PREFIX + "usd"
 MARKS = (USD, UNPRICED)  # a span that has one of them was priced before
 
 
-def cost_attributes(cost: Cost, span: SpanFacts, *, speech_as_tokens: bool) -> dict[str, Any]:
+def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, Any]:
     """Return cost, quantities and rates, or why there is no cost.
 
     ``voice_cost.usd`` is text, digit for digit. A quantity is an int where the unit has no
@@ -77,11 +77,11 @@ def total_attributes(
     return attributes
 
 
-def session_attributes(usd: Decimal, seconds: Decimal) -> dict[str, Any]:
+def session_attributes(totals: SessionTotals) -> dict[str, Any]:
     """Return a session's length in seconds and its cost per minute, as doubles."""
-    attributes: dict[str, Any] = {f"{_PREFIX}session.seconds": float(seconds)}
-    if seconds > 0:
-        attributes[f"{_PREFIX}session.usd_per_minute"] = float(usd) * 60 / float(seconds)
+    attributes: dict[str, Any] = {f"{_PREFIX}session.seconds": float(totals.seconds)}
+    if totals.seconds > 0:
+        attributes[f"{_PREFIX}session.usd_per_minute"] = float(totals.usd) * 60 / float(totals.seconds)
     return attributes
 
 

@@ -9,7 +9,15 @@ import pytest
 
 from otel_voice_cost import Component, Cost, Mode, Rate, Settings, Unit, Usage, VoiceCostSpanProcessor
 from otel_voice_cost.cost import CostLine
-from otel_voice_cost.dialects import Dialects, SpanFacts, available_dialects
+from otel_voice_cost.dialects import (
+    Dialects,
+    Options,
+    SessionTotals,
+    SpanFacts,
+    available_dialects,
+    dialect_problems,
+    known_dialects,
+)
 
 from ..conftest import AT, llm_metrics
 
@@ -39,8 +47,8 @@ def heard(seconds: str, usd: str) -> Cost:
     return Cost(usage=usage, usd=Decimal(usd), lines=(line,), rate_source=rate.source, name="Nova")
 
 
-def written(cost: Cost, *names: str, name: str = "user_turn", speech_as_tokens: bool = True, **attributes):
-    dialects = Dialects(names, speech_as_tokens=speech_as_tokens)
+def written(cost: Cost, *names: str, name: str = "user_turn", options: Options | None = None, **attributes):
+    dialects = Dialects(names, options or Options())
     return dialects.cost_attributes(cost, SpanFacts(name=name, attributes=attributes, is_error=False))
 
 
@@ -70,7 +78,7 @@ def test_genai_writes_what_is_missing_and_the_cost_as_a_double():
 
 
 def test_speech_is_not_written_as_tokens_where_that_is_off():
-    got = written(heard("5.05", "0.000404"), "genai", speech_as_tokens=False)
+    got = written(heard("5.05", "0.000404"), "genai", options=Options(speech_as_tokens=False))
 
     assert "gen_ai.usage.input_tokens" not in got
 
@@ -177,4 +185,208 @@ def test_a_chosen_dialect_alone_is_written(price_catalog, exporter):
 
 
 def test_the_dialects_that_ship():
-    assert available_dialects() == {"genai", "langfuse"}
+    assert available_dialects() == {
+        *("genai", "langfuse", "langsmith", "langwatch", "logfire", "mlflow"),
+        *("openinference", "posthog", "semconv", "sentry", "signoz"),
+    }
+
+
+def answered(usd: str = "0.0001136") -> Cost:
+    """A language model's request: 172 fresh, 128 cached, 8 out and 12 reasoning tokens."""
+    prices = {
+        Unit.INPUT_TOKEN: ("172", "0.0000688"),
+        Unit.CACHED_INPUT_TOKEN: ("128", "0.0000128"),
+        Unit.OUTPUT_TOKEN: ("8", "0.0000128"),
+        Unit.REASONING_TOKEN: ("12", "0.0000192"),
+    }
+    usage = Usage(
+        component=Component.LLM,
+        provider="openai",
+        model="gpt-4.1-mini",
+        quantities={unit: Decimal(amount) for unit, (amount, _) in prices.items()},
+        at=AT,
+    )
+    lines = tuple(
+        CostLine(
+            unit=unit,
+            amount=Decimal(amount),
+            rate=Rate(
+                provider="openai",
+                model=("gpt-4.1-mini",),
+                component=Component.LLM,
+                unit=unit,
+                usd=Decimal(1),
+                origin="x",
+            ),
+            usd=Decimal(cost),
+            list_usd=Decimal(cost),
+        )
+        for unit, (amount, cost) in prices.items()
+    )
+    return Cost(usage=usage, usd=Decimal(usd), lines=lines)
+
+
+def beside_ours(attributes):
+    return {key: value for key, value in attributes.items() if not key.startswith("voice_cost.")}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "expected"),
+    [
+        ("logfire", {"operation.cost": 0.0001136}),
+        (
+            "posthog",
+            {"$ai_total_cost_usd": 0.0001136, "$ai_input_cost_usd": 0.0000816, "$ai_output_cost_usd": 0.000032},
+        ),
+        (
+            "sentry",
+            {
+                "gen_ai.cost.total_tokens": 0.0001136,
+                "gen_ai.cost.input_tokens": 0.0000816,
+                "gen_ai.cost.output_tokens": 0.000032,
+            },
+        ),
+        (
+            "signoz",
+            {
+                "_signoz.gen_ai.total_cost": 0.0001136,
+                "_signoz.gen_ai.input_cost": 0.0000816,
+                "_signoz.gen_ai.output_cost": 0.000032,
+            },
+        ),
+        (
+            "mlflow",
+            {"mlflow.llm.cost": '{"input_cost": 8.16e-05, "output_cost": 3.2e-05, "total_cost": 0.0001136}'},
+        ),
+        (
+            "langsmith",
+            {
+                "langsmith.span.kind": "llm",
+                "langsmith.usage_metadata": '{"input_tokens": 300, "output_tokens": 20, "total_tokens": 320, '
+                '"input_cost": 8.16e-05, "output_cost": 3.2e-05, "total_cost": 0.0001136}',
+            },
+        ),
+        ("langwatch", {"langwatch.metrics": '{"cost": 0.0001136}'}),
+        (
+            "openinference",
+            {
+                "openinference.span.kind": "LLM",
+                "llm.model_name": "gpt-4.1-mini",
+                "llm.provider": "openai",
+                "llm.token_count.prompt": 300,
+                "llm.token_count.completion": 20,
+                "llm.token_count.total": 320,
+                "llm.token_count.prompt_details.cache_read": 128,
+                "llm.token_count.completion_details.reasoning": 12,
+                "llm.cost.total": 0.0001136,
+                "llm.cost.prompt": 0.0000816,
+                "llm.cost.completion": 0.000032,
+                "llm.cost.prompt_details.cache_read": 0.0000128,
+                "llm.cost.completion_details.reasoning": 0.0000192,
+            },
+        ),
+        (
+            "semconv",
+            {
+                "gen_ai.operation.name": "chat",
+                "gen_ai.provider.name": "openai",
+                "gen_ai.request.model": "gpt-4.1-mini",
+                "gen_ai.response.model": "gpt-4.1-mini",
+                "gen_ai.usage.input_tokens": 300,
+                "gen_ai.usage.output_tokens": 20,
+                "gen_ai.usage.cost.amount": 0.0001136,
+                "gen_ai.usage.cost.currency": "USD",
+                "gen_ai.usage.cost.source": "calculated",
+            },
+        ),
+    ],
+)
+def test_each_backend_is_told_in_its_own_words(dialect, expected):
+    assert beside_ours(written(answered(), dialect, name="llm_request")) == expected
+
+
+def test_speech_in_the_words_of_each_backend():
+    """5.05 seconds heard: all of it is input."""
+    cost = heard("5.05", "0.000404")
+
+    assert beside_ours(written(cost, "langwatch")) == {
+        "gen_ai.usage.audio_seconds": 5.05,
+        "langwatch.metrics": '{"cost": 0.000404}',
+    }
+    assert json.loads(written(cost, "langsmith")["langsmith.usage_metadata"])["input_tokens"] == 505
+    assert written(cost, "openinference")["llm.token_count.prompt"] == 505
+    assert written(cost, "posthog")["$ai_output_cost_usd"] == 0
+
+
+@pytest.mark.parametrize("dialect", sorted(available_dialects()))
+def test_an_unknown_price_is_zero_in_no_dialect(dialect):
+    unknown = Cost(usage=answered().usage, usd=None, unpriced="no llm rate for openai/gpt-9")
+    attributes = written(unknown, dialect, name="llm_request")
+
+    assert [key for key in attributes if "cost" in key.removeprefix("voice_cost.")] == []
+    assert "cost" not in str(attributes.get("langsmith.usage_metadata", ""))
+
+
+@pytest.mark.parametrize("dialect", sorted(available_dialects()))
+def test_a_cost_without_parts_is_written_as_a_whole(dialect):
+    """It came with the span, from a gateway."""
+    whole = Cost(usage=answered().usage, usd=Decimal("0.5"), rate_source="span")
+    attributes = written(whole, dialect, name="llm_request")
+
+    assert any("0.5" in str(value) for key, value in attributes.items() if not key.startswith("voice_cost."))
+
+
+def test_the_proposed_cost_does_not_run_beside_the_scalar(caplog):
+    """A store that nests keys rejects a span with both."""
+    (problem,) = dialect_problems(("genai", "semconv", "langfuse"))
+
+    assert "got semconv beside genai, expected one of the two" in str(problem)
+    assert known_dialects(("genai", "semconv", "langfuse")) == ("genai", "langfuse")
+    assert known_dialects(("semconv", "langfuse")) == ("semconv", "langfuse")
+    given = written(answered(), "semconv", name="llm_request", **{"gen_ai.usage.cost": 0.5})
+    assert not any(key.startswith("gen_ai.usage.cost") for key in given)
+
+
+def test_langfuse_keeps_speech_out_of_its_token_sums_where_that_is_off():
+    got = written(heard("5.05", "0.000404"), "langfuse", options=Options(speech_as_tokens=False))
+
+    assert got["langfuse.observation.usage_details"] == "{}"
+    assert got["langfuse.observation.metadata.input_audio_milliseconds"] == 5050
+    assert json.loads(got["langfuse.observation.cost_details"])["total"] == 0.000404
+    tokens = written(answered(), "langfuse", name="llm_request", options=Options(speech_as_tokens=False))
+    assert json.loads(tokens["langfuse.observation.usage_details"])["total"] == 320
+
+
+@pytest.mark.parametrize(
+    ("name", "attributes", "expected"),
+    [
+        ("user_turn", {"lk.pii.user_transcript": "hello"}, {"langfuse.observation.output": "hello"}),
+        ("user_turn", {"lk.user_transcript": "hello"}, {"langfuse.observation.output": "hello"}),
+        ("tts_request", {"lk.pii.input_text": "hi"}, {"langfuse.observation.input": "hi"}),
+        ("realtime_inference", {"lk.pii.response.text": "hi"}, {"langfuse.observation.output": "hi"}),
+        ("tts_request", {"lk.pii.input_text": "hi", "langfuse.observation.input": "set"}, {}),
+        ("tts_request", {}, {}),
+    ],
+)
+def test_what_was_said_is_shown_only_where_that_is_asked_for(name, attributes, expected):
+    """LiveKit writes names that Langfuse does not read since 1.7; what its filter took away stays away."""
+
+    def content(options):
+        got = written(heard("1", "0.1"), "langfuse", name=name, options=options, **attributes)
+        return {key: value for key, value in got.items() if key.endswith((".input", ".output"))}
+
+    assert content(Options(langfuse_content=True)) == expected
+    assert content(Options()) == {}
+
+
+def test_a_list_of_traces_can_be_filtered_by_what_a_call_cost():
+    totals = SessionTotals(
+        usd=Decimal("0.03"), by_component={Component.STT: Decimal("0.01")}, unpriced=1, seconds=Decimal(90)
+    )
+
+    assert beside_ours(Dialects(("langfuse",), Options()).session_attributes(totals)) == {
+        "langfuse.trace.metadata.voice_cost_usd": 0.03,
+        "langfuse.trace.metadata.voice_cost_stt_usd": 0.01,
+        "langfuse.trace.metadata.voice_cost_unpriced": 1,
+        "langfuse.trace.metadata.voice_cost_usd_per_minute": 0.02,
+    }
