@@ -71,7 +71,7 @@ async def test_every_cost_of_a_call_arrives(way, price_catalog):
 
 
 async def test_the_sdks_own_filter_keeps_what_is_priced(price_catalog):
-    """Without a filter of one's own it drops LiveKit's spans that have no gen_ai attribute, the session's among them."""
+    """Without a filter of one's own it drops LiveKit's spans that have no gen_ai attribute."""
     with OtlpReceiver() as receiver:
         provider = TracerProvider()
         provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
