@@ -116,3 +116,10 @@ def test_the_commands_output_is_in_the_readme():
     done = subprocess.run([program, *command.split()[1:]], capture_output=True, text=True, check=True, timeout=60)
 
     assert done.stdout == printed
+
+
+def test_every_dialect_has_its_page():
+    """By the name of its backend; genai is on the first page."""
+    pages = {page.stem for page in (ROOT / "docs" / "backends").glob("*.md")} - {"index"}
+
+    assert {"phoenix" if name == "openinference" else name for name in available_dialects()} - {"genai"} == pages
