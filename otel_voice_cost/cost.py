@@ -114,7 +114,8 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
     """
     if card is None:
         return _unpriced(usage, f"no {usage.component.value} rate for {usage.provider}/{usage.model}")
-    billed = usage.measures() & card.measures(fallback=False) or usage.measures() & card.measures(fallback=True)
+    measures = usage.measures()
+    billed = measures & card.proper or measures & card.stand_in
     if not billed:
         return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate for what was reported")
     total_input = sum(
@@ -131,10 +132,12 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
         lines += [
             _line(unit, used, addon, card, usage.mode, total_input) for addon in card.addons if addon.unit is unit
         ]
-    quantities = {unit: n for unit, n in usage.quantities.items() if unit.measure in billed}
+    if measures != billed:
+        quantities = {unit: n for unit, n in usage.quantities.items() if unit.measure in billed}
+        usage = replace(usage, quantities=quantities)
     usd = total_usd(line.usd for line in lines)
     return Cost(
-        usage=replace(usage, quantities=quantities),
+        usage=usage,
         usd=usd,
         lines=tuple(lines),
         rate_source=lines[0].rate.source,

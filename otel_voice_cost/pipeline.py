@@ -19,7 +19,7 @@ from .dialects.genai import COST
 from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
 from .livekit.identity import canonical_model, canonical_provider
-from .livekit.metrics import Identity, decoded, read_gen_ai_usage, read_metrics
+from .livekit.metrics import decoded, read_gen_ai_usage, read_identity, read_metrics, usage_fragments
 from .livekit.spans import METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, rule_of
 from .prices import PriceCatalog
 from .sessions import Accrued, Session, SessionBook, SpanNode, Totals
@@ -151,7 +151,7 @@ class Pipeline:
         bills the same work.
         """
         at = _moment(span.end_time)
-        identity = _identity(facts.attributes)
+        identity = read_identity(facts.attributes)
         session = node.session if node else None
         text = facts.attributes.get(rule.metrics) if rule.metrics else None
         if rule.metrics and isinstance(text, str):
@@ -177,7 +177,7 @@ class Pipeline:
             return False, None
         if session is None:
             return True, usage
-        event = self._book.claim_like(session, Component.LLM, _fragments(facts.attributes))
+        event = self._book.claim_like(session, Component.LLM, usage_fragments(facts.attributes))
         return True, read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
 
     # speech-to-text
@@ -273,25 +273,9 @@ def _totals(scope: str, totals: Totals) -> Attributes:
     )
 
 
-def _identity(attributes: Mapping[str, Any]) -> Identity:
-    provider, model = attributes.get("gen_ai.provider.name"), attributes.get("gen_ai.request.model")
-    return Identity(
-        provider=provider if isinstance(provider, str) else None, model=model if isinstance(model, str) else None
-    )
-
-
-def _fragments(attributes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Pieces of metrics JSON that the other attributes of an LLM span prove."""
-    counts = {
-        "prompt_tokens": attributes.get("gen_ai.usage.input_tokens"),
-        "completion_tokens": attributes.get("gen_ai.usage.output_tokens"),
-    }
-    return tuple(f'"{name}":{count},' for name, count in counts.items() if count is not None)
-
-
 def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:
     """The usage of a request whose cost is given and whose amounts are not."""
-    identity = _identity(facts.attributes)
+    identity = read_identity(facts.attributes)
     return Usage(
         component=METRICS_KEYS.get(rule.metrics or "", Component.LLM),
         provider=canonical_provider(identity.provider),

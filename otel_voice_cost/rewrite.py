@@ -30,15 +30,19 @@ def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> No
 
     The container is shared with the live span and frozen, so it is replaced, never written to.
     The new one has no limits: what the SDK dropped stays dropped and counted, what we add is
-    kept.
+    kept. Its values were cleaned before, or are ours; the SDK's own container would clean each again.
 
     Source:
-        livekit-agents 1.8.9, ``telemetry/pii.py``, does the same; opentelemetry-sdk 1.34 to 1.45,
+        livekit-agents 1.8.9, ``telemetry/pii.py``, leaves a dict too; opentelemetry-sdk 1.34 to 1.45,
         ``trace/__init__.py``, passes one snapshot through all processors in the order added.
     """
-    attributes = BoundedAttributes(attributes={**(span.attributes or {}), **more}, immutable=True)
-    attributes.dropped = span.dropped_attributes
-    span._attributes = cast("Attributes", attributes)  # the snapshot has no public way
+    attributes = {**(span.attributes or {}), **more}
+    if span.dropped_attributes:
+        counting = BoundedAttributes(attributes=attributes, immutable=True)
+        counting.dropped = span.dropped_attributes
+        span._attributes = cast("Attributes", counting)  # the snapshot has no public way
+    else:
+        span._attributes = attributes
 
 
 def shows_swapped_attributes() -> bool:

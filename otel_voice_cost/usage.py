@@ -76,15 +76,8 @@ class Unit(str, Enum):
     UTF8_BYTE = "utf8_byte"
     WIDE_CHARACTER = "wide_character"  # a Chinese character counts as two
 
-    @property
-    def measure(self) -> Measure:
-        """The measure this unit belongs to."""
-        return _MEASURES.get(self, Measure.TOKEN)
-
-    @property
-    def is_output(self) -> bool:
-        """Whether the model made it. All other tokens are input, those written to a cache included."""
-        return self in _OUTPUTS
+    measure: Measure  # the measure this unit belongs to
+    is_output: bool  # whether the model made it; tokens written to a cache are input
 
 
 _OUTPUTS = {Unit.OUTPUT_AUDIO_TOKEN, Unit.OUTPUT_TEXT_TOKEN, Unit.OUTPUT_TOKEN, Unit.REASONING_TOKEN}
@@ -97,6 +90,9 @@ _MEASURES = {
     Unit.UTF8_BYTE: Measure.BYTES,
     Unit.WIDE_CHARACTER: Measure.TEXT_WIDE,
 }
+for _unit in Unit:  # facts of each unit, read for every usage
+    _unit.measure = _MEASURES.get(_unit, Measure.TOKEN)
+    _unit.is_output = _unit in _OUTPUTS
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 

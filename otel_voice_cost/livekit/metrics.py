@@ -19,7 +19,15 @@ from ..errors import UsageError
 from ..usage import Component, Mode, Unit, Usage, read_amount, read_count
 from .identity import canonical_model, canonical_provider
 
-__all__ = ["COMPONENTS", "Identity", "decoded", "read_gen_ai_usage", "read_metrics"]
+__all__ = [
+    "COMPONENTS",
+    "Identity",
+    "decoded",
+    "read_gen_ai_usage",
+    "read_identity",
+    "read_metrics",
+    "usage_fragments",
+]
 
 COMPONENTS = {
     "llm_metrics": Component.LLM,
@@ -115,6 +123,23 @@ def read_gen_ai_usage(attributes: _Fields, at: datetime, identity: Identity) -> 
         return None
     metadata = {"model_name": identity.model, "model_provider": identity.provider}
     return read_metrics(Component.LLM, {**fields, "metadata": metadata}, at)
+
+
+def read_identity(attributes: _Fields) -> Identity:
+    """Return provider and model as a span's attributes name them."""
+    provider, model = attributes.get("gen_ai.provider.name"), attributes.get("gen_ai.request.model")
+    return Identity(
+        provider=provider if isinstance(provider, str) else None, model=model if isinstance(model, str) else None
+    )
+
+
+def usage_fragments(attributes: _Fields) -> tuple[str, ...]:
+    """Return pieces of metrics JSON that the other attributes of an LLM span prove."""
+    counts = {
+        "prompt_tokens": attributes.get("gen_ai.usage.input_tokens"),
+        "completion_tokens": attributes.get("gen_ai.usage.output_tokens"),
+    }
+    return tuple(f'"{name}":{count},' for name, count in counts.items() if count is not None)
 
 
 def _llm(fields: _Fields) -> _Amounts:

@@ -93,6 +93,25 @@ RULES = {
     "user_turn": SpanRule(role=Role.HEARS),
 }
 
+# Spans that say nothing of usage. All others are looked through for metrics.
+_SILENT = frozenset(
+    {
+        "agent_speaking",
+        "drain_agent_activity",
+        "eou_detection",
+        "eou_wait",
+        "function_tool",
+        "on_enter",
+        "on_exit",
+        "on_user_turn_completed",
+        "session_close",
+        "session_start",
+        "setup_toolsets",
+        "update_agent",
+        "user_speaking",
+    }
+)
+
 
 def is_livekit(span: ReadableSpan) -> bool:
     """Whether LiveKit Agents made the span."""
@@ -103,7 +122,7 @@ def is_livekit(span: ReadableSpan) -> bool:
 def rule_of(span: ReadableSpan) -> SpanRule | None:
     """The rule for a span of LiveKit's, or None where it says nothing of usage."""
     rule = RULES.get(span.name)
-    if rule is not None:
+    if rule is not None or span.name in _SILENT:
         return rule
     attributes = span.attributes or {}
     for key in METRICS_KEYS:

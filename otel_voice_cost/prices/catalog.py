@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from .tokens import TokenRates
 __all__ = ["Candidate", "PriceCatalog"]
 
 _MAX_REMEMBERED = 4_096  # looked-up models; more are looked up anew
-_EXACT = 1_000_000  # above the length of any glob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +204,7 @@ class PriceCatalog:
 
     def _verdict(self, rate: Rate, model: str, usage: Usage) -> str:
         """Why a rate does not hold."""
-        if not _closeness(rate.model, model):
+        if not rate.closeness(model):
             return "another model"
         if not rate.holds_on(usage.at.date()):
             return "another day"
@@ -246,8 +244,8 @@ class PriceCatalog:
         """The rates of the closest match, one per unit."""
         matches: dict[Unit, tuple[tuple[int, bool, int, int], Rate]] = {}
         for rate in rates:
-            closeness = _closeness(rate.model, model)
-            if not closeness or rate.addon or not _holds(rate, mode, day):
+            closeness = rate.closeness(model)
+            if not closeness or rate.addon or not rate.holds_for(mode, day):
                 continue
             if rate.plan and rate.plan != self._terms.plans.get(rate.provider):
                 continue
@@ -266,9 +264,9 @@ class PriceCatalog:
         chosen: dict[str, tuple[int, Rate]] = {}
         for layer in self._layers:
             for rate in layer.index.get((provider, component), ()):
-                closeness = _closeness(rate.model, model)
+                closeness = rate.closeness(model)
                 declared = rate.addon is not None and rate.addon in self._terms.addons_for(provider, model)
-                if not declared or not closeness or not _holds(rate, mode, day):
+                if not declared or not closeness or not rate.holds_for(mode, day):
                     continue
                 seen = chosen.get(rate.addon or "")
                 if seen is None or closeness > seen[0]:
@@ -292,14 +290,3 @@ def _converted(layer: _Layer, terms: Terms) -> _Layer:
     if not any(rate.native and rate.native.currency in terms.currencies for rate in rates):
         return layer
     return _layer([terms.converted(rate) for rate in rates], is_list=layer.is_list)
-
-
-def _closeness(patterns: tuple[str, ...], model: str) -> int:
-    """0 for no match, more for a closer one: literal characters of the glob, plus one."""
-    if model in patterns:
-        return _EXACT
-    return max((len(p.replace("*", "")) + 1 for p in patterns if "*" in p and fnmatchcase(model, p)), default=0)
-
-
-def _holds(rate: Rate, mode: Mode | None, day: date) -> bool:
-    return (rate.mode is None or mode is None or rate.mode is mode) and rate.holds_on(day)

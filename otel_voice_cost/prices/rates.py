@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from ..usage import Component, Measure, Mode, Unit
@@ -13,6 +14,7 @@ from ..usage import Component, Measure, Mode, Unit
 __all__ = ["EXACT", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)  # of all money, whatever context the application set
+_EXACT = 1_000_000  # above the length of any glob
 Confidence = Literal["high", "medium", "low"]
 
 
@@ -108,6 +110,17 @@ class Rate:
         """Whether the price holds on a day; first and last day count."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
+    def closeness(self, model: str) -> int:
+        """How close its ids are to a model: 0 for no match, more for a longer glob, most for the exact id."""
+        if model in self.model:
+            return _EXACT
+        globs = (pattern for pattern in self.model if "*" in pattern and fnmatchcase(model, pattern))
+        return max((len(glob.replace("*", "")) + 1 for glob in globs), default=0)
+
+    def holds_for(self, mode: Mode | None, day: date) -> bool:
+        """Whether the price holds in a mode on a day; None fits both modes."""
+        return (self.mode is None or mode is None or self.mode is mode) and self.holds_on(day)
+
     def usd_at(self, total_input_tokens: Decimal) -> Decimal:
         """US dollars for ``per`` units of a request with that many input tokens in all.
 
@@ -171,15 +184,15 @@ class RateCard:
     discount: Decimal = Decimal(0)
     markup: Decimal = Decimal(0)
     name: str | None = None
+    proper: frozenset[Measure] = field(init=False, compare=False, repr=False)  # measures with rates of their own
+    stand_in: frozenset[Measure] = field(init=False, compare=False, repr=False)  # measures with fallback rates
+    needs_text: bool = field(init=False, compare=False, repr=False)  # whether only the spoken text tells an amount
 
-    @property
-    def needs_text(self) -> bool:
-        """Whether a rate counts what only the spoken text tells."""
-        return any(unit.measure in _OF_TEXT for unit in self.rates)
-
-    def measures(self, *, fallback: bool) -> set[Measure]:
-        """The measures that have proper rates, or those that have fallback rates."""
-        return {unit.measure for unit, rate in self.rates.items() if rate.fallback is fallback}
+    def __post_init__(self) -> None:
+        for name, fallback in (("proper", False), ("stand_in", True)):
+            measures = frozenset(unit.measure for unit, rate in self.rates.items() if rate.fallback is fallback)
+            object.__setattr__(self, name, measures)
+        object.__setattr__(self, "needs_text", any(unit.measure in _OF_TEXT for unit in self.rates))
 
     def rate_for(self, unit: Unit) -> Rate | None:
         """The rate of a unit, or the one that stands in for it, or None."""

@@ -6,7 +6,6 @@ import json
 from decimal import Decimal
 
 import pytest
-from langfuse import Langfuse
 from livekit.agents.telemetry import set_tracer_provider
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -14,8 +13,10 @@ from otel_voice_cost import VoiceCostSpanProcessor, install
 from otel_voice_cost.demo.call import hold_call
 from otel_voice_cost.demo.receiver import OtlpReceiver
 
+Langfuse = pytest.importorskip("langfuse").Langfuse
 
-def client(provider: TracerProvider, receiver: OtlpReceiver, key: str, **options) -> Langfuse:
+
+def client(provider: TracerProvider, receiver: OtlpReceiver, key: str, **options):
     """A client of its own for each test: the SDK keeps one per public key."""
     base_url = receiver.endpoint.removesuffix("/v1/traces")
     return Langfuse(
