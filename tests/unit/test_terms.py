@@ -212,3 +212,11 @@ def test_old_calls_keep_their_price():
 
     assert cost({}, usage("tts", "azure", model, before, character="1000000")).usd == 30
     assert cost({}, usage("tts", "azure", model, character="1000000")).usd == 22
+
+
+def test_a_deployment_at_azure_is_not_taken_for_a_voice():
+    """Azure's voices are region:voice; an OpenAI model under a name of the team's own has no price, not a voice's."""
+    assert cost({}, usage("tts", "azure", "our-speech", character="1000")).usd is None
+    assert cost(
+        {"alias": {"azure/our-speech": "azure/tts-1"}}, usage("tts", "azure", "our-speech", character="1000")
+    ).usd
