@@ -7,7 +7,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-backends record-releases prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases test-backends record-releases bench prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-backends: $(VENV)/.dev ## send the demo call to real MLflow and Phoenix ser
 	test -x $(VENV)/backends/bin/phoenix || $(PYTHON) -m venv $(VENV)/backends
 	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/backends/requirements.txt
 	BACKENDS=$(abspath $(VENV)/backends/bin) $(BIN)/python -m pytest tests/backends --basetemp $(VENV)/backends-pictures
+
+bench: $(VENV)/.dev ## measure what the processor adds to a span
+	$(BIN)/python benchmarks/spans.py
 
 prices: $(VENV)/.dev ## compare our prices with genai-prices, litellm and voice-prices
 	$(PIP) --no-deps --upgrade --target $(VENV)/price-tables litellm voice-prices

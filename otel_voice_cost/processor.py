@@ -168,6 +168,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._begin_session(span)
             return
         parent = span.parent
+        if rule is None and parent is None:
+            return
         self._book.begin(
             span_key(span),
             (parent.trace_id, parent.span_id) if parent else None,
