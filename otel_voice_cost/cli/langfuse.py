@@ -60,13 +60,14 @@ def definitions_of(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefiniti
     A model that streams is given its streaming price: Langfuse cannot tell. Models without an id
     that says who they are (``*``, ``unknown``) are left out, for they would match everybody's.
     """
-    groups: defaultdict[tuple[str, Component, tuple[str, ...]], list[Rate]] = defaultdict(list)
+    groups: defaultdict[tuple[str, Component, tuple[str, ...]], dict[str, Rate]] = defaultdict(dict)
     for rate in prices.rates():
         standard = not (rate.fallback or rate.addon or rate.plan or rate.mode is Mode.BATCH)
         if rate.component in _BILLED and standard and rate.usd > 0 and rate.holds_on(at.date()):
             names = tuple(name for name in rate.model if name not in _SAYS_NOTHING and _literals(name) >= _LITERALS)
             if names:
-                groups[rate.provider, rate.component, names].append(rate)
+                found = groups[rate.provider, rate.component, names]
+                found.setdefault(bucket(rate.unit, rate.component), rate)  # rates that win come first
     seen = set()
     for (provider, component, names), rates in groups.items():
         name = f"{_OURS}{provider}/{names[0]} {component.value}"
@@ -75,8 +76,8 @@ def definitions_of(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefiniti
             yield ModelDefinition(
                 name=name,
                 pattern="(?i)^(" + "|".join(_regex(model) for model in names) + ")$",
-                unit=_MEASURES.get(rates[0].unit.measure, "CHARACTERS"),
-                prices={bucket(rate.unit, component): _usd_of_one(rate) for rate in rates},
+                unit=_MEASURES.get(next(iter(rates.values())).unit.measure, "CHARACTERS"),
+                prices={key: _usd_of_one(rate) for key, rate in rates.items()},
             )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import Problem
 from .entries import read_entries
-from .rates import Rate
+from .rates import EXACT, Rate
 from .short_form import read_short_form
 from .terms import Share, Terms
 
@@ -119,7 +119,7 @@ def _share(value: object, limit: Decimal | None) -> Share:
     fields = value if isinstance(value, dict) else {"percent": value}
     text = fields.get("percent")
     match = _PERCENT.fullmatch(text.strip()) if isinstance(text, str) else None
-    part = Decimal(match[1]) / 100 if match else None
+    part = EXACT.divide(Decimal(match[1]), Decimal(100)) if match else None
     if part is None or (limit is not None and part > limit) or set(fields) - {"percent", "since", "until"}:
         most = "" if limit is None else ", 100% at most"
         raise ValueError(f'a share such as "20%"{most}, or {{percent = "20%", since = 2026-10-01}}')

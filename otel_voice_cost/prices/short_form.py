@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import Problem
 from ..usage import Component, Unit
 from .entries import rate_of
-from .rates import Rate
+from .rates import EXACT, Rate
 
 __all__ = ["read_short_form"]
 
@@ -145,7 +145,7 @@ def _quote(quote: object, component: Component, part: str) -> list[dict[str, Any
         return _A_PRICE
     word = match["word"].strip().lower()
     word = word[:-1] if len(word) > 1 and word.endswith("s") else word
-    count = Decimal(match["count"] or 1) * _SCALE[match["scale"]] * _SECONDS.get(word, 1)
+    count = EXACT.multiply(Decimal(match["count"] or 1), Decimal(_SCALE[match["scale"]] * _SECONDS.get(word, 1)))
     unit = tokens.get(part) if word == "token" else _unit(word, component) if part == "price" else None
     if unit is None:
         named = f"tokens under {', '.join(tokens)}"

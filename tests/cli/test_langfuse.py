@@ -161,6 +161,14 @@ def test_a_changed_price_replaces_its_model(project):
     assert prices == {"input_audio_milliseconds": 0.0000001}
 
 
+def test_a_price_of_ones_own_wins_over_the_shipped_one_of_the_same_ids(project):
+    """$0.36 an hour are a ten-millionth of a dollar per millisecond."""
+    push(project, VOICE_COST_PRICES='{"elevenlabs/scribe_v2_realtime*": {"stt": "0.36/hour"}}')
+
+    prices = project.own()["voice-cost: elevenlabs/scribe_v2_realtime* stt"]["pricingTiers"][0]["prices"]
+    assert prices == {"input_audio_milliseconds": 0.0000001}
+
+
 def test_a_dry_run_does_nothing(project):
     result = push(project, "--dry-run")
 

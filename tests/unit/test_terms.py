@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 import pytest
 
@@ -220,3 +220,12 @@ def test_a_deployment_at_azure_is_not_taken_for_a_voice():
     assert cost(
         {"alias": {"azure/our-speech": "azure/tts-1"}}, usage("tts", "azure", "our-speech", character="1000")
     ).usd
+
+
+def test_shares_and_counts_are_exact_in_any_decimal_context():
+    with localcontext() as context:
+        context.prec = 2
+        prices = CATALOG.with_prices({"discount": {"deepgram": "12.345%"}, "a/b": {"tts": "1/12345 characters"}})
+
+    assert cost_of(MINUTE, prices.card_for(MINUTE)).usd == Decimal("0.00420744")
+    assert next(prices.rates()).per == 12345
