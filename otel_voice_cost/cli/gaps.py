@@ -33,14 +33,12 @@ class Gap:
 
     Attributes:
         plugin_class: The class.
-        provider: The catalogue's id of its provider.
         model: A model as it reports it; empty for adapters and where it is the user's to name.
         status: ``priced``, ``estimated``, ``free``, ``unpriced`` or ``adapter``.
         reason: Where the price comes from, or why there is none.
     """
 
     plugin_class: PluginClass
-    provider: str
     model: str
     status: str
     reason: str
@@ -56,25 +54,23 @@ def gaps_of(prices: PriceCatalog, at: datetime) -> list[Gap]:
 
 
 def _gap(prices: PriceCatalog, plugin_class: PluginClass, model: str, at: datetime) -> Gap:
-    provider = canonical_provider(plugin_class.provider, plugin_class.label)
-
     def gap(status: str, reason: str) -> Gap:
-        return Gap(plugin_class=plugin_class, provider=provider, model=model, status=status, reason=reason)
+        return Gap(plugin_class=plugin_class, model=model, status=status, reason=reason)
 
     if plugin_class.is_adapter:
         return gap("adapter", _PASSES_ON)
     if not model:
         return gap("unpriced", _NO_MODEL)
+    if not plugin_class.units:
+        return gap("unpriced", _SILENT)
     usage = Usage(
         component=plugin_class.component,
-        provider=provider,
+        provider=canonical_provider(plugin_class.provider, plugin_class.label),
         model=canonical_model(model),
         quantities=dict.fromkeys(plugin_class.units, _ONE),
         at=at,
         mode=plugin_class.mode,
     )
-    if not plugin_class.units:
-        return gap("unpriced", _SILENT)
     cost = cost_of(with_text(usage, "a"), prices.card_for(usage))
     if cost.usd is None:
         ended = [c.rate.until for c in prices.explain(usage) if c.verdict == "another day" and c.rate.until]
