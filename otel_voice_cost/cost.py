@@ -8,8 +8,8 @@ end otherwise (0.0043 / 60). So parts add up to their total digit for digit.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from decimal import ROUND_CEILING, Decimal
+from dataclasses import dataclass, field, replace
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 from .errors import UnitMismatchError
 from .prices import EXACT, Rate, RateCard
@@ -53,6 +53,7 @@ class Cost:
             came with the span.
         name: Name of the model to show, where a price entry gives one.
         markup_usd: What you charge beside the cost; None where no markup is set.
+        estimated: Whether any rate in it is of low confidence or a stand-in for the billed unit.
     """
 
     usage: Usage
@@ -62,11 +63,10 @@ class Cost:
     rate_source: str | None = None
     name: str | None = None
     markup_usd: Decimal | None = None
+    estimated: bool = field(init=False)
 
-    @property
-    def estimated(self) -> bool:
-        """Whether any rate in it is of low confidence or a stand-in for the billed unit."""
-        return any(line.rate.estimated for line in self.lines)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "estimated", any(line.rate.estimated for line in self.lines))
 
     @property
     def input_usd(self) -> Decimal | None:
@@ -79,12 +79,12 @@ class Cost:
         return self._usd(is_output=True)
 
     def _usd(self, *, is_output: bool) -> Decimal | None:
-        return total_usd(line.usd for line in self.lines if line.unit.is_output is is_output) if self.lines else None
+        return total_usd([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
 
     @property
     def list_usd(self) -> Decimal | None:
         """US dollars before your discount; the same as ``usd`` where there is none."""
-        return total_usd(line.list_usd for line in self.lines) if self.lines else self.usd
+        return total_usd([line.list_usd for line in self.lines]) if self.lines else self.usd
 
 
 def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: Decimal = _ZERO) -> Decimal:
@@ -101,41 +101,32 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """
     if unit.measure is not rate.unit.measure:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
+    if rate.each is not None and not rate.tiers:
+        return _rounded(EXACT.multiply(amount, rate.each))
     return _rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
 
 
 def cost_of(usage: Usage, card: RateCard | None) -> Cost:
     """Price a usage with the rates of its model.
 
-    Which measure is billed: those that the card has proper rates for; where the usage has none
-    of them, those with fallback rates ("about $0.015 a minute" for a model billed by tokens).
-    So tokens or minutes are billed, never both. Minimums and increments hold for a whole request:
-    streaming speech-to-text reports parts of a connection, so they are not applied there.
+    `RateCard.billing` says what is billed. Minimums and increments hold for a whole request: streaming
+    speech-to-text reports parts of a connection, so they are not applied there.
     """
     if card is None:
         return _unpriced(usage, f"no {usage.component.value} rate for {usage.provider}/{usage.model}")
-    measures = usage.measures()
-    billed = measures & card.proper or measures & card.stand_in
-    if not billed:
-        return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate for what was reported")
-    total_input = sum(
-        (n for unit, n in usage.quantities.items() if unit.measure is Measure.TOKEN and not unit.is_output), _ZERO
-    )
-    lines = []
-    for unit, used in usage.quantities.items():
-        if unit.measure not in billed:
-            continue
-        rate = card.rate_for(unit)
-        if rate is None:
-            return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate per {unit.value}")
-        lines.append(_line(unit, used, rate, card, usage.mode, total_input))
-        lines += [
-            _line(unit, used, addon, card, usage.mode, total_input) for addon in card.addons if addon.unit is unit
-        ]
-    if measures != billed:
-        quantities = {unit: n for unit, n in usage.quantities.items() if unit.measure in billed}
-        usage = replace(usage, quantities=quantities)
-    usd = total_usd(line.usd for line in lines)
+    quantities = usage.quantities
+    billing = card.billing(tuple(quantities))
+    if billing.lacking is not None:
+        return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate {billing.lacking}")
+    total_input = _ZERO
+    if billing.tiered:
+        total_input = sum(
+            (n for unit, n in quantities.items() if unit.measure is Measure.TOKEN and not unit.is_output), _ZERO
+        )
+    lines = [_line(unit, quantities[unit], rate, card, usage.mode, total_input) for unit, rate in billing.rates]
+    if billing.units is not None:
+        usage = replace(usage, quantities={unit: n for unit, n in quantities.items() if unit in billing.units})
+    usd = total_usd([line.usd for line in lines])
     return Cost(
         usage=usage,
         usd=usd,
@@ -147,15 +138,19 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
 
 
 def _line(unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | None, total_input: Decimal) -> CostLine:
-    amount = _billed_amount(used, rate, mode)
-    list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
-    paid = EXACT.subtract(Decimal(1), card.discount)
-    usd = _rounded(EXACT.multiply(list_usd, paid)) if card.discount else list_usd
+    amount = _billed_amount(used, rate, mode) if rate.minimum or rate.increment else used
+    usd = list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
+    if card.discount:
+        usd = _rounded(EXACT.multiply(list_usd, EXACT.subtract(Decimal(1), card.discount)))
     return CostLine(unit=unit, amount=amount, rate=rate, usd=usd, list_usd=list_usd)
 
 
 def _rounded(usd: Decimal) -> Decimal:
-    return usd.quantize(_PLACES, context=EXACT) if usd.as_tuple().exponent < -18 else usd  # type: ignore[operator]
+    try:
+        rounded = usd.quantize(_PLACES, context=EXACT)
+        return usd if rounded == usd else rounded
+    except InvalidOperation:  # beyond 42 digits before the point
+        return usd
 
 
 def total_usd(amounts: Iterable[Decimal]) -> Decimal:

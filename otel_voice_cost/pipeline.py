@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -18,9 +17,8 @@ from .dialects import voice_cost as ours
 from .dialects.genai import COST
 from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
-from .livekit.identity import canonical_model, canonical_provider
-from .livekit.metrics import decoded, read_gen_ai_usage, read_identity, read_metrics, usage_fragments
-from .livekit.spans import METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, rule_of
+from .livekit.metrics import decoded, model_of, moment, read_gen_ai_usage, read_metrics, usage_fragments
+from .livekit.spans import METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, attributes_of, rule_of
 from .prices import PriceCatalog
 from .sessions import Accrued, Session, SessionBook, SpanNode, Totals
 from .usage import Component, Usage, with_text
@@ -54,7 +52,7 @@ class OwnSpan:
 def span_key(span: ReadableSpan) -> SpanKey:
     """The ids that name a span."""
     context = span.context
-    return (context.trace_id, context.span_id) if context else (0, 0)
+    return context[:2] if context else (0, 0)
 
 
 class Pipeline:
@@ -68,17 +66,19 @@ class Pipeline:
 
     # spans
 
-    def attributes_for(self, span: ReadableSpan) -> tuple[Attributes, list[OwnSpan]]:
+    def attributes_for(self, span: ReadableSpan, key: SpanKey) -> tuple[Attributes, list[OwnSpan]]:
         """Return what an ended span of LiveKit's gets, and the spans to be made before it leaves.
 
         Raises:
             UsageError: The span's metrics are malformed.
         """
         rule = rule_of(span)
-        attributes = span.attributes or {}
-        if rule is None or any(mark in attributes for mark in ours.MARKS):
+        if rule is None:
             return {}, []
-        node = self._book.node(span_key(span))
+        attributes = attributes_of(span)
+        if not ours.MARKS.isdisjoint(attributes):
+            return {}, []
+        node = self._book.node(key)
         session = node.session if node else None
         if session is not None and session.passive:
             if rule.role is Role.SESSION:
@@ -86,22 +86,17 @@ class Pipeline:
             return {}, []
         if rule.releases is NEWER:
             self._diagnostics.warn("newer release", f"{span.name} is a span of a newer LiveKit: priced by its metrics.")
-        with localcontext(EXACT):
-            return self._written(span, rule, node)
-
-    def _written(self, span: ReadableSpan, rule: SpanRule, node: SpanNode | None) -> tuple[Attributes, list[OwnSpan]]:
-        attributes = span.attributes or {}
         facts = SpanFacts(name=span.name, attributes=attributes, is_error=span.status.status_code is StatusCode.ERROR)
-        session = node.session if node else None
         if session is not None and not session.identity:
             session.identity = {key: attributes[key] for key in _IDS if key in attributes}
-        if rule.role is Role.SESSION:
-            return self._end_session(span, session) if session else ({}, [])
-        if rule.role is Role.HEARS:
-            return self._hear(facts, session) if session else (self._dialects.repeat_attributes(facts), [])
-        written = self._bill(span, rule, facts, node)
-        if rule.role is Role.TURN and session is not None:
-            written |= self._turn_totals(session, span_key(span))
+        with localcontext(EXACT):
+            if rule.role is Role.SESSION:
+                return self._end_session(span, session) if session else ({}, [])
+            if rule.role is Role.HEARS:
+                return self._hear(facts, session) if session else (self._dialects.repeat_attributes(facts), [])
+            written = self._bill(span, rule, facts, node)
+            if rule.role is Role.TURN and session is not None:
+                written |= self._turn_totals(session, key)
         return written, []
 
     def _bill(self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None) -> Attributes:
@@ -113,7 +108,8 @@ class Pipeline:
             unknown = counted and rule.nests and rule.role is Role.BILLS and not (node and node.covered)
             return silent | (ours.no_usage_attributes(_NO_USAGE) if unknown else {})
         if node is not None:
-            node.cover()
+            if rule.nests:
+                node.cover()
             if node.session is not None:
                 self._book.add_cost(node.session, cost, node.turn)
         return self._dialects.cost_attributes(cost, facts)
@@ -126,14 +122,14 @@ class Pipeline:
             return Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
         if usage is None:
             return None
-        text = next((facts.attributes[key] for key in TTS_TEXT if key in facts.attributes), None)
-        return self._priced(usage, text if isinstance(text, str) else None)
+        return self._priced(usage, facts.attributes)
 
-    def _priced(self, usage: Usage, text: str | None = None) -> Cost:
+    def _priced(self, usage: Usage, attributes: Mapping[str, Any] | None = None) -> Cost:
         """Price a usage by the catalogue; the first of a model that is unpriced or estimated is logged."""
         card = self._catalog.card_for(usage)
-        if card is not None and card.needs_text and text is not None:
-            usage = with_text(usage, text)
+        if card is not None and card.needs_text and attributes is not None:
+            text = next((attributes[key] for key in TTS_TEXT if key in attributes), None)
+            usage = with_text(usage, text) if isinstance(text, str) else usage
         cost = cost_of(usage, card)
         if cost.usd is None:
             self._diagnostics.warn("unpriced", f"No cost: {cost.unpriced}. Write a price in VOICE_COST_PRICES.")
@@ -150,10 +146,9 @@ class Pipeline:
         It does not count where its report was settled before, or where a request inside it
         bills the same work.
         """
-        at = _moment(span.end_time)
-        identity = read_identity(facts.attributes)
+        attributes, time_ns = facts.attributes, span.end_time or 0
         session = node.session if node else None
-        text = facts.attributes.get(rule.metrics) if rule.metrics else None
+        text = attributes.get(rule.metrics) if rule.metrics else None
         if rule.metrics and isinstance(text, str):
             component = METRICS_KEYS[rule.metrics]
             counts = True
@@ -166,19 +161,19 @@ class Pipeline:
                 fields = decoded(event.text)
             else:
                 counts = session is None or self._book.claim(session, text)
-            covered = node is not None and node.covered and component is Component.TTS
-            return counts and not covered, read_metrics(component, fields, at, identity)
+            repeats = rule.nests is Component.TTS and node is not None and node.covered
+            return counts and not repeats, read_metrics(component, fields, time_ns, attributes)
         if not rule.gen_ai_usage:
             return True, None
-        usage = read_gen_ai_usage(facts.attributes, at, identity)
+        usage = read_gen_ai_usage(attributes, time_ns)
         if usage is None or node is None:
             return True, usage
         if rule.role is Role.REPEATS and (node.covered or (rule.by_event and session is not None)):
             return False, None
         if session is None:
             return True, usage
-        event = self._book.claim_like(session, Component.LLM, usage_fragments(facts.attributes))
-        return True, read_metrics(Component.LLM, decoded(event.text), at, identity) if event else usage
+        event = self._book.claim_like(session, Component.LLM, usage_fragments(attributes))
+        return True, read_metrics(Component.LLM, decoded(event.text), time_ns, attributes) if event else usage
 
     # speech-to-text
 
@@ -217,7 +212,7 @@ class Pipeline:
                 self._accrue(session, oldest, heard=False)
 
     def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
-        usage = read_metrics(event.component, decoded(event.text), _moment(event.time_ns))
+        usage = read_metrics(event.component, decoded(event.text), event.time_ns)
         if usage is not None:
             self._book.accrue(session, self._priced(usage), event.time_ns, heard=heard)
 
@@ -275,13 +270,9 @@ def _totals(scope: str, totals: Totals) -> Attributes:
 
 def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:
     """The usage of a request whose cost is given and whose amounts are not."""
-    identity = read_identity(facts.attributes)
-    return Usage(
-        component=METRICS_KEYS.get(rule.metrics or "", Component.LLM),
-        provider=canonical_provider(identity.provider),
-        model=canonical_model(identity.model),
-        at=_moment(0),
-    )
+    provider, model = model_of(facts.attributes)
+    component = METRICS_KEYS.get(rule.metrics or "", Component.LLM)
+    return Usage(component=component, provider=provider, model=model, at=moment(0))
 
 
 def _inherited(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,7 +285,3 @@ def _inherited(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value for key, value in attributes.items() if key == "gen_ai.conversation.id" or not key.startswith(own)
     }
-
-
-def _moment(time_ns: int | None) -> datetime:
-    return datetime.fromtimestamp((time_ns or 0) / _BILLION, timezone.utc)

@@ -68,12 +68,11 @@ class VoiceCostSpanProcessor(SpanProcessor):
         """
         self._downstream = downstream
         self._diagnostics = Diagnostics()
-        self._open = True
         if settings is None:
             settings, problems = Settings.from_environment()
             self._log_problems(problems)
-        self._enabled = settings.enabled
-        if not self._enabled:
+        self._active = settings.enabled  # until it is shut down
+        if not self._active:
             return
         self._book = SessionBook()
         self._own_attributes: dict[SpanKey, dict[str, Any]] = {}  # of spans being made
@@ -99,8 +98,11 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note which session the span belongs to."""
-        if self._enabled and self._open:
-            self._guarded("the start of a span", self._begin, span)
+        if self._active:
+            try:
+                self._begin(span)
+            except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
+                self._diagnostics.fault(error, "the start of a span")
         if self._downstream is not None:
             self._downstream.on_start(span, parent_context)
 
@@ -111,18 +113,20 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Give the span its cost and hand it on."""
-        if self._enabled and self._open:
-            span = self._guarded(span.name, self._priced, span) or span
+        if self._active:
+            try:
+                span = self._priced(span)
+            except Exception as error:  # noqa: BLE001  # as in `_guarded`
+                self._diagnostics.fault(error, span.name)
         if self._downstream is not None:
             self._downstream.on_end(span)
 
     def shutdown(self) -> None:
         """Put all usage that still waits on spans of its own, stop listening, shut downstream down."""
-        if self._enabled and self._open:
+        if self._active:
             self._guarded("usage that waits at shutdown", self._flush, self._book.drain(live=True))
-            self._open = False
+            self._active = False
             self._unsubscribe()
-        self._open = False
         if self._downstream is not None:
             self._downstream.shutdown()
 
@@ -136,7 +140,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             What downstream returns; True without one.
         """
         start_ns = monotonic_ns()
-        if self._enabled and self._open:
+        if self._active:
             self._guarded("late usage", self._flush, self._book.drain(live=False))
         if self._downstream is None:
             return True
@@ -145,7 +149,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def uninstall(self) -> None:
         """Stop listening to LiveKit; spans are then priced by what they carry alone."""
-        if self._enabled:
+        if self._active:
             self._unsubscribe()
 
     # the way of a span
@@ -161,21 +165,17 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _begin(self, span: Span) -> None:
         if not self._order_checked:
             self._check_order(span)
-        rule = RULES.get(span.name)
-        if rule is not None and not is_livekit(span):
-            rule = None
-        if rule is not None and rule.role is Role.SESSION:
-            self._begin_session(span)
+        rule, parent = RULES.get(span.name), span.parent
+        if rule is not None and is_livekit(span):
+            if rule.role is Role.SESSION:
+                self._begin_session(span)
+                return
+            is_turn, request = rule.role is Role.TURN, rule.nests
+        elif parent is None:
             return
-        parent = span.parent
-        if rule is None and parent is None:
-            return
-        self._book.begin(
-            span_key(span),
-            (parent.trace_id, parent.span_id) if parent else None,
-            is_turn=rule is not None and rule.role is Role.TURN,
-            request=rule.nests if rule else None,
-        )
+        else:
+            is_turn, request = False, None
+        self._book.begin(span_key(span), parent[:2] if parent else None, is_turn=is_turn, request=request)
 
     def _begin_session(self, span: Span) -> None:
         owner = _owners.setdefault(span, weakref.ref(self))()
@@ -200,13 +200,15 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _priced(self, span: ReadableSpan) -> ReadableSpan:
         """Return the span with its cost: the very same one, or a copy for downstream."""
         key = span_key(span)
+        if not is_livekit(span):
+            self._book.finish(key)
+            return span
         try:
-            if not is_livekit(span):
-                return span
             attributes = self._own_attributes.pop(key, None)
             if attributes is None:
-                attributes, own_spans = self._pipeline.attributes_for(span)
-                self._make_spans(own_spans)
+                attributes, own_spans = self._pipeline.attributes_for(span, key)
+                if own_spans:
+                    self._make_spans(own_spans)
         finally:
             self._book.finish(key)
         if not attributes:

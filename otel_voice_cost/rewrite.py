@@ -11,6 +11,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.util.types import Attributes, AttributeValue
 
+from .livekit.spans import attributes_of
+
 __all__ = ["add_attributes", "shows_swapped_attributes", "with_attributes"]
 
 
@@ -36,7 +38,7 @@ def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> No
         livekit-agents 1.8.9, ``telemetry/pii.py``, leaves a dict too; opentelemetry-sdk 1.34 to 1.45,
         ``trace/__init__.py``, passes one snapshot through all processors in the order added.
     """
-    attributes = {**(span.attributes or {}), **more}
+    attributes = {**attributes_of(span), **more}
     if span.dropped_attributes:
         counting = BoundedAttributes(attributes=attributes, immutable=True)
         counting.dropped = span.dropped_attributes

@@ -16,7 +16,7 @@ from decimal import Decimal
 from threading import Lock
 from typing import Any
 
-from .cost import Cost, summed, total_usd
+from .cost import EXACT, Cost, summed, total_usd
 from .livekit.events import SpanKey, UsageEvent
 from .usage import Component
 
@@ -66,7 +66,7 @@ class Totals:
             self.unpriced += 1
             return
         self._plus(cost.usage.component, cost.usd)
-        self.estimated = self.estimated or cost.estimated
+        self.estimated |= cost.estimated
 
     def merge(self, other: Totals) -> None:
         """Add another total."""
@@ -81,7 +81,8 @@ class Totals:
         return total_usd(self.by_component.values())
 
     def _plus(self, component: Component, usd: Decimal) -> None:
-        self.by_component[component] = total_usd((self.by_component.get(component, Decimal(0)), usd))
+        before = self.by_component.get(component)
+        self.by_component[component] = usd if before is None else EXACT.add(before, usd)
 
     def __bool__(self) -> bool:
         return bool(self.by_component or self.unpriced)
@@ -128,7 +129,7 @@ class Session:
 
 @dataclass(eq=False, slots=True)
 class SpanNode:
-    """What is known of a span of a session, or of a request outside any."""
+    """What is known of a turn or request, and shared by the spans below it that are neither."""
 
     session: Session | None
     turn: SpanKey | None  # the agent turn above it, or itself
@@ -181,8 +182,9 @@ class SessionBook:
             if request is None:
                 return
             above = _OUTSIDE
-        session = above.session
-        node = SpanNode(session=session, turn=key if is_turn else above.turn, request=above.request)
+        session, node = above.session, above
+        if is_turn or request is not None:
+            node = SpanNode(session=session, turn=key if is_turn else above.turn, request=above.request)
         if request is not None:
             node.component, node.outer, node.request = request, above.request, node
         with self._lock:

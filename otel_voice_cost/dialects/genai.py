@@ -8,7 +8,7 @@ Source:
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 from ..cost import Cost
@@ -32,6 +32,8 @@ _OPERATIONS = {
     Component.STT: "speech_to_text",
     Component.TTS: "text_to_speech",
 }
+_ONE = Decimal(1)
+_WHOLE = Context(prec=60, rounding=ROUND_HALF_UP)
 _OUTPUT_TYPES = {Component.STT: "text", Component.TTS: "speech"}
 
 
@@ -41,19 +43,22 @@ def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, 
     ``gen_ai.response.model`` is the model that was billed, also where ``gen_ai.request.model``
     names another (speech-to-text after a fallback).
     """
-    usage = cost.usage
-    attributes: dict[str, Any] = {
+    usage, present = cost.usage, span.attributes
+    wanted = {
         OPERATION_NAME: _OPERATIONS[usage.component],
         PROVIDER_NAME: usage.provider,
         REQUEST_MODEL: usage.model,
         RESPONSE_MODEL: usage.model,
+        OUTPUT_TYPE: _OUTPUT_TYPES.get(usage.component),
     }
-    if usage.component in _OUTPUT_TYPES:
-        attributes[OUTPUT_TYPE] = _OUTPUT_TYPES[usage.component]
-    tokens = token_counts(cost, speech_as_tokens=options.speech_as_tokens)
-    if tokens is not None:
-        attributes[INPUT_TOKENS], attributes[OUTPUT_TOKENS] = tokens
-    attributes = {key: value for key, value in attributes.items() if key not in span.attributes}
+    attributes: dict[str, Any] = {
+        key: value for key, value in wanted.items() if value is not None and key not in present
+    }
+    if INPUT_TOKENS not in present or OUTPUT_TOKENS not in present:
+        tokens = token_counts(cost, speech_as_tokens=options.speech_as_tokens)
+        if tokens is not None:
+            counts = {INPUT_TOKENS: tokens[0], OUTPUT_TOKENS: tokens[1]}
+            attributes |= {key: count for key, count in counts.items() if key not in present}
     if cost.usd is not None:
         attributes[COST] = float(cost.usd)
     return attributes
@@ -74,5 +79,5 @@ def token_counts(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | Non
         return None
     unit, amount = next(iter(quantities.items()))
     if unit.measure in (Measure.TIME, Measure.SESSION):
-        amount = (amount * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP)
+        amount = amount.scaleb(2, _WHOLE).quantize(_ONE, context=_WHOLE)
     return int(amount), 0

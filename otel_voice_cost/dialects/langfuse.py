@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..cost import Cost
 from ..usage import Component, Measure, Unit
 from . import Options, SessionTotals, SpanFacts
 from .genai import REQUEST_MODEL, RESPONSE_MODEL
+from .voice_cost import to_text
 
 __all__ = ["bucket", "cost_attributes", "repeat_attributes", "session_attributes"]
 
@@ -60,9 +62,10 @@ _CONTENT = {
     INPUT: ("lk.pii.input_text", "lk.input_text"),
     OUTPUT: ("lk.pii.user_transcript", "lk.user_transcript", "lk.pii.response.text", "lk.response.text"),
 }
-_SPOKEN = "output_audio_milliseconds"  # seconds that text-to-speech spoke, not heard
+_OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_milliseconds"}  # spoken, not heard
 _SECONDS = {Unit.AUDIO_SECOND, Unit.SESSION_SECOND}
 _MODEL_KEYS = (REQUEST_MODEL, RESPONSE_MODEL)
+_ONE = Decimal(1)
 _TWELVE = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse cuts instead of rounding
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
 
@@ -76,10 +79,10 @@ def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, 
     attributes: dict[str, Any] = {TYPE: "generation", MODEL_NAME: cost.name or cost.usage.model}
     buckets = _amounts(cost)
     if options.speech_as_tokens or all(unit.measure is Measure.TOKEN for unit in cost.usage.quantities):
-        attributes[USAGE_DETAILS] = _json({**buckets, "total": sum(buckets.values(), Decimal(0))})
+        attributes[USAGE_DETAILS] = _json({**buckets, "total": sum(buckets.values())})
     else:
         attributes[USAGE_DETAILS] = "{}"
-        attributes |= {METADATA + name: int(amount) for name, amount in buckets.items()}
+        attributes |= {METADATA + name: amount for name, amount in buckets.items()}
     if cost.usd is not None:
         attributes[COST_DETAILS] = _cost_details(cost)
     if span.name == "tts_request" and not span.is_error:
@@ -116,17 +119,17 @@ def repeat_attributes(span: SpanFacts, options: Options) -> dict[str, Any]:
 
 def bucket(unit: Unit, component: Component) -> str:
     """The usage key of a unit; it contains exactly one of "input" and "output"."""
-    if unit is Unit.AUDIO_SECOND and component is Component.TTS:
-        return _SPOKEN
-    return _BUCKETS[unit]
+    return (_OF_TTS if component is Component.TTS else _BUCKETS)[unit]
 
 
-def _amounts(cost: Cost) -> dict[str, Decimal]:
-    buckets = {}
-    for unit, amount in cost.usage.quantities.items():
-        thousandfold = amount.scaleb(3, context=_ROUNDING) if unit in _SECONDS else amount
-        buckets[bucket(unit, cost.usage.component)] = thousandfold.quantize(Decimal(1), context=_ROUNDING)
-    return buckets
+def _amounts(cost: Cost) -> dict[str, int]:
+    buckets = _OF_TTS if cost.usage.component is Component.TTS else _BUCKETS
+    return {
+        buckets[unit]: int(amount.scaleb(3, _ROUNDING).quantize(_ONE, context=_ROUNDING))
+        if unit in _SECONDS
+        else int(amount)
+        for unit, amount in cost.usage.quantities.items()
+    }
 
 
 def _content(span: SpanFacts) -> dict[str, Any]:
@@ -143,14 +146,11 @@ def _cost_details(cost: Cost) -> str:
     buckets: dict[str, Decimal] = {}
     for line in cost.lines:
         key = bucket(line.unit, cost.usage.component)
-        buckets[key] = _ROUNDING.add(buckets.get(key, Decimal(0)), line.usd)
-    return _json({key: _dollars(usd) for key, usd in {**buckets, "total": cost.usd or Decimal(0)}.items()})
+        buckets[key] = _ROUNDING.add(buckets[key], line.usd) if key in buckets else line.usd
+    buckets["total"] = cost.usd or Decimal(0)
+    return _json({key: to_text(usd.quantize(_TWELVE, context=_ROUNDING)) for key, usd in buckets.items()})
 
 
-def _dollars(usd: Decimal) -> Decimal:
-    return usd.quantize(_TWELVE, context=_ROUNDING).normalize(_ROUNDING)
-
-
-def _json(numbers: dict[str, Decimal]) -> str:
+def _json(numbers: Mapping[str, int | str]) -> str:
     """JSON with the exact digits of its numbers, which ``json`` can write as floats only."""
-    return "{" + ", ".join(f'"{key}": {number:f}' for key, number in numbers.items()) + "}"
+    return "{" + ", ".join([f'"{key}": {number}' for key, number in numbers.items()]) + "}"

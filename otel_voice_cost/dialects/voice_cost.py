@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..cost import Cost
-from ..usage import Component, Measure
+from ..usage import Component, Measure, Unit
 from . import Options, SessionTotals, SpanFacts
 
 __all__ = [
@@ -30,7 +30,11 @@ RATE_SOURCE = _PREFIX + "rate_source"
 UNPRICED = _PREFIX + "unpriced"
 USD = _PREFIX + "usd"
 
-MARKS = (USD, UNPRICED)  # a span that has one of them was priced before
+MARKS = frozenset({USD, UNPRICED})  # a span that has one of them was priced before
+
+_QUANTITIES = {unit: QUANTITY + unit.value for unit in Unit}
+_COMPONENTS = {component: component.value for component in Component}
+_FRACTIONAL = {unit for unit in Unit if unit.measure in (Measure.TIME, Measure.SESSION)}
 
 
 def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, Any]:
@@ -40,22 +44,24 @@ def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, 
     fractions and a double for seconds. A rate reads ``0.0048 USD per 60 audio_second``. The list
     price is there where a discount lowered it, the markup where one is set.
     """
-    attributes: dict[str, Any] = {COMPONENT: cost.usage.component.value}
+    attributes: dict[str, Any] = {COMPONENT: _COMPONENTS[cost.usage.component]}
     for unit, amount in cost.usage.quantities.items():
-        timed = unit.measure in (Measure.TIME, Measure.SESSION)
-        attributes[QUANTITY + unit.value] = float(amount) if timed else int(amount)
+        attributes[_QUANTITIES[unit]] = float(amount) if unit in _FRACTIONAL else int(amount)
     if cost.usd is None:
         attributes[UNPRICED] = cost.unpriced or "unknown"
         return attributes
     attributes[USD] = to_text(cost.usd)
     if cost.lines:
-        attributes[RATE] = "; ".join(dict.fromkeys(str(line.rate) for line in cost.lines))
+        attributes[RATE] = "; ".join(dict.fromkeys([line.rate.text for line in cost.lines]))
         attributes[ESTIMATED] = cost.estimated
-    if cost.list_usd is not None and cost.list_usd != cost.usd:
-        attributes[LIST_USD] = to_text(cost.list_usd)
+        attributes[RATE_SOURCE] = cost.lines[0].rate.stated
+    else:
+        attributes[RATE_SOURCE] = cost.rate_source or "span"
+    list_usd = cost.list_usd
+    if list_usd is not None and list_usd != cost.usd:
+        attributes[LIST_USD] = to_text(list_usd)
     if cost.markup_usd is not None:
         attributes[MARKUP_USD] = to_text(cost.markup_usd)
-    attributes[RATE_SOURCE] = _source(cost)
     return attributes
 
 
@@ -87,13 +93,7 @@ def session_attributes(totals: SessionTotals) -> dict[str, Any]:
 
 def to_text(usd: Decimal) -> str:
     """Dollars with all their digits and no exponent."""
-    text = f"{usd:f}"
+    text = str(usd)
+    if "E" in text:
+        text = f"{usd:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _source(cost: Cost) -> str:
-    if not cost.lines:
-        return cost.rate_source or "span"
-    rate = cost.lines[0].rate
-    day = rate.checked or rate.since
-    return " ".join(filter(None, (rate.origin, rate.source if rate.source != rate.origin else "", str(day or ""))))

@@ -10,6 +10,7 @@ Source:
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 __all__ = ["canonical_model", "canonical_provider"]
@@ -68,6 +69,7 @@ _HOST_SUFFIXES = {
 }
 
 
+@lru_cache(maxsize=4_096)
 def canonical_provider(provider: str | None, label: str | None = None) -> str:
     """Return the catalogue's id of a provider, or what was reported in lower case.
 
@@ -90,6 +92,7 @@ def canonical_provider(provider: str | None, label: str | None = None) -> str:
     return next((to for suffix, to in _HOST_SUFFIXES.items() if name.endswith(suffix)), name)
 
 
+@lru_cache(maxsize=4_096)
 def canonical_model(model: str | None) -> str:
     """Return a model id in lower case; ``"unknown"`` where none was reported."""
     return (model or "").strip().lower() or "unknown"

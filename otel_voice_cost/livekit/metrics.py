@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
+from types import MappingProxyType
 
 from ..errors import UsageError
 from ..usage import Component, Mode, Unit, Usage, read_amount, read_count
@@ -21,10 +21,10 @@ from .identity import canonical_model, canonical_provider
 
 __all__ = [
     "COMPONENTS",
-    "Identity",
     "decoded",
+    "model_of",
+    "moment",
     "read_gen_ai_usage",
-    "read_identity",
     "read_metrics",
     "usage_fragments",
 ]
@@ -35,18 +35,15 @@ COMPONENTS = {
     "stt_metrics": Component.STT,
     "tts_metrics": Component.TTS,
 }
+MODEL = "gen_ai.request.model"
+PROVIDER = "gen_ai.provider.name"
 _ZERO = Decimal(0)
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_LONGEST_NAME = 256  # of a model, provider or class; what is longer is none
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
 _Fields = Mapping[str, object]
 _Amounts = dict[Unit, Decimal]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """Provider and model as the span names them, used where the metrics name none (before 1.2.12)."""
-
-    provider: str | None = None
-    model: str | None = None
 
 
 def decoded(text: str) -> dict[str, object]:
@@ -56,7 +53,7 @@ def decoded(text: str) -> dict[str, object]:
         UsageError: The text is no JSON object. The message does not quote it.
     """
     try:
-        fields = json.loads(text, parse_float=Decimal, parse_constant=Decimal)
+        fields = _DECODER.decode(text)
     except (ValueError, RecursionError) as error:
         raise UsageError("metrics: got text that is no JSON, expected a JSON object") from error
     if not isinstance(fields, dict):
@@ -64,7 +61,7 @@ def decoded(text: str) -> dict[str, object]:
     return fields
 
 
-def read_metrics(component: Component, fields: _Fields, at: datetime, identity: Identity | None = None) -> Usage | None:
+def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes: _Fields = _NOTHING) -> Usage | None:
     """Return the usage in decoded metrics, or None where they bill nothing.
 
     Zero seconds or tokens mean "not known" or a mere connection report in LiveKit, never an
@@ -73,8 +70,8 @@ def read_metrics(component: Component, fields: _Fields, at: datetime, identity: 
     Args:
         component: What the metrics are of.
         fields: As `decoded` returns them.
-        at: Moment of the usage where the metrics carry no timestamp.
-        identity: What the span says of provider and model.
+        time_ns: Moment of the usage where the metrics carry no timestamp, nanoseconds since the epoch.
+        attributes: Of the span, which names provider and model where the metrics name none (before 1.2.12).
 
     Raises:
         UsageError: A field is there and wrong, or one that is always there is missing.
@@ -83,10 +80,11 @@ def read_metrics(component: Component, fields: _Fields, at: datetime, identity: 
     if not amounts:
         return None
     metadata = fields.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    named = identity or Identity()
-    provider = canonical_provider(_text(metadata.get("model_provider")) or named.provider, _text(fields.get("label")))
-    model = canonical_model(_text(metadata.get("model_name")) or named.model)
+    metadata = metadata if isinstance(metadata, dict) else _NOTHING
+    provider = canonical_provider(
+        _text(metadata.get("model_provider")) or _text(attributes.get(PROVIDER)), _text(fields.get("label"))
+    )
+    model = canonical_model(_text(metadata.get("model_name")) or _text(attributes.get(MODEL)))
     if component is Component.LLM and provider == "google":
         _add_thinking(amounts, fields, Unit.REASONING_TOKEN, "prompt_tokens", "completion_tokens")
     elif component is Component.REALTIME and provider == "google":
@@ -96,12 +94,12 @@ def read_metrics(component: Component, fields: _Fields, at: datetime, identity: 
         provider=provider,
         model=model,
         quantities=amounts,
-        at=_moment(fields, at),
+        at=_reported_moment(fields) or moment(time_ns),
         mode=_mode(fields) if component is Component.STT else None,
     )
 
 
-def read_gen_ai_usage(attributes: _Fields, at: datetime, identity: Identity) -> Usage | None:
+def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Usage | None:
     """Return the usage in ``gen_ai.usage.*`` of a text model, or None where there is none.
 
     For spans without metrics JSON: ``decision_model.evaluate``, a custom ``llm_node``, and spans whose
@@ -121,16 +119,12 @@ def read_gen_ai_usage(attributes: _Fields, at: datetime, identity: Identity) -> 
     }
     if fields["prompt_tokens"] is None and fields["completion_tokens"] is None:
         return None
-    metadata = {"model_name": identity.model, "model_provider": identity.provider}
-    return read_metrics(Component.LLM, {**fields, "metadata": metadata}, at)
+    return read_metrics(Component.LLM, fields, time_ns, attributes)
 
 
-def read_identity(attributes: _Fields) -> Identity:
+def model_of(attributes: _Fields) -> tuple[str, str]:
     """Return provider and model as a span's attributes name them."""
-    provider, model = attributes.get("gen_ai.provider.name"), attributes.get("gen_ai.request.model")
-    return Identity(
-        provider=provider if isinstance(provider, str) else None, model=model if isinstance(model, str) else None
-    )
+    return canonical_provider(_text(attributes.get(PROVIDER))), canonical_model(_text(attributes.get(MODEL)))
 
 
 def usage_fragments(attributes: _Fields) -> tuple[str, ...]:
@@ -237,14 +231,21 @@ def _mode(fields: _Fields) -> Mode:
     return Mode.BATCH if fields.get("streamed") is False else Mode.STREAMING
 
 
-def _moment(fields: _Fields, default: datetime) -> datetime:
-    seconds = fields.get("timestamp")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, Decimal)) or seconds < _FIRST_RELEASE:
-        return default  # livekit-plugins-aws 1.8.9 reports its realtime model in seconds since boot
+def moment(time_ns: int) -> datetime:
+    """Return nanoseconds since the epoch as UTC."""
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
+
+
+def _reported_moment(fields: _Fields) -> datetime | None:
+    value = fields.get("timestamp")
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        return None
     try:
-        return datetime.fromtimestamp(float(seconds), timezone.utc)
+        seconds = float(value)
+        # livekit-plugins-aws 1.8.9 reports its realtime model in seconds since boot
+        return datetime.fromtimestamp(seconds, timezone.utc) if seconds >= _FIRST_RELEASE else None
     except (OverflowError, OSError, ValueError):
-        return default
+        return None
 
 
 def _object(fields: _Fields, name: str) -> _Fields:
@@ -257,4 +258,4 @@ def _object(fields: _Fields, name: str) -> _Fields:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else None

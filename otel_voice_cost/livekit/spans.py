@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ..usage import Component
 
-__all__ = ["METRICS_KEYS", "NEWER", "RULES", "TTS_TEXT", "Role", "SpanRule", "is_livekit", "rule_of"]
+__all__ = ["METRICS_KEYS", "NEWER", "RULES", "TTS_TEXT", "Role", "SpanRule", "attributes_of", "is_livekit", "rule_of"]
 
 SCOPE = "livekit-agents"
 
@@ -119,12 +120,19 @@ def is_livekit(span: ReadableSpan) -> bool:
     return scope is not None and scope.name == SCOPE
 
 
+def attributes_of(span: ReadableSpan) -> dict[str, Any]:
+    """A copy of a span's attributes. The SDK's own mapping takes a lock and Python code for each look-up."""
+    attributes: Any = span.attributes
+    return attributes.copy() if attributes else {}
+
+
 def rule_of(span: ReadableSpan) -> SpanRule | None:
     """The rule for a span of LiveKit's, or None where it says nothing of usage."""
-    rule = RULES.get(span.name)
-    if rule is not None or span.name in _SILENT:
+    name = span.name
+    rule = RULES.get(name)
+    if rule is not None or name in _SILENT:
         return rule
-    attributes = span.attributes or {}
+    attributes = attributes_of(span)
     for key in METRICS_KEYS:
         if key in attributes:
             return SpanRule(role=Role.BILLS, metrics=key, releases=NEWER)

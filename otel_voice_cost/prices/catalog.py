@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ class _Found:
     provider: str
     model: str
     card: RateCard | None  # None: ask for token rates
-    terms: RateCard  # without rates: what your terms make of token rates
+    terms: RateCard | None  # without rates: what your terms make of token rates, if anything
+    dressed: dict[int, RateCard] = field(default_factory=dict)  # token rates with these terms, by their id
 
 
 class PriceCatalog:
@@ -142,7 +143,12 @@ class PriceCatalog:
         if found.card is not None or self._tokens is None:
             return found.card
         card = self._tokens.card_for(found.provider, found.model, usage.component, usage.at)
-        return card if card is None or found.terms == _NO_TERMS else replace(found.terms, rates=card.rates)
+        if card is None or found.terms is None:
+            return card
+        dressed = found.dressed.get(id(card.rates))
+        if dressed is None or dressed.rates is not card.rates:
+            dressed = found.dressed[id(card.rates)] = replace(found.terms, rates=card.rates)
+        return dressed
 
     def rate_for(
         self,
@@ -237,7 +243,8 @@ class PriceCatalog:
                 addons = self._addons(provider, model, component, mode, day)
                 card = replace(listed, rates=chosen, addons=addons, discount=discount, name=name)
                 break
-        found = self._found[key] = _Found(provider=provider, model=model, card=card, terms=listed)
+        terms = None if listed == _NO_TERMS else listed
+        found = self._found[key] = _Found(provider=provider, model=model, card=card, terms=terms)
         return found
 
     def _best(self, rates: Iterable[Rate], model: str, mode: Mode | None, day: date) -> dict[Unit, Rate]:

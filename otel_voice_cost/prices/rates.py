@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -13,7 +13,8 @@ from ..usage import Component, Measure, Mode, Unit
 
 __all__ = ["EXACT", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
-EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)  # of all money, whatever context the application set
+# Of all money, whatever context the application set.
+EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
 _EXACT = 1_000_000  # above the length of any glob
 Confidence = Literal["high", "medium", "low"]
 
@@ -75,6 +76,9 @@ class Rate:
         regular_usd: The price after a promotion without a published end.
         native: The price in the vendor's own currency, where that is not the dollar.
         note: What a reader of the price should know.
+        each: US dollars for one unit, where that is a number with an end.
+        text: The price in words, ``0.0048 USD per 60 audio_second``.
+        stated: Where it is stated: ``origin``, page and day.
     """
 
     provider: str
@@ -100,6 +104,21 @@ class Rate:
     regular_usd: Decimal | None = None
     native: Native | None = None
     note: str | None = None
+    each: Decimal | None = field(init=False, compare=False, repr=False)
+    text: str = field(init=False, compare=False, repr=False)
+    stated: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        exact = EXACT.copy()
+        exact.clear_flags()
+        each = exact.divide(self.usd, Decimal(self.per))
+        price = f"{self.usd} USD" if self.native is None else str(self.native)
+        exchange = f" at {self.native.per_usd} {self.native.currency} per USD" if self.native else ""
+        page = self.source if self.source != self.origin else ""
+        day = str(self.checked or self.since or "")
+        object.__setattr__(self, "each", None if exact.flags[Inexact] else each)
+        object.__setattr__(self, "text", f"{price} per {self.per} {self.unit.value}{exchange}")
+        object.__setattr__(self, "stated", " ".join(filter(None, (self.origin, page, day))))
 
     @property
     def estimated(self) -> bool:
@@ -136,9 +155,7 @@ class Rate:
         return usd
 
     def __str__(self) -> str:
-        price = f"{self.usd} USD" if self.native is None else str(self.native)
-        exchange = f" at {self.native.per_usd} {self.native.currency} per USD" if self.native else ""
-        return f"{price} per {self.per} {self.unit.value}{exchange}"
+        return self.text
 
 
 # Which rate prices a unit that has none of its own, nearest first. A vendor that prints no price
@@ -168,6 +185,23 @@ _OF_TEXT = {Measure.BYTES, Measure.TEXT_UNSPACED, Measure.TEXT_WIDE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Billing:
+    """What of a usage is billed, by which rates.
+
+    Attributes:
+        rates: Each billed unit with its rate, and once more with each add-on on top of it.
+        tiered: Whether a rate depends on the size of the request.
+        units: The billed units, where others were reported too; else None.
+        lacking: What there is no rate for: ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
+    """
+
+    rates: tuple[tuple[Unit, Rate], ...] = ()
+    tiered: bool = False
+    units: frozenset[Unit] | None = None
+    lacking: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard:
     """All rates that hold for one model, component, mode and moment, and your terms for it.
 
@@ -184,15 +218,45 @@ class RateCard:
     discount: Decimal = Decimal(0)
     markup: Decimal = Decimal(0)
     name: str | None = None
-    proper: frozenset[Measure] = field(init=False, compare=False, repr=False)  # measures with rates of their own
-    stand_in: frozenset[Measure] = field(init=False, compare=False, repr=False)  # measures with fallback rates
     needs_text: bool = field(init=False, compare=False, repr=False)  # whether only the spoken text tells an amount
+    _billings: dict[tuple[Unit, ...], Billing] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, fallback in (("proper", False), ("stand_in", True)):
-            measures = frozenset(unit.measure for unit, rate in self.rates.items() if rate.fallback is fallback)
-            object.__setattr__(self, name, measures)
         object.__setattr__(self, "needs_text", any(unit.measure in _OF_TEXT for unit in self.rates))
+
+    def billing(self, units: tuple[Unit, ...]) -> Billing:
+        """What is billed of a usage that has these units. Worked out once.
+
+        Which measure is billed: those with rates of their own; where the usage has none of them, those
+        with fallback rates ("about $0.015 a minute" for a model billed by tokens). So tokens or
+        minutes are billed, never both.
+        """
+        billing = self._billings.get(units)
+        if billing is None:
+            billing = self._billings[units] = self._billing(units)
+        return billing
+
+    def _billing(self, units: tuple[Unit, ...]) -> Billing:
+        measures = {unit.measure for unit in units}
+        proper, stand_in = (
+            measures & {unit.measure for unit, rate in self.rates.items() if rate.fallback is fallback}
+            for fallback in (False, True)
+        )
+        billed = [unit for unit in units if unit.measure in (proper or stand_in)]
+        if not billed:
+            return Billing(lacking="for what was reported")
+        rates: list[tuple[Unit, Rate]] = []
+        for unit in billed:
+            rate = self.rate_for(unit)
+            if rate is None:
+                return Billing(lacking=f"per {unit.value}")
+            rates.append((unit, rate))
+            rates += [(unit, addon) for addon in self.addons if addon.unit is unit]
+        return Billing(
+            rates=tuple(rates),
+            tiered=any(rate.tiers for _, rate in rates),
+            units=None if len(billed) == len(units) else frozenset(billed),
+        )
 
     def rate_for(self, unit: Unit) -> Rate | None:
         """The rate of a unit, or the one that stands in for it, or None."""
