@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-__all__ = ["SHAPES", "Nowhere", "attributes_of_span", "provider_of", "span_maker"]
+__all__ = ["SHAPES", "Nowhere", "provider_of", "span_maker"]
 
 _LLM = {
     "type": "llm_metrics",
@@ -124,33 +124,24 @@ def provider_of(*processors: SpanProcessor) -> TracerProvider:
     return provider
 
 
-def attributes_of_span(shape: str) -> Mapping[str, Any]:
-    """What LiveKit sets on a span of that shape, and one attribute more."""
-    return {**SHAPES[shape][2], "one": 1}
-
-
-def span_maker(
-    provider: TracerProvider, shape: str, *, before: Callable[[], None] = lambda: None
-) -> Callable[[], None]:
+def span_maker(provider: TracerProvider, shape: str) -> Callable[[], None]:
     """Return what makes one span of that shape in a running session, attribute by attribute as LiveKit does.
 
     Args:
         provider: Of the span.
         shape: A key of `SHAPES`.
-        before: Called while the span is open.
     """
-    scope, name, _ = SHAPES[shape]
+    scope, name, attributes = SHAPES[shape]
     livekit = provider.get_tracer("livekit-agents")
     session = livekit.start_span("agent_session")
     turn = livekit.start_span("agent_turn", context=trace.set_span_in_context(session))
     inside = trace.set_span_in_context(turn if scope == "livekit-agents" else trace.INVALID_SPAN)
-    tracer, attributes = provider.get_tracer(scope), tuple(attributes_of_span(shape).items())
+    tracer, attributes = provider.get_tracer(scope), {**attributes, "one": 1}
 
     def make() -> None:
         span = tracer.start_span(name, context=inside)
-        for key, value in attributes:
+        for key, value in attributes.items():
             span.set_attribute(key, value)
-        before()
         span.end()
 
     return make

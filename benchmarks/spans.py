@@ -5,77 +5,26 @@ Each figure is the median of rounds that take turns, so that a busy machine slow
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 from collections.abc import Callable
 from time import perf_counter
 
 from genai_prices import Usage, calc_price
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import SpanProcessor
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from shapes import SHAPES, provider_of, span_maker
 
 from otel_voice_cost import VoiceCostSpanProcessor
 
-ROUNDS, SPANS = 15, 400
-
-LLM = {
-    "label": "livekit.plugins.openai.llm.LLM",
-    "request_id": "chatcmpl-1",
-    "timestamp": 1_795_000_000.25,
-    "prompt_tokens": 300,
-    "prompt_cached_tokens": 128,
-    "completion_tokens": 20,
-    "total_tokens": 320,
-    "metadata": {"model_name": "gpt-4.1-mini", "model_provider": "api.openai.com"},
-}
-TTS = {
-    "label": "livekit.plugins.cartesia.tts.TTS",
-    "request_id": "tts-1",
-    "timestamp": 1_795_000_000.25,
-    "characters_count": 180,
-    "audio_duration": 12.4,
-    "metadata": {"model_name": "sonic-3", "model_provider": "Cartesia"},
-}
-SHAPES = {
-    "a span that is not LiveKit's": ("my-app", "work", {"step": 1}),
-    "a LiveKit span that bills nothing": ("livekit-agents", "user_speaking", {"step": 1}),
-    "a priced llm_request": ("livekit-agents", "llm_request", {"lk.llm_metrics": json.dumps(LLM)}),
-    "a priced tts_request": ("livekit-agents", "tts_request", {"lk.tts_metrics": json.dumps(TTS)}),
-}
-
-
-class Nowhere(SpanExporter):
-    def export(self, spans):
-        return SpanExportResult.SUCCESS
-
-
-def provider(*processors: SpanProcessor) -> TracerProvider:
-    made = TracerProvider(shutdown_on_exit=False)
-    for processor in (*processors, BatchSpanProcessor(Nowhere(), max_queue_size=100_000)):
-        made.add_span_processor(processor)
-    return made
-
-
-def spans(of: TracerProvider, scope: str, name: str, attributes: dict) -> Callable[[], None]:
-    tracer = of.get_tracer(scope)
-
-    def make() -> None:
-        for _ in range(SPANS):
-            span = tracer.start_span(name, attributes=attributes)
-            span.set_attribute("one", 1)
-            span.end()
-
-    return make
+ROUNDS, SPANS = 60, 50
 
 
 def price_calculations() -> None:
     usage = Usage(input_tokens=300, cache_read_tokens=128, output_tokens=20)
-    for _ in range(SPANS):
-        calc_price(usage, model_ref="gpt-4.1-mini", provider_id="openai")
+    calc_price(usage, model_ref="gpt-4.1-mini", provider_id="openai")
 
 
 def medians(contestants: dict[str, Callable[[], None]]) -> dict[str, float]:
@@ -84,17 +33,18 @@ def medians(contestants: dict[str, Callable[[], None]]) -> dict[str, float]:
     for _ in range(ROUNDS):
         for name, run in contestants.items():
             start = perf_counter()
-            run()
+            for _ in range(SPANS):
+                run()
             times[name].append((perf_counter() - start) / SPANS * 1e6)
     return {name: statistics.median(values) for name, values in times.items()}
 
 
 def main() -> None:
-    bare, idle, ours = provider(), provider(SpanProcessor()), provider(VoiceCostSpanProcessor())
+    bare, idle, ours = provider_of(), provider_of(SpanProcessor()), provider_of(VoiceCostSpanProcessor())
     contestants: dict[str, Callable[[], None]] = {"one genai_prices.calc_price": price_calculations}
-    for shape, (scope, name, attributes) in SHAPES.items():
+    for shape in SHAPES:
         for who, of in (("SDK", bare), ("idle", idle), ("ours", ours)):
-            contestants[f"{shape}, {who}"] = spans(of, scope, name, attributes)
+            contestants[f"{shape}, {who}"] = span_maker(of, shape)
     found = medians(contestants)
     rows = Table("span", "SDK alone, µs", "with an idle processor, µs", "with ours, µs", "ours adds", box=box.SIMPLE)
     for shape in SHAPES:

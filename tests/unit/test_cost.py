@@ -75,7 +75,7 @@ def test_tokens_or_minutes_never_both():
     by_minutes = cost_of(usage(audio_second="60"), both)
 
     assert (by_tokens.usd, by_tokens.estimated) == (Decimal("0.0025"), False)
-    assert (str(by_minutes.usd), by_minutes.estimated) == ("0.006", True)
+    assert (by_minutes.usd, by_minutes.estimated) == (Decimal("0.006"), True)
 
 
 def test_characters_are_billed_though_seconds_were_spoken():
