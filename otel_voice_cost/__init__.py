@@ -6,6 +6,7 @@ from .install import install
 from .prices import PriceCatalog, Rate, RateCard
 from .processor import VoiceCostSpanProcessor
 from .settings import Settings
+from .stats import Stats
 from .usage import Component, Mode, Unit, Usage
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "RateCard",
     "Settings",
     "SettingsError",
+    "Stats",
     "Unit",
     "UnitMismatchError",
     "Usage",

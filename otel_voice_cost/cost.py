@@ -15,7 +15,7 @@ from .errors import UnitMismatchError
 from .prices import EXACT, Rate, RateCard
 from .usage import Component, Measure, Mode, Unit, Usage
 
-__all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "summed", "total_usd"]
+__all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "in_words", "summed", "total_usd"]
 
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
@@ -87,6 +87,16 @@ class Cost:
         return total_usd([line.list_usd for line in self.lines]) if self.lines else self.usd
 
 
+def in_words(cost: Cost) -> str:
+    """What was used, by which rates it was priced, and what it cost, on one line."""
+    usage = cost.usage
+    amounts = ", ".join(f"{amount} {unit.value}" for unit, amount in usage.quantities.items()) or "no amount"
+    rates = "; ".join(dict.fromkeys(f"{line.rate.text}, {line.rate.stated}" for line in cost.lines))
+    result = f"no cost, {cost.unpriced}" if cost.usd is None else f"{cost.usd:f} USD"
+    how = f" at {rates}" if rates else ""
+    return f"{usage.component.value} of {usage.provider}/{usage.model}, {amounts}{how}: {result}"
+
+
 def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: Decimal = _ZERO) -> Decimal:
     """Return the cost of an amount in US dollars, exact to 18 decimal places.
 
@@ -101,8 +111,6 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """
     if unit.measure is not rate.unit.measure:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
-    if rate.each is not None and not rate.tiers:
-        return _rounded(EXACT.multiply(amount, rate.each))
     return _rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
 
 

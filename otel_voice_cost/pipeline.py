@@ -11,14 +11,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from ._diagnostics import Diagnostics
-from .cost import EXACT, Cost, cost_of
+from .cost import EXACT, Cost, cost_of, in_words
 from .dialects import Attributes, Dialects, SessionTotals, SpanFacts
 from .dialects import voice_cost as ours
 from .dialects.genai import COST
 from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
 from .livekit.metrics import decoded, model_of, moment, read_gen_ai_usage, read_metrics, usage_fragments
-from .livekit.spans import METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, attributes_of, rule_of
+from .livekit.spans import AGENT_NAME, METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, attributes_of, rule_of
+from .meters import LATE, UNCLAIMED, Meters
 from .prices import PriceCatalog
 from .sessions import Accrued, Session, SessionBook, SpanNode, Totals
 from .usage import Component, Usage, with_text
@@ -58,10 +59,13 @@ def span_key(span: ReadableSpan) -> SpanKey:
 class Pipeline:
     """Prices spans and reports with one catalogue, and books them in one session book."""
 
-    def __init__(self, catalog: PriceCatalog, dialects: Dialects, book: SessionBook, diagnostics: Diagnostics) -> None:
+    def __init__(
+        self, catalog: PriceCatalog, dialects: Dialects, book: SessionBook, meters: Meters, diagnostics: Diagnostics
+    ) -> None:
         self._catalog = catalog
         self._dialects = dialects
         self._book = book
+        self._meters = meters
         self._diagnostics = diagnostics
 
     # spans
@@ -93,16 +97,18 @@ class Pipeline:
             if rule.role is Role.SESSION:
                 return self._end_session(span, session) if session else ({}, [])
             if rule.role is Role.HEARS:
-                return self._hear(facts, session) if session else (self._dialects.repeat_attributes(facts), [])
-            written = self._bill(span, rule, facts, node)
+                return self._hear(facts, session, key) if session else (self._dialects.repeat_attributes(facts), [])
+            written = self._bill(span, rule, facts, node, key)
             if rule.role is Role.TURN and session is not None:
                 written |= self._turn_totals(session, key)
         return written, []
 
-    def _bill(self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None) -> Attributes:
+    def _bill(
+        self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None, key: SpanKey
+    ) -> Attributes:
         """Price a request, or say that the span bills nothing."""
         counted, usage = self._claimed_usage(span, rule, facts, node)
-        cost = self._cost(usage, rule, facts) if counted else None
+        cost = self._cost(usage, rule, facts, node.session if node else None) if counted else None
         if cost is None:
             silent = {} if rule.role is Role.TURN else self._dialects.repeat_attributes(facts)
             unknown = counted and rule.nests and rule.role is Role.BILLS and not (node and node.covered)
@@ -112,25 +118,35 @@ class Pipeline:
                 node.cover()
             if node.session is not None:
                 self._book.add_cost(node.session, cost, node.turn)
-        return self._dialects.cost_attributes(cost, facts)
+        return self._written(cost, facts, key)
 
-    def _cost(self, usage: Usage | None, rule: SpanRule, facts: SpanFacts) -> Cost | None:
+    def _written(self, cost: Cost, facts: SpanFacts, key: SpanKey) -> Attributes:
+        """What a span that bills gets."""
+        attributes = self._dialects.cost_attributes(cost, facts)
+        if self._diagnostics.debugging:
+            self._diagnostics.debug(f"{facts.name} {key[1]:016x}: {in_words(cost)}; wrote {', '.join(attributes)}")
+        return attributes
+
+    def _cost(self, usage: Usage | None, rule: SpanRule, facts: SpanFacts, session: Session | None) -> Cost | None:
         """The cost of a request. One that a gateway or the agent's own code gave wins over ours."""
         usd = facts.attributes.get(COST)
         given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < float("inf")
         if given and rule.role is Role.BILLS:
-            return Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
+            cost = Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
+            self._meters.add(cost, _agent_of(session))
+            return cost
         if usage is None:
             return None
-        return self._priced(usage, facts.attributes)
+        return self._priced(usage, session, facts.attributes)
 
-    def _priced(self, usage: Usage, attributes: Mapping[str, Any] | None = None) -> Cost:
-        """Price a usage by the catalogue; the first of a model that is unpriced or estimated is logged."""
+    def _priced(self, usage: Usage, session: Session | None, attributes: Mapping[str, Any] | None = None) -> Cost:
+        """Price and count a usage; the first of a model that is unpriced or estimated is logged."""
         card = self._catalog.card_for(usage)
         if card is not None and card.needs_text and attributes is not None:
             text = next((attributes[key] for key in TTS_TEXT if key in attributes), None)
             usage = with_text(usage, text) if isinstance(text, str) else usage
         cost = cost_of(usage, card)
+        self._meters.add(cost, _agent_of(session))
         if cost.usd is None:
             self._diagnostics.warn("unpriced", f"No cost: {cost.unpriced}. Write a price in VOICE_COST_PRICES.")
         elif cost.estimated:
@@ -177,7 +193,7 @@ class Pipeline:
 
     # speech-to-text
 
-    def _hear(self, facts: SpanFacts, session: Session) -> tuple[Attributes, list[OwnSpan]]:
+    def _hear(self, facts: SpanFacts, session: Session, key: SpanKey) -> tuple[Attributes, list[OwnSpan]]:
         """Put what was heard since the last user turn on this one.
 
         The turn takes the model that heard most. Another model, after a fallback or handoff, gets
@@ -189,7 +205,7 @@ class Pipeline:
         if not heard:
             return self._dialects.repeat_attributes(facts), []
         others = [self._own_span(session, accrued) for accrued in heard[1:]]
-        return self._dialects.cost_attributes(heard[0].cost, facts), others
+        return self._written(heard[0].cost, facts, key), others
 
     # reports
 
@@ -211,10 +227,23 @@ class Pipeline:
             if oldest is not None:
                 self._accrue(session, oldest, heard=False)
 
+    def report_unsampled(self, event: UsageEvent) -> None:
+        """Count a report from a trace that is not sampled, so that metrics hold; no span carries it.
+
+        Raises:
+            UsageError: The report is malformed.
+        """
+        with localcontext(EXACT):
+            usage = read_metrics(event.component, decoded(event.text), event.time_ns)
+            if usage is not None:
+                self._priced(usage, None)
+
     def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
         usage = read_metrics(event.component, decoded(event.text), event.time_ns)
         if usage is not None:
-            self._book.accrue(session, self._priced(usage), event.time_ns, heard=heard)
+            if session.ended:
+                self._meters.count(LATE, usage, None)
+            self._book.accrue(session, self._priced(usage, session), event.time_ns, heard=heard)
 
     # ends
 
@@ -228,6 +257,7 @@ class Pipeline:
         left = [*self._book.take_heard(session), *self._book.take_unclaimed(session)]
         for accrued in left:
             self._book.add_cost(session, accrued.cost, None)
+            self._meters.count(UNCLAIMED, accrued.cost.usage, _agent_of(session))
         return [self._own_span(session, accrued) for accrued in left]
 
     def settle_all(self, sessions: Iterable[Session]) -> list[OwnSpan]:
@@ -266,6 +296,12 @@ def _totals(scope: str, totals: Totals) -> Attributes:
     return ours.total_attributes(
         scope, totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
     )
+
+
+def _agent_of(session: Session | None) -> str | None:
+    """Name of the agent that the job was sent to, or None outside jobs."""
+    name = session.attributes.get(AGENT_NAME) if session else None
+    return name if isinstance(name, str) else None
 
 
 def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -19,9 +20,11 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._diagnostics import Diagnostics
 from .dialects import Dialects, Options, dialect_problems, known_dialects
+from .dialects.voice_cost import MARKS
 from .errors import Problem
-from .livekit.events import SpanKey, livekit_tracer, read_event, subscribe
+from .livekit.events import SpanKey, is_first, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
+from .meters import Meters
 from .order import order_problem, processors_of
 from .pipeline import OwnSpan, Pipeline, span_key
 from .prices import PriceCatalog, parse_sheet
@@ -29,6 +32,7 @@ from .prices.loading import read_sheet
 from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
 from .sessions import Session, SessionBook
 from .settings import Settings
+from .stats import Stats, stats_of
 
 __all__ = ["VoiceCostSpanProcessor", "configured_catalog"]
 
@@ -55,6 +59,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         *,
         catalog: PriceCatalog | None = None,
         settings: Settings | None = None,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
         """Load prices and listen to LiveKit's usage reports.
 
@@ -65,6 +70,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             catalog: Prices; the default is the shipped ones with the overrides of ``settings``.
             settings: Options; the default is the environment, where a bad variable is logged
                 and left out.
+            meter_provider: Where metrics go; the default is the global one.
         """
         self._downstream = downstream
         self._diagnostics = Diagnostics()
@@ -72,6 +78,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             settings, problems = Settings.from_environment()
             self._log_problems(problems)
         self._active = settings.enabled  # until it is shut down
+        if settings.debug:
+            self._diagnostics.start_debugging()
         if not self._active:
             return
         self._book = SessionBook()
@@ -80,6 +88,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._configured(settings) if catalog is None else catalog,
             self._dialects(settings),
             self._book,
+            Meters(self._diagnostics, meter_provider),
             self._diagnostics,
         )
         self._resource: Resource | None = None  # of the provider, for spans built by hand
@@ -147,6 +156,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
         spent_millis = (monotonic_ns() - start_ns) // 1_000_000
         return self._downstream.force_flush(max(0, timeout_millis - spent_millis))
 
+    def stats(self) -> Stats:
+        """What this processor has counted so far."""
+        return stats_of(self._diagnostics.counts)
+
     def uninstall(self) -> None:
         """Stop listening to LiveKit; spans are then priced by what they carry alone."""
         if self._active:
@@ -188,7 +201,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._resource, self._scope = span.resource, span.instrumentation_scope
         processors = processors_of(span)
         self._behind = processors[processors.index(self) + 1 :] if self in processors else ()
-        dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive)
+        dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive, span=span)
         self._flush(dropped)
 
     def _check_order(self, span: Span) -> None:
@@ -211,6 +224,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
                     self._make_spans(own_spans)
         finally:
             self._book.finish(key)
+        if self._diagnostics.debugging and MARKS.isdisjoint(attributes):
+            self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(attributes) or 'nothing'}")
         if not attributes:
             return span
         if self._downstream is not None:
@@ -223,8 +238,12 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _report(self, metrics: object) -> None:
         event = read_event(metrics)
-        if event is not None:
+        if event is None:
+            return
+        if event.sampled:
             self._pipeline.report(event)
+        elif is_first(self._on_metrics):
+            self._pipeline.report_unsampled(event)
 
     # spans of our own
 

@@ -10,11 +10,13 @@ Nothing here prices or reads attributes, and no lock is held while somebody does
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Lock
 from typing import Any
+
+from opentelemetry.sdk.trace import ReadableSpan
 
 from .cost import EXACT, Cost, summed, total_usd
 from .livekit.events import SpanKey, UsageEvent
@@ -113,6 +115,8 @@ class Session:
     key: SpanKey
     start_ns: int
     passive: bool  # another processor does the accounting
+    span: ReadableSpan | None = None  # while it runs
+    ended: bool = False
     totals: Totals = field(default_factory=Totals)
     heard: _Accruals = field(default_factory=dict)  # speech-to-text since the last user turn
     heard_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
@@ -125,6 +129,11 @@ class Session:
     settled: _BoundedCounter = field(default_factory=_BoundedCounter)  # priced without its span
     spans: dict[SpanKey, None] = field(default_factory=dict)
     ended_spans: deque[SpanKey] = field(default_factory=deque)
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Of its span, by now; empty once it has ended."""
+        return (self.span.attributes if self.span else None) or {}
 
 
 @dataclass(eq=False, slots=True)
@@ -159,9 +168,9 @@ class SessionBook:
         self._live: OrderedDict[SpanKey, Session] = OrderedDict()
         self._ended: OrderedDict[SpanKey, Session] = OrderedDict()
 
-    def open(self, key: SpanKey, start_ns: int, *, passive: bool) -> list[Session]:
+    def open(self, key: SpanKey, start_ns: int, *, passive: bool, span: ReadableSpan | None = None) -> list[Session]:
         """Begin a session; return the sessions dropped for their age or number."""
-        session = Session(key=key, start_ns=start_ns, passive=passive)
+        session = Session(key=key, start_ns=start_ns, passive=passive, span=span)
         with self._lock:
             self._nodes[key] = SpanNode(session=session, turn=None)
             session.spans[key] = None
@@ -217,6 +226,7 @@ class SessionBook:
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
         with self._lock:
+            session.ended, session.span = True, None
             if self._live.pop(session.key, None) is not None:
                 self._ended[session.key] = session
             dropped = []

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
             ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and counts in Langfuse's usage.
         langfuse_content: Whether Langfuse is shown what was heard and spoken, as input and output of speech
             spans, as far as LiveKit left it there.
+        debug: Whether each span is logged: what was read, which rate won, what was written; no content.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
@@ -38,6 +39,7 @@ class Settings(BaseSettings):
     dialects: Annotated[tuple[str, ...], NoDecode] = ("genai", "langfuse")
     speech_as_tokens: bool = True
     langfuse_content: bool = False
+    debug: bool = False
 
     def __init__(self, **values: Any) -> None:
         """Read the environment; ``values`` win over it.

@@ -31,6 +31,7 @@ def test_the_public_names():
         "RateCard",
         "Settings",
         "SettingsError",
+        "Stats",
         "Unit",
         "UnitMismatchError",
         "Usage",

@@ -15,7 +15,16 @@ from ..cost import Cost
 from ..usage import Component, Measure
 from . import Options, SpanFacts
 
-__all__ = ["COST", "OPERATION_NAME", "REQUEST_MODEL", "RESPONSE_MODEL", "cost_attributes", "token_counts"]
+__all__ = [
+    "COST",
+    "OPERATIONS",
+    "OPERATION_NAME",
+    "PROVIDER_NAME",
+    "REQUEST_MODEL",
+    "RESPONSE_MODEL",
+    "cost_attributes",
+    "token_counts",
+]
 
 COST = "gen_ai.usage.cost"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
@@ -26,7 +35,7 @@ PROVIDER_NAME = "gen_ai.provider.name"
 REQUEST_MODEL = "gen_ai.request.model"
 RESPONSE_MODEL = "gen_ai.response.model"
 
-_OPERATIONS = {
+OPERATIONS = {
     Component.LLM: "chat",
     Component.REALTIME: "generate_content",
     Component.STT: "speech_to_text",
@@ -45,7 +54,7 @@ def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, 
     """
     usage, present = cost.usage, span.attributes
     wanted = {
-        OPERATION_NAME: _OPERATIONS[usage.component],
+        OPERATION_NAME: OPERATIONS.get(usage.component),
         PROVIDER_NAME: usage.provider,
         REQUEST_MODEL: usage.model,
         RESPONSE_MODEL: usage.model,

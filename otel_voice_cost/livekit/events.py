@@ -27,7 +27,7 @@ from opentelemetry.trace import Tracer
 from ..usage import Component
 from .metrics import COMPONENTS
 
-__all__ = ["SpanKey", "UsageEvent", "livekit_tracer", "read_event", "subscribe", "unheard_classes"]
+__all__ = ["SpanKey", "UsageEvent", "is_first", "livekit_tracer", "read_event", "subscribe", "unheard_classes"]
 
 SpanKey = tuple[int, int]  # trace id, span id
 
@@ -48,12 +48,14 @@ class UsageEvent:
         text: The metrics as JSON, equal to the JSON on the span that carries the same report.
         span_key: The span that was current.
         time_ns: When, nanoseconds since the epoch.
+        sampled: Whether that span is exported; True where there was none.
     """
 
     component: Component
     text: str
     span_key: SpanKey
     time_ns: int
+    sampled: bool = True
 
 
 Listener = Callable[[object], None]
@@ -74,6 +76,7 @@ def read_event(metrics: Any) -> UsageEvent | None:
         text=metrics.model_dump_json(),
         span_key=(context.trace_id, context.span_id),
         time_ns=time_ns(),
+        sampled=context.trace_flags.sampled or not context.is_valid,
     )
 
 
@@ -97,6 +100,10 @@ class _Hook:
         elif "livekit.agents" in sys.modules:
             self._patch()
         return lambda: self._dropped(reference)
+
+    def first(self) -> Listener | None:
+        listeners = self._listeners
+        return listeners[0]() if listeners else None
 
     def _dropped(self, reference: weakref.WeakMethod[Listener]) -> None:
         with self._lock:
@@ -156,6 +163,11 @@ def subscribe(listener: Listener) -> Callable[[], None]:
         Stops the calls. The last subscriber to go takes the wrapper from LiveKit's classes.
     """
     return _hook.subscribe(listener)
+
+
+def is_first(listener: Listener) -> bool:
+    """Whether a listener has been subscribed for longer than all others."""
+    return _hook.first() == listener
 
 
 class _Probe:

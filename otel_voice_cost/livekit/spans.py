@@ -15,7 +15,18 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from ..usage import Component
 
-__all__ = ["METRICS_KEYS", "NEWER", "RULES", "TTS_TEXT", "Role", "SpanRule", "attributes_of", "is_livekit", "rule_of"]
+__all__ = [
+    "AGENT_NAME",
+    "METRICS_KEYS",
+    "NEWER",
+    "RULES",
+    "TTS_TEXT",
+    "Role",
+    "SpanRule",
+    "attributes_of",
+    "is_livekit",
+    "rule_of",
+]
 
 SCOPE = "livekit-agents"
 
@@ -23,6 +34,7 @@ SCOPE = "livekit-agents"
 LLM_METRICS = "lk.llm_metrics"
 TTS_METRICS = "lk.tts_metrics"
 REALTIME_METRICS = "lk.realtime_model_metrics"
+AGENT_NAME = "lk.agent_name"  # of the session, where a job runs it
 
 TTS_TEXT = ("lk.pii.input_text", "lk.input_text")  # what was spoken; the second before 1.7
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, Inexact, InvalidOperation, Overflow
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -76,7 +76,6 @@ class Rate:
         regular_usd: The price after a promotion without a published end.
         native: The price in the vendor's own currency, where that is not the dollar.
         note: What a reader of the price should know.
-        each: US dollars for one unit, where that is a number with an end.
         text: The price in words, ``0.0048 USD per 60 audio_second``.
         stated: Where it is stated: ``origin``, page and day.
     """
@@ -104,19 +103,14 @@ class Rate:
     regular_usd: Decimal | None = None
     native: Native | None = None
     note: str | None = None
-    each: Decimal | None = field(init=False, compare=False, repr=False)
     text: str = field(init=False, compare=False, repr=False)
     stated: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        exact = EXACT.copy()
-        exact.clear_flags()
-        each = exact.divide(self.usd, Decimal(self.per))
         price = f"{self.usd} USD" if self.native is None else str(self.native)
         exchange = f" at {self.native.per_usd} {self.native.currency} per USD" if self.native else ""
         page = self.source if self.source != self.origin else ""
         day = str(self.checked or self.since or "")
-        object.__setattr__(self, "each", None if exact.flags[Inexact] else each)
         object.__setattr__(self, "text", f"{price} per {self.per} {self.unit.value}{exchange}")
         object.__setattr__(self, "stated", " ".join(filter(None, (self.origin, page, day))))
 

@@ -11,6 +11,8 @@ from decimal import Decimal
 import pytest
 from livekit.agents.telemetry import set_tracer_provider
 from opentelemetry import context as otel_context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -28,6 +30,7 @@ from .harness import (
     assert_all_on_one_span,
     assert_session_totals,
     converse,
+    cost_of_amounts,
     cost_on,
     new_session,
 )
@@ -157,6 +160,30 @@ async def test_an_unsampled_session_costs_nothing(price_catalog, caplog):
 
     assert exporter.get_finished_spans() == ()
     assert [record for record in caplog.records if record.name == "otel_voice_cost"] == []
+
+
+async def test_metrics_hold_where_traces_are_not_sampled(price_catalog):
+    """They are recorded as usage is reported; two processors count it once."""
+    gc.collect()  # processors of other tests that nobody shut down
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader])
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    processors = [VoiceCostSpanProcessor(catalog=price_catalog, meter_provider=meters) for _ in range(2)]
+    for processor in processors:
+        provider.add_span_processor(processor)
+    set_tracer_provider(provider)
+
+    sampled = Pipeline(price_catalog)
+    set_tracer_provider(provider)
+    components = stack(sampled)
+    await hold(*components)
+
+    metrics = {m.name: m for m in reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics}
+    cost = sum(point.sum for point in metrics["gen_ai.client.operation.cost"].data.data_points)
+    assert cost == pytest.approx(float(cost_of_amounts(amounts_in(sampled.reported))))
+    assert cost > 0
+    provider.shutdown()
+    sampled.provider.shutdown()
 
 
 async def test_two_providers_each_account_for_their_own(price_catalog):

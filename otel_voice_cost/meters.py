@@ -1,0 +1,122 @@
+"""What was counted, as OpenTelemetry metrics; they go where a meter provider is set, or nowhere.
+
+They are recorded as usage is priced and not off spans, so they hold where traces are sampled.
+
+Source:
+    ``gen_ai.client.operation.cost``: open-telemetry/semantic-conventions-genai, the proposal for cost; its
+    buckets are ours, for the SDK's defaults begin at 5. ``otel.metric.overflow``: OpenTelemetry specification,
+    metrics SDK, cardinality limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from opentelemetry.metrics import MeterProvider, get_meter
+
+from ._diagnostics import FAILED, Diagnostics
+from .cost import Cost
+from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
+from .dialects.voice_cost import COMPONENT
+from .usage import Usage
+
+__all__ = ["LATE", "UNCLAIMED", "Meters"]
+
+ESTIMATED = "estimated"
+LATE = "late"
+PRICED = "priced"
+UNCLAIMED = "unclaimed"
+UNPRICED = "unpriced"
+
+AGENT_NAME = "gen_ai.agent.name"
+ERROR_TYPE = "error.type"
+UNIT = "voice_cost.unit"
+
+_BUCKETS = [0.000_01, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+_COUNTERS = {
+    ESTIMATED: "Usages whose cost is an estimate",
+    FAILED: "Faults that cost a span or report its price",
+    LATE: "Reports of usage after the end of their session",
+    PRICED: "Usages with a cost, estimates included",
+    UNCLAIMED: "Usages that no span of LiveKit's carries",
+    UNPRICED: "Usages without a cost",
+}
+_MAX_LABELS = 1_000  # sets of labels; what comes after is counted as overflow
+_OVERFLOW = {"otel.metric.overflow": True}
+
+Labels = dict[str, Any]
+
+
+class Meters:
+    """Counts for `Stats` and for OpenTelemetry. Never raises."""
+
+    def __init__(self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None) -> None:
+        """Make the instruments.
+
+        Args:
+            diagnostics: Counts, and logs what fails here.
+            meter_provider: Where the metrics go; the default is the global one, also one that is set later.
+        """
+        meter = get_meter("otel_voice_cost", meter_provider=meter_provider)
+        self._diagnostics = diagnostics
+        self._cost = meter.create_histogram(
+            "gen_ai.client.operation.cost",
+            unit="{USD}",
+            description="What one operation cost",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
+        self._usage = meter.create_counter("voice_cost.usage", description="Usage by unit")
+        self._counters = {
+            name: meter.create_counter(f"voice_cost.{name}", description=text) for name, text in _COUNTERS.items()
+        }
+        self._labels: dict[tuple[str, ...], Labels] = {}
+        diagnostics.on_fault = self._failed
+
+    def add(self, cost: Cost, agent: str | None) -> None:
+        """Count a usage, once, when it is priced.
+
+        Args:
+            cost: Of the usage.
+            agent: Name of the agent, where known.
+        """
+        names = [UNPRICED] if cost.usd is None else [PRICED, ESTIMATED] if cost.estimated else [PRICED]
+        for name in names:
+            self._diagnostics.count(name)
+        try:
+            labels = self._labels_of(cost.usage, agent)
+            for name in names:
+                self._counters[name].add(1, labels)
+            for unit, amount in cost.usage.quantities.items():
+                self._usage.add(float(amount), {**labels, UNIT: unit.value})
+            if cost.usd is not None:
+                self._cost.record(float(cost.usd), labels)
+        except Exception as error:  # noqa: BLE001  # a metrics SDK's fault costs no span its price
+            self._diagnostics.fault(error, "metrics")
+
+    def count(self, name: str, usage: Usage, agent: str | None) -> None:
+        """Count a late or unclaimed usage."""
+        self._diagnostics.count(name)
+        try:
+            self._counters[name].add(1, self._labels_of(usage, agent))
+        except Exception as error:  # noqa: BLE001  # as in `add`
+            self._diagnostics.fault(error, "metrics")
+
+    def _failed(self, kind: str) -> None:
+        with suppress(Exception):  # a fault here would be the next
+            self._counters[FAILED].add(1, {ERROR_TYPE: kind})
+
+    def _labels_of(self, usage: Usage, agent: str | None) -> Mapping[str, Any]:
+        key = (usage.component, usage.provider, usage.model, agent or "")
+        labels = self._labels.get(key)
+        if labels is None:
+            if len(self._labels) >= _MAX_LABELS:
+                return _OVERFLOW
+            labels = {COMPONENT: usage.component.value, PROVIDER_NAME: usage.provider, REQUEST_MODEL: usage.model}
+            if usage.component in OPERATIONS:
+                labels[OPERATION_NAME] = OPERATIONS[usage.component]
+            if agent:
+                labels[AGENT_NAME] = agent
+            self._labels[key] = labels
+        return labels
