@@ -22,7 +22,7 @@ from ._diagnostics import Diagnostics
 from .dialects import Dialects, Options, dialect_problems, known_dialects
 from .dialects.voice_cost import MARKS
 from .errors import Problem
-from .livekit.events import SpanKey, is_first, livekit_tracer, read_event, subscribe
+from .livekit.events import SpanKey, livekit_provider, livekit_tracer, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
 from .meters import Meters
 from .order import order_problem, processors_of
@@ -242,7 +242,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return
         if event.sampled:
             self._pipeline.report(event)
-        elif is_first(self._on_metrics):
+        elif self is next(
+            (p for p in processors_of(livekit_provider()) if isinstance(p, VoiceCostSpanProcessor)), None
+        ):
             self._pipeline.report_unsampled(event)
 
     # spans of our own

@@ -22,12 +22,12 @@ from typing import Any
 
 import wrapt
 from opentelemetry import trace
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
 
 from ..usage import Component
 from .metrics import COMPONENTS
 
-__all__ = ["SpanKey", "UsageEvent", "is_first", "livekit_tracer", "read_event", "subscribe", "unheard_classes"]
+__all__ = ["SpanKey", "UsageEvent", "livekit_provider", "livekit_tracer", "read_event", "subscribe", "unheard_classes"]
 
 SpanKey = tuple[int, int]  # trace id, span id
 
@@ -101,10 +101,6 @@ class _Hook:
             self._patch()
         return lambda: self._dropped(reference)
 
-    def first(self) -> Listener | None:
-        listeners = self._listeners
-        return listeners[0]() if listeners else None
-
     def _dropped(self, reference: weakref.WeakMethod[Listener]) -> None:
         with self._lock:
             self._listeners = tuple(other for other in self._listeners if other is not reference)
@@ -165,11 +161,6 @@ def subscribe(listener: Listener) -> Callable[[], None]:
     return _hook.subscribe(listener)
 
 
-def is_first(listener: Listener) -> bool:
-    """Whether a listener has been subscribed for longer than all others."""
-    return _hook.first() == listener
-
-
 class _Probe:
     def hear(self, _metrics: object) -> None:
         """Nothing."""
@@ -199,3 +190,14 @@ def livekit_tracer() -> Tracer | None:
     """
     telemetry = sys.modules.get("livekit.agents.telemetry")
     return getattr(telemetry, "tracer", None)
+
+
+def livekit_provider() -> TracerProvider:
+    """The tracer provider LiveKit was given, else the global one.
+
+    Source:
+        livekit-agents 1.2 to 1.8, ``telemetry/traces.py``: ``_DynamicTracer._tracer_provider``, the global
+        one's proxy until ``set_tracer_provider``.
+    """
+    provider = getattr(livekit_tracer(), "_tracer_provider", None)
+    return trace.get_tracer_provider() if provider is None or isinstance(provider, ProxyTracerProvider) else provider

@@ -164,7 +164,6 @@ async def test_an_unsampled_session_costs_nothing(price_catalog, caplog):
 
 async def test_metrics_hold_where_traces_are_not_sampled(price_catalog):
     """They are recorded as usage is reported; two processors count it once."""
-    gc.collect()  # processors of other tests that nobody shut down
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
     provider = TracerProvider(sampler=ALWAYS_OFF)
