@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 from traceback import extract_tb
 
+from ._forks import reset_after_fork
 from .errors import VoiceCostError
 
 __all__ = ["FAILED", "Diagnostics"]
@@ -32,6 +33,11 @@ class Diagnostics:
         self.debugging = False
         self.on_fault: Callable[[str], None] | None = None
         self._said: set[tuple[str, str]] = set()
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Open the lock, in a forked child."""
         self._lock = Lock()
 
     def fault(self, error: Exception, place: str) -> None:

@@ -29,6 +29,7 @@ __all__ = ["OwnSpan", "Pipeline", "span_key"]
 _NO_USAGE = "LiveKit reported no usage for this request"
 _IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id")
 _BILLION = 10**9
+_MOST_USD = 10**12  # what a span may claim to have cost; beyond is a mistake
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +131,7 @@ class Pipeline:
     def _cost(self, usage: Usage | None, rule: SpanRule, facts: SpanFacts, session: Session | None) -> Cost | None:
         """The cost of a request. One that a gateway or the agent's own code gave wins over ours."""
         usd = facts.attributes.get(COST)
-        given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < float("inf")
+        given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < _MOST_USD
         if given and rule.role is Role.BILLS:
             cost = Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
             self._meters.add(cost, _agent_of(session))
@@ -269,7 +270,7 @@ class Pipeline:
         session.identity = _inherited(span.attributes or {})
         spans = self.settle(session)
         spans += self.settle_all(self._book.close(session))
-        seconds = Decimal((span.end_time or 0) - session.start_ns) / _BILLION
+        seconds = Decimal(max((span.end_time or 0) - session.start_ns, 0)) / _BILLION  # a clock may jump back
         totals = session.totals
         summary = SessionTotals(
             usd=totals.usd, by_component=totals.by_component, unpriced=totals.unpriced, seconds=seconds

@@ -73,6 +73,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             meter_provider: Where metrics go; the default is the global one.
         """
         self._downstream = downstream
+        self._is_shut_down = False
         self._diagnostics = Diagnostics()
         if settings is None:
             settings, problems = Settings.from_environment()
@@ -113,12 +114,12 @@ class VoiceCostSpanProcessor(SpanProcessor):
             except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
                 self._diagnostics.fault(error, "the start of a span")
         if self._downstream is not None:
-            self._downstream.on_start(span, parent_context)
+            self._guarded("the wrapped processor", self._downstream.on_start, span, parent_context)
 
     def _on_ending(self, span: Span) -> None:
         ending = getattr(self._downstream, "_on_ending", None)  # the hook is new in SDK 1.40
         if ending is not None:
-            ending(span)
+            self._guarded("the wrapped processor", ending, span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Give the span its cost and hand it on."""
@@ -128,16 +129,17 @@ class VoiceCostSpanProcessor(SpanProcessor):
             except Exception as error:  # noqa: BLE001  # as in `_guarded`
                 self._diagnostics.fault(error, span.name)
         if self._downstream is not None:
-            self._downstream.on_end(span)
+            self._guarded("the wrapped processor", self._downstream.on_end, span)
 
     def shutdown(self) -> None:
         """Put all usage that still waits on spans of its own, stop listening, shut downstream down."""
         if self._active:
-            self._guarded("usage that waits at shutdown", self._flush, self._book.drain(live=True))
+            self._guarded("usage that waits at shutdown", self._drain, live=True)
             self._active = False
             self._unsubscribe()
-        if self._downstream is not None:
-            self._downstream.shutdown()
+        if self._downstream is not None and not self._is_shut_down:
+            self._is_shut_down = True
+            self._guarded("the wrapped processor", self._downstream.shutdown)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Put the late usage of ended sessions on spans of its own and flush downstream.
@@ -146,15 +148,16 @@ class VoiceCostSpanProcessor(SpanProcessor):
             timeout_millis: Time for both.
 
         Returns:
-            What downstream returns; True without one.
+            What downstream returns, False where it raises; True without one.
         """
         start_ns = monotonic_ns()
         if self._active:
-            self._guarded("late usage", self._flush, self._book.drain(live=False))
+            self._guarded("late usage", self._drain, live=False)
         if self._downstream is None:
             return True
         spent_millis = (monotonic_ns() - start_ns) // 1_000_000
-        return self._downstream.force_flush(max(0, timeout_millis - spent_millis))
+        left_millis = max(0, timeout_millis - spent_millis)
+        return bool(self._guarded("the wrapped processor", self._downstream.force_flush, left_millis))
 
     def stats(self) -> Stats:
         """What this processor has counted so far."""
@@ -167,10 +170,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     # the way of a span
 
-    def _guarded(self, place: str, step: Callable[..., _T], *args: Any) -> _T | None:
-        """Run a step of ours: a fault must not reach the traced call."""
+    def _guarded(self, place: str, step: Callable[..., _T], *args: Any, **options: Any) -> _T | None:
+        """Run a step: a fault must not reach the traced call."""
         try:
-            return step(*args)
+            return step(*args, **options)
         except Exception as error:  # noqa: BLE001  # the one guard
             self._diagnostics.fault(error, place)
             return None
@@ -248,6 +251,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._pipeline.report_unsampled(event)
 
     # spans of our own
+
+    def _drain(self, *, live: bool) -> None:
+        self._flush(self._book.drain(live=live))
 
     def _flush(self, sessions: Iterable[Session]) -> None:
         self._make_spans(self._pipeline.settle_all(sessions))

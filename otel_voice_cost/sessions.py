@@ -18,6 +18,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from ._forks import reset_after_fork
 from .cost import EXACT, Cost, summed, total_usd
 from .livekit.events import SpanKey, UsageEvent
 from .usage import Component
@@ -162,6 +163,11 @@ class SessionBook:
     """All live sessions of one processor, and the last ended ones for what comes late."""
 
     def __init__(self) -> None:
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Forget everything."""
         self._lock = Lock()
         self._nodes: dict[SpanKey, SpanNode] = {}
         self._outside: dict[SpanKey, None] = {}  # spans of requests outside any session

@@ -100,6 +100,8 @@ for _unit in Unit:  # facts of each unit, read for every usage
     _unit.measure = _MEASURES.get(_unit, Measure.TOKEN)
     _unit.is_output = _unit in _OUTPUTS
 _ZERO = Decimal(0)
+_MOST = Decimal(10**15)  # of a unit in one report; beyond is a mistake, and digits that take time
+_FINEST = -30
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 
@@ -167,7 +169,7 @@ def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | N
         default: Returned where the field is absent or null. Without it, absence is an error.
 
     Raises:
-        UsageError: The field is absent without default, negative, not finite, or no number
+        UsageError: The field is absent without default, negative, not finite, above 10^15, or no number
             (``True`` and ``"3"`` are none). The message shows numbers and, of anything else,
             the type alone: text may be speech.
     """
@@ -181,6 +183,8 @@ def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | N
     amount = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
     if not amount.is_finite() or amount < 0:
         raise UsageError(f"{name}: got {amount}, expected a finite number, zero or more")
+    if amount > _MOST or amount.as_tuple().exponent < _FINEST:  # type: ignore[operator]  # it is finite
+        raise UsageError(f"{name}: got a number of another size, expected one up to {_MOST:f} with {-_FINEST} decimals")
     return amount
 
 
@@ -193,7 +197,7 @@ def read_count(fields: Mapping[str, object], name: str) -> Decimal:
     value = fields.get(name)
     if value is None:
         return _ZERO
-    if type(value) is int and value >= 0:  # what LiveKit reports, but for mistakes
+    if type(value) is int and 0 <= value <= _MOST:  # what LiveKit reports, but for mistakes
         return Decimal(value)
     amount = read_amount(fields, name)
     if amount != amount.to_integral_value():

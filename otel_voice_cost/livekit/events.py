@@ -24,6 +24,7 @@ import wrapt
 from opentelemetry import trace
 from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
 
+from .._forks import reset_after_fork
 from ..usage import Component
 from .metrics import COMPONENTS
 
@@ -84,10 +85,15 @@ class _Hook:
     """The one wrapper of the process, and who listens to it."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()  # a listener may be collected, and dropped, at any point
+        self.reset()
+        reset_after_fork(self)
         self._listeners: tuple[weakref.WeakMethod[Listener], ...] = ()
         self._patched: list[type] = []
         self._waiting = False
+
+    def reset(self) -> None:
+        """Open the lock, in a forked child."""
+        self._lock = threading.RLock()  # a listener may be collected, and dropped, at any point
         self._emitting = threading.local()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:

@@ -40,7 +40,7 @@ PROVIDER = "gen_ai.provider.name"
 _ZERO = Decimal(0)
 _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_LONGEST_NAME = 256  # of a model, provider or class; what is longer is none
+_LONGEST_NAME = 256  # of a model, provider or class; what is longer is none, and so is what no exporter can encode
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
 _Fields = Mapping[str, object]
 _Amounts = dict[Unit, Decimal]
@@ -258,4 +258,4 @@ def _object(fields: _Fields, name: str) -> _Fields:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME else None
+    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME and value.isprintable() else None

@@ -23,7 +23,10 @@ def _number(value: object) -> object:
     return value
 
 
-_Amount = Annotated[Decimal, BeforeValidator(_number), Field(ge=0, allow_inf_nan=False)]
+_MOST = 10**12  # of any number in a price; beyond is a mistake
+_Amount = Annotated[
+    Decimal, BeforeValidator(_number), Field(ge=0, le=_MOST, max_digits=60, decimal_places=40, allow_inf_nan=False)
+]
 _Name = Annotated[str, Field(min_length=1)]
 
 
@@ -39,7 +42,7 @@ class _Entry(BaseModel):
     usd: _Amount | None = None
     price: _Amount | None = None
     currency: _Name | None = None
-    per: Annotated[int, Field(gt=0, strict=True)] = 1
+    per: Annotated[int, Field(gt=0, le=_MOST, strict=True)] = 1
     mode: Mode | None = None
     since: date | None = None
     until: date | None = None

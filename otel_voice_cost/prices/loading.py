@@ -29,12 +29,16 @@ def load_sheet(path: Path) -> PriceSheet:
 def read_sheet(path: Path) -> PriceSheet:
     """Read a price file, with every problem it has.
 
-    A file that is missing, larger than 4 MB or no TOML or JSON is one problem.
+    A file that is missing, no regular file, larger than 4 MB or no TOML or JSON is one problem.
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
+        if path.exists() and not path.is_file():  # a device or pipe has no end
+            return _refused(path, "no regular file", "a readable file in UTF-8")
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
             return _refused(path, "a larger file", "4 MB at most")
-        text = path.read_text(encoding="utf-8")
+        text = data.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return _refused(path, type(error).__name__, "a readable file in UTF-8")
     return parse_sheet(text, str(path))

@@ -79,10 +79,11 @@ def _decoded(text: str, form: str) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:60]!r} is there twice")
+        found[key] = value
     return found
 
 
@@ -138,7 +139,7 @@ def _day(value: object) -> date | None:
 
 
 def _model_name(key: str, value: object) -> str:
-    if "/" not in key or not isinstance(value, str) or not value.strip():
+    if "/" not in key or not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError('provider/model = "the name to show"')
     return value.strip()
 

@@ -233,19 +233,28 @@ def test_every_lifecycle_call_reaches_downstream(price_catalog):
     assert 0 < downstream.millis <= 5_000
 
 
-def test_a_downstream_that_raises_keeps_its_error(price_catalog):
-    """Our guard covers our work alone."""
+def test_a_downstream_that_raises_costs_the_call_nothing(price_catalog, caplog):
+    """The SDK would let it end the call; what raised is logged without its message."""
 
     class Raises(SpanProcessor):
-        def on_end(self, span):
-            raise RuntimeError("downstream")
+        def fail(self, *args):
+            raise RuntimeError("content")
 
+        on_start = on_end = shutdown = force_flush = _on_ending = fail
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
     processor = VoiceCostSpanProcessor(Raises(), catalog=price_catalog)
-    provider = TracerProvider()
     provider.add_span_processor(processor)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
 
-    with pytest.raises(RuntimeError, match="downstream"):
-        end_tts(provider)
+    end_tts(provider)
+
+    assert not processor.force_flush()
+    provider.shutdown()
+    assert len(exporter.get_finished_spans()) == 1
+    assert processor.stats().failed >= 3
+    assert "No cost for the wrapped processor: RuntimeError in fail, line" in caplog.text
+    assert "content" not in caplog.text
 
 
 def test_after_shutdown_spans_pass_untouched(price_catalog):

@@ -1,0 +1,33 @@
+"""A forked child begins anew: locks that another thread held would never open, and sessions are its parent's."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+__all__ = ["Resets", "reset_after_fork"]
+
+
+class Resets(Protocol):
+    """Something with locks or state of one process."""
+
+    def reset(self) -> None:
+        """Make its locks and state anew."""
+
+
+_owners: weakref.WeakSet[Resets] = weakref.WeakSet()
+
+
+def reset_after_fork(owner: Resets) -> None:
+    """Reset an object in every child that this process forks, while it lives."""
+    _owners.add(owner)
+
+
+def _reset_all() -> None:
+    for owner in list(_owners):
+        owner.reset()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_reset_all)

@@ -1,0 +1,81 @@
+"""A price file is data from outside: it may be of any size and shape, and costs at most itself."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from otel_voice_cost import PriceCatalog, PriceError
+from otel_voice_cost.prices import parse_sheet
+from otel_voice_cost.prices.loading import read_sheet
+
+RATE = """
+[[rate]]
+provider = "cartesia"
+model = "sonic-3"
+component = "tts"
+unit = "character"
+usd = {usd}
+per = {per}
+"""
+
+
+def test_a_file_of_more_than_four_megabytes_is_not_read(tmp_path):
+    path = tmp_path / "large.toml"
+    path.write_text("# " + "x" * 4_000_000)
+
+    (problem,) = read_sheet(path).problems
+
+    assert str(problem) == f"{path}: got a larger file, expected 4 MB at most"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+def test_a_pipe_or_device_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "prices.toml"
+    os.mkfifo(pipe)
+
+    for path in (pipe, "/dev/zero", tmp_path):
+        with pytest.raises(PriceError, match="got no regular file, expected a readable file in UTF-8"):
+            PriceCatalog.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a = " + "[" * 100_000, "got no TOML"),
+        ('{"a":' + "[" * 100_000, "got no JSON"),
+        (RATE.format(usd="1e999999", per=1), "usd: got Decimal"),
+        (RATE.format(usd="0." + "1" * 90, per=1), "usd: got Decimal"),
+        (RATE.format(usd="inf", per=1), "usd: got Decimal"),
+        (RATE.format(usd="1", per="9" * 30), "per: got 999"),
+        (RATE.format(usd="1", per="9" * 9_000), "got no TOML"),
+        ('{"a/b": {"tts": "' + "9" * 40 + '/min"}}', "a/b.tts, usd: got Decimal"),
+        ('{"a/b": {"tts": "1/' + "9" * 40 + 'M characters"}}', "a/b.tts, per: got "),
+        ('{"__class__/b": {"__init__": "free"}}', "expected one of avatar"),
+        ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        ('{"name": {"a/b": "\\ud800"}}', "expected provider/model = "),
+    ],
+)
+def test_what_is_no_price_is_said_and_left_out(text, message):
+    sheet = parse_sheet(text, "VOICE_COST_PRICES")
+
+    assert sheet.rates == ()
+    assert message in str(sheet.problems[0])
+    assert len(str(sheet.problems[0])) < 500
+
+
+def test_globs_that_would_take_for_ever():
+    sheet = parse_sheet('{"cartesia/' + "*a" * 40 + 'b": {"tts": "1/character"}}', "VOICE_COST_PRICES")
+
+    assert (
+        PriceCatalog([sheet.rates]).rate_for(provider="cartesia", model="a" * 250, component="tts", unit="character")
+        is None
+    )
+
+
+def test_a_file_is_never_run():
+    """TOML and JSON are read as data, whatever they spell."""
+    sheet = parse_sheet('{"a/b": {"tts": "__import__(\\"os\\").system(\\"true\\")"}}', "VOICE_COST_PRICES")
+
+    assert [problem.expected[:13] for problem in sheet.problems] == ["a price such "]
