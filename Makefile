@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+FUZZ_SECONDS ?= 120
+SOAK_SECONDS ?= 600
 export NO_MKDOCS_2_WARNING := 1
 
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-backends record-releases bench prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases test-sdks test-backends record-releases bench fuzz prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,9 @@ test: $(VENV)/.dev ## run the tests
 test-releases: $(VENV)/.dev ## hold the test conversations on every LiveKit release
 	$(BIN)/nox --noxfile tests/noxfile.py --session sessions
 
+test-sdks: $(VENV)/.dev ## run the tests of the pipeline on OpenTelemetry SDKs from 1.34
+	$(BIN)/nox --noxfile tests/noxfile.py --session sdks
+
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record
 
@@ -42,6 +47,10 @@ test-backends: $(VENV)/.dev ## send the demo call to real MLflow and Phoenix ser
 
 bench: $(VENV)/.dev ## measure what the processor adds to a span
 	$(BIN)/python benchmarks/spans.py
+
+fuzz: $(VENV)/.dev ## throw anything at spans, reports and price sheets, for FUZZ_SECONDS
+	$(PIP) atheris
+	$(BIN)/python -m tests.faults.fuzz -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(VENV)/
 
 prices: $(VENV)/.dev ## compare our prices with genai-prices, litellm and voice-prices
 	$(PIP) --no-deps --upgrade --target $(VENV)/price-tables litellm voice-prices

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -15,6 +16,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
 from otel_voice_cost.prices import parse_sheet
+
+SPEECH = "my card number is 4111"
+CONTENT = (SPEECH, "An answer.", "sk-lf-", "pk-lf-")  # what no line of ours may hold, in any test
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 
@@ -221,6 +225,28 @@ def realtime_metrics(**fields: Any) -> dict[str, Any]:
         "metadata": {"model_name": "gpt-realtime", "model_provider": "api.openai.com"},
         **fields,
     }
+
+
+class _Lines(logging.Handler):
+    """Keeps what the package logs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("otel_voice_cost"):
+            self.lines.append(self.format(record))
+
+
+@pytest.fixture(autouse=True)
+def no_content_in_the_log() -> Iterator[None]:
+    """Over the whole suite: no line holds speech or secrets, nor a traceback, which may quote them."""
+    handler = _Lines()
+    logging.getLogger().addHandler(handler)
+    yield
+    logging.getLogger().removeHandler(handler)
+    assert [line for line in handler.lines if "Traceback" in line or any(text in line for text in CONTENT)] == []
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""One environment per supported LiveKit release: ``make test-releases`` and ``make record-releases``."""
+"""One environment per supported release of LiveKit and of the OpenTelemetry SDK."""
 
 from __future__ import annotations
 
 import nox
 
+SDKS = ["1.34.1", "1.36.0", "1.38.0", "1.40.0", "1.42.0", "1.45.2"]
 RELEASES = ["1.2.18", "1.3.12", "1.4.6", "1.5.17", "1.6.10", "1.7.1", "1.8.9"]
 
 # 1.2 to 1.6 import httpx without requiring it and leave openai open, whose third release brings httpx2 instead.
@@ -25,6 +26,16 @@ def sessions(session: nox.Session, release: str) -> None:
     """Hold the conversations of tests/sessions live on a release."""
     install(session, release)
     session.run("python", "-m", "pytest", "-n", "2", "tests/sessions", "-o", "addopts=", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("sdk", SDKS)
+def sdks(session: nox.Session, sdk: str) -> None:
+    """Run the tests of the pipeline on an OpenTelemetry SDK, with the newest LiveKit that allows it."""
+    session.chdir("..")
+    session.install(f"opentelemetry-sdk=={sdk}", "opentelemetry-exporter-prometheus", ".[cli,livekit,otlp]", *TOOLS)
+    tests = ["tests/pipeline", "tests/faults", "tests/unit/test_rewrite.py", "tests/test_faults.py"]
+    session.run("python", "-m", "pytest", "-n", "2", *tests, "-o", "addopts=", *session.posargs)
 
 
 @nox.session

@@ -13,9 +13,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_voice_cost import VoiceCostSpanProcessor
 
-from .conftest import llm_metrics, realtime_metrics, tts_metrics
+from .conftest import SPEECH, llm_metrics, realtime_metrics, tts_metrics
 
-SPEECH = "my card number is 4111"
 
 MALFORMED = [
     ("{broken", "got text that is no JSON, expected a JSON object"),

@@ -135,8 +135,8 @@ def rate_of(
 
 
 def _title(entry: Mapping[str, Any]) -> str:
-    model = entry.get("model")
-    return f" ({model if isinstance(model, str) else ', '.join(map(str, model or ['no model']))})"[:80]
+    model = entry.get("model", "no model")
+    return f" ({', '.join(map(str, model)) if isinstance(model, list) else model})"[:80]
 
 
 def _problems(error: ValidationError, place: str) -> list[Problem]:

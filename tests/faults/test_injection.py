@@ -17,9 +17,9 @@ from otel_voice_cost.meters import Meters
 from otel_voice_cost.pipeline import Pipeline
 from otel_voice_cost.sessions import SessionBook
 
+from ..conftest import SPEECH
 from ..test_recorded import play, scenarios
 
-SPEECH = "my card number is 4111"
 SCENARIOS = [case.values[0] for case in scenarios() if case.id.startswith("1.8.9")]
 OWN = ("llm_usage", "realtime_usage", "stt_usage", "tts_usage")
 

@@ -54,6 +54,7 @@ def test_a_pipe_or_device_is_not_waited_for(tmp_path):
         ('{"a/b": {"tts": "1/' + "9" * 40 + 'M characters"}}', "a/b.tts, per: got "),
         ('{"__class__/b": {"__init__": "free"}}', "expected one of avatar"),
         ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
+        ("[[rate]]\nmodel = 2026-01-01", "rate 1 (2026-01-01), provider: got nothing"),
         ('{"name": {"a/b": "\\ud800"}}', "expected provider/model = "),
     ],
 )

@@ -16,9 +16,8 @@ from prometheus_client import generate_latest
 
 from otel_voice_cost import Settings, Stats, VoiceCostSpanProcessor
 
-from ..conftest import llm_metrics, tts_metrics
+from ..conftest import SPEECH, llm_metrics, tts_metrics
 
-SPEECH = "my card number is 4111"
 SPANS = [
     ("llm_request", "lk.llm_metrics", llm_metrics()),
     ("tts_request", "lk.tts_metrics", tts_metrics()),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.rewrite import add_attributes, shows_swapped_attributes, with_attributes
 
 
@@ -15,6 +20,23 @@ def snapshot(attributes):
 
 def test_the_installed_sdk_shows_the_swap():
     assert shows_swapped_attributes()
+
+
+def test_an_sdk_that_hides_the_swap_is_found_out(monkeypatch, caplog, price_catalog):
+    """One that gives each processor a snapshot of its own."""
+
+    class Copies(SynchronousMultiSpanProcessor):
+        def on_end(self, span):
+            for processor in self._span_processors:
+                processor.on_end(copy.copy(span))
+
+    monkeypatch.setattr("otel_voice_cost.rewrite.SynchronousMultiSpanProcessor", Copies)
+
+    VoiceCostSpanProcessor(SimpleSpanProcessor(InMemorySpanExporter()), catalog=price_catalog).shutdown()
+    assert caplog.records == []
+    VoiceCostSpanProcessor(catalog=price_catalog).shutdown()
+
+    assert "Wrap the exporting processor instead: VoiceCostSpanProcessor(BatchSpanProcessor(...))" in caplog.text
 
 
 def test_the_container_of_the_live_span_is_not_touched():
