@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+BENCH_SESSIONS ?= 10000
 FUZZ_SECONDS ?= 120
 SOAK_SECONDS ?= 600
 export NO_MKDOCS_2_WARNING := 1
@@ -9,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-sdks test-backends record-releases bench fuzz prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases test-sdks test-backends record-releases bench fuzz soak prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,8 +46,13 @@ test-backends: $(VENV)/.dev ## send the demo call to real MLflow and Phoenix ser
 	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/backends/requirements.txt
 	BACKENDS=$(abspath $(VENV)/backends/bin) $(BIN)/python -m pytest tests/backends --basetemp $(VENV)/backends-pictures
 
-bench: $(VENV)/.dev ## measure what the processor adds to a span
-	$(BIN)/python benchmarks/spans.py
+bench: ## measure spans, start-up, growth and BENCH_SESSIONS sessions, beside other libraries
+	test -x $(VENV)/bench/bin/python || $(PYTHON) -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[cli,livekit]" langsmith cachetools litellm
+	$(VENV)/bench/bin/python benchmarks/spans.py
+	$(VENV)/bench/bin/python benchmarks/start.py
+	$(VENV)/bench/bin/python benchmarks/growth.py
+	$(VENV)/bench/bin/python benchmarks/million.py $(BENCH_SESSIONS)
 
 fuzz: $(VENV)/.dev ## throw anything at spans, reports and price sheets, for FUZZ_SECONDS
 	$(PIP) atheris
@@ -62,6 +68,9 @@ gaps: $(VENV)/.dev ## make docs/gaps.md, the table of what is priced
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
 	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir $(VENV)/site
+
+soak: $(VENV)/.dev ## hold 50 simulated calls at once for SOAK_SECONDS
+	$(BIN)/python benchmarks/soak.py $(SOAK_SECONDS)
 
 lint: $(VENV)/.dev ## format check, lint, import layers
 	$(BIN)/ruff format --check .

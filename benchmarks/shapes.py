@@ -10,7 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-__all__ = ["SHAPES", "Nowhere", "provider_of", "span_maker"]
+__all__ = ["SHAPES", "exporting", "provider_of", "span_maker"]
 
 _LLM = {
     "type": "llm_metrics",
@@ -108,7 +108,7 @@ SHAPES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
 }
 
 
-class Nowhere(SpanExporter):
+class _Nowhere(SpanExporter):
     """An exporter that drops everything."""
 
     def export(self, spans: Any) -> SpanExportResult:
@@ -116,10 +116,15 @@ class Nowhere(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
+def exporting() -> SpanProcessor:
+    """A batch processor whose spans go nowhere."""
+    return BatchSpanProcessor(_Nowhere(), max_queue_size=100_000)
+
+
 def provider_of(*processors: SpanProcessor) -> TracerProvider:
-    """A provider with these processors and a batch processor behind them."""
+    """A provider with these processors."""
     provider = TracerProvider(shutdown_on_exit=False)
-    for processor in (*processors, BatchSpanProcessor(Nowhere(), max_queue_size=100_000)):
+    for processor in processors:
         provider.add_span_processor(processor)
     return provider
 
@@ -136,11 +141,11 @@ def span_maker(provider: TracerProvider, shape: str) -> Callable[[], None]:
     session = livekit.start_span("agent_session")
     turn = livekit.start_span("agent_turn", context=trace.set_span_in_context(session))
     inside = trace.set_span_in_context(turn if scope == "livekit-agents" else trace.INVALID_SPAN)
-    tracer, attributes = provider.get_tracer(scope), {**attributes, "one": 1}
+    tracer, whole = provider.get_tracer(scope), {**attributes, "one": 1}
 
     def make() -> None:
         span = tracer.start_span(name, context=inside)
-        for key, value in attributes.items():
+        for key, value in whole.items():
             span.set_attribute(key, value)
         span.end()
 

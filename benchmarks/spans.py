@@ -1,33 +1,77 @@
-"""What the processor adds to a span, beside the SDK's own work and one price calculation, in the same run.
+"""What the processor adds to a span, beside the SDK's own work and what others do with it, in the same run.
 
 Each figure is the median of rounds that take turns, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from time import perf_counter
 
 from genai_prices import Usage, calc_price
-from opentelemetry.sdk.trace import SpanProcessor
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from shapes import SHAPES, provider_of, span_maker
+from shapes import SHAPES, exporting, provider_of, span_maker
 
 from otel_voice_cost import VoiceCostSpanProcessor
 
 ROUNDS, SPANS = 60, 50
+MODEL = "gpt-4.1-mini"
+OPENINFERENCE = {
+    "gen_ai.request.model": "llm.model_name",
+    "gen_ai.provider.name": "llm.provider",
+    "gen_ai.usage.input_tokens": "llm.token_count.prompt",
+    "gen_ai.usage.output_tokens": "llm.token_count.completion",
+}
 
 
-def price_calculations() -> None:
-    usage = Usage(input_tokens=300, cache_read_tokens=128, output_tokens=20)
-    calc_price(usage, model_ref="gpt-4.1-mini", provider_id="openai")
+class Renaming(SpanProcessor):
+    """The least that a rewriting processor does: four attributes under OpenInference's names."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        attributes = dict(span.attributes or {})
+        attributes |= {new: attributes[old] for old, new in OPENINFERENCE.items() if old in attributes}
+        span._attributes = BoundedAttributes(attributes=attributes, immutable=True)
 
 
-def medians(contestants: dict[str, Callable[[], None]]) -> dict[str, float]:
+def genai_prices_cost() -> None:
+    calc_price(Usage(input_tokens=300, cache_read_tokens=128, output_tokens=20), model_ref=MODEL, provider_id="openai")
+
+
+def calculations() -> dict[str, Callable[[], object]]:
+    """One price, by libraries that price."""
+    found: dict[str, Callable[[], object]] = {"genai_prices.calc_price": genai_prices_cost}
+    if find_spec("litellm"):
+        os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+        from litellm import cost_per_token  # noqa: PLC0415  # not in every environment
+
+        found["litellm.cost_per_token"] = lambda: cost_per_token(model=MODEL, prompt_tokens=300, completion_tokens=20)
+    return found
+
+
+def processors() -> dict[str, list[SpanProcessor]]:
+    """What else may stand before, or in place of, the exporting processor."""
+    found = {
+        "no processor": [exporting()],
+        "one that does nothing": [SpanProcessor(), exporting()],
+        "ours": [VoiceCostSpanProcessor(), exporting()],
+        "renaming, as OpenInference": [Renaming(), exporting()],
+    }
+    if find_spec("langsmith"):
+        from langsmith.integrations.livekit import LiveKitLangSmithSpanProcessor  # noqa: PLC0415  # as above
+
+        found["langsmith's for LiveKit"] = [LiveKitLangSmithSpanProcessor(exporting(), recording_mode="none")]
+    return found
+
+
+def medians(contestants: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Microseconds for one, by name."""
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):
@@ -40,19 +84,28 @@ def medians(contestants: dict[str, Callable[[], None]]) -> dict[str, float]:
 
 
 def main() -> None:
-    bare, idle, ours = provider_of(), provider_of(SpanProcessor()), provider_of(VoiceCostSpanProcessor())
-    contestants: dict[str, Callable[[], None]] = {"one genai_prices.calc_price": price_calculations}
-    for shape in SHAPES:
-        for who, of in (("SDK", bare), ("idle", idle), ("ours", ours)):
-            contestants[f"{shape}, {who}"] = span_maker(of, shape)
+    chains, prices = processors(), calculations()
+    contestants: dict[str, Callable[[], object]] = dict(prices)
+    for name, chain in chains.items():
+        provider = provider_of(*chain)
+        shapes = SHAPES if name in ("no processor", "one that does nothing", "ours") else ["llm_request"]
+        contestants |= {f"{shape}, {name}": span_maker(provider, shape) for shape in shapes}
     found = medians(contestants)
-    rows = Table("span", "SDK alone, µs", "with an idle processor, µs", "with ours, µs", "ours adds", box=box.SIMPLE)
-    for shape in SHAPES:
-        sdk, nothing, whole = (found[f"{shape}, {who}"] for who in ("SDK", "idle", "ours"))
-        rows.add_row(shape, f"{sdk:.1f}", f"{nothing:.1f}", f"{whole:.1f}", f"{(whole - sdk) / sdk:.0%} of the SDK's")
     console = Console(width=None if sys.stdout.isatty() else 120)
+    rows = Table("span", "SDK alone, µs", "idle processor, µs", "ours, µs", "ours adds", box=box.SIMPLE)
+    for shape in SHAPES:
+        sdk, idle, ours = (found[f"{shape}, {name}"] for name in ("no processor", "one that does nothing", "ours"))
+        rows.add_row(
+            shape, f"{sdk:.1f}", f"{idle:.1f}", f"{ours:.1f}", f"{ours - sdk:.1f} µs, {(ours - sdk) / sdk:.0%}"
+        )
     console.print(rows)
-    console.print(f"One genai_prices.calc_price: {found['one genai_prices.calc_price']:.1f} µs")
+    sdk = found["llm_request, no processor"]
+    others = Table("one llm_request", "µs more than the SDK's own", box=box.SIMPLE)
+    for name in chains:
+        others.add_row(name, f"{found[f'llm_request, {name}'] - sdk:.1f}")
+    for name in prices:
+        others.add_row(f"{name} alone", f"{found[name]:.1f}")
+    console.print(others)
     console.print(f"Python {sys.version.split()[0]}; medians of {ROUNDS} rounds of {SPANS} spans, in turns.")
 
 

@@ -15,7 +15,6 @@ from otel_voice_cost import VoiceCostSpanProcessor
 
 from .conftest import SPEECH, llm_metrics, realtime_metrics, tts_metrics
 
-
 MALFORMED = [
     ("{broken", "got text that is no JSON, expected a JSON object"),
     ("[1, 2]", "got list, expected a JSON object"),

@@ -1,0 +1,48 @@
+"""The longest `on_end`, and memory, over a million spans of ten thousand sessions."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+
+from calls import Call, TimedProcessor, percentile, resident_megabytes, use
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from shapes import exporting, provider_of
+
+TURNS = 10  # of ten spans each
+
+
+def main(sessions: int) -> None:
+    processor = TimedProcessor()
+    provider = use(provider_of(processor, exporting()))
+    early, early_objects, began = 0.0, 0, time.monotonic()
+    for number in range(sessions):
+        call = Call(provider, number)
+        for _ in range(TURNS):
+            call.turn()
+        call.end()
+        if number == sessions // 10:
+            gc.collect()
+            early, early_objects = resident_megabytes(), len(gc.get_objects())
+    took = time.monotonic() - began
+    provider.force_flush()
+    gc.collect()
+    times = processor.microseconds
+    own_memory = len(times) * times.itemsize * 9 / 10 / 1e6  # of the measurement, since the first look
+    rows = Table(f"{len(times):,} spans of {sessions:,} sessions, {took:.0f} s", "", box=box.SIMPLE)
+    rows.add_row("on_end, median", f"{percentile(times, 0.5):.0f} µs")
+    rows.add_row("on_end, 999 of 1,000", f"{percentile(times, 0.999):.0f} µs")
+    rows.add_row("on_end, longest by the clock", f"{max(times):.0f} µs")
+    rows.add_row("on_end, longest of its own thread's time", f"{processor.longest_own:.0f} µs, collections apart")
+    rows.add_row(f"memory after {sessions // 10:,} sessions", f"{early:.1f} MB, {early_objects:,} objects")
+    memory = resident_megabytes() - own_memory
+    rows.add_row(f"memory after {sessions:,} sessions", f"{memory:.1f} MB, {len(gc.get_objects()):,} objects")
+    rows.add_row("counted", str(processor.stats()))
+    Console(width=None if sys.stdout.isatty() else 140).print(rows)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
