@@ -146,7 +146,7 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
 
 
 def _line(unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | None, total_input: Decimal) -> CostLine:
-    amount = _billed_amount(used, rate, mode) if rate.minimum or rate.increment else used
+    amount = _billed_amount(used, rate, mode) if rate.minimum or rate.increment or rate.free else used
     usd = list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
     if card.discount:
         usd = _rounded(EXACT.multiply(list_usd, EXACT.subtract(Decimal(1), card.discount)))
@@ -205,7 +205,10 @@ def summed(costs: list[Cost]) -> Cost:
 def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
     if mode is Mode.STREAMING:
         return used
-    amount = max(used, rate.minimum)
+    amount = EXACT.subtract(used, rate.free) if rate.free else used
+    if amount <= 0:  # within what is free
+        return _ZERO
+    amount = max(amount, rate.minimum)
     if rate.increment:
         steps = EXACT.divide(amount, rate.increment).to_integral_value(rounding=ROUND_CEILING)
         amount = EXACT.multiply(steps, rate.increment)
@@ -223,19 +226,16 @@ def _line_sum(left: CostLine, right: CostLine) -> CostLine:
 
 
 _BEST_KNOWN = {
-    Component.AVATAR: (Measure.SESSION,),
-    Component.INTERRUPTION: (Measure.REQUEST,),
     Component.LLM: (Measure.TOKEN,),
     Component.REALTIME: (Measure.TOKEN, Measure.SESSION),
     Component.STT: (Measure.TIME, Measure.TOKEN),
     Component.TTS: (Measure.TEXT, Measure.TOKEN),
-    Component.TURN_DETECTION: (Measure.REQUEST,),
 }
 
 
 def _unpriced(usage: Usage, reason: str) -> Cost:
     """A cost that is not known, of the measure that people know best of what was reported."""
     known = usage.measures()
-    measure = next((m for m in _BEST_KNOWN[usage.component] if m in known), None)
+    measure = next((m for m in _BEST_KNOWN.get(usage.component, ()) if m in known), None)
     quantities = {unit: n for unit, n in usage.quantities.items() if measure is None or unit.measure is measure}
     return Cost(usage=replace(usage, quantities=quantities), usd=None, unpriced=reason)

@@ -17,6 +17,7 @@ from typing import Any
 from opentelemetry.metrics import MeterProvider, get_meter
 
 from ._diagnostics import FAILED, Diagnostics
+from .bill import CallCost
 from .cost import Cost
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
 from .dialects.voice_cost import COMPONENT
@@ -35,6 +36,7 @@ ERROR_TYPE = "error.type"
 UNIT = "voice_cost.unit"
 
 _BUCKETS = [0.000_01, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+_SESSION_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
 _COUNTERS = {
     ESTIMATED: "Usages whose cost is an estimate",
     FAILED: "Faults that cost a span or report its price",
@@ -66,6 +68,18 @@ class Meters:
             unit="{USD}",
             description="What one operation cost",
             explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
+        self._session = meter.create_histogram(
+            "voice_cost.session.cost",
+            unit="{USD}",
+            description="What one call cost",
+            explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
+        )
+        self._per_minute = meter.create_histogram(
+            "voice_cost.session.cost_per_minute",
+            unit="{USD}/min",
+            description="What one call cost for each of its minutes",
+            explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
         )
         self._usage = meter.create_counter("voice_cost.usage", description="Usage by unit")
         self._counters = {
@@ -100,6 +114,16 @@ class Meters:
         self._diagnostics.count(name)
         try:
             self._counters[name].add(1, self._labels_of(usage, agent))
+        except Exception as error:  # noqa: BLE001  # as in `add`
+            self._diagnostics.fault(error, "metrics")
+
+    def add_session(self, record: CallCost) -> None:
+        """Count a session that has ended."""
+        try:
+            labels = {AGENT_NAME: record.agent} if record.agent else {}
+            self._session.record(float(record.usd), labels)
+            if record.usd_per_minute is not None:
+                self._per_minute.record(float(record.usd_per_minute), labels)
         except Exception as error:  # noqa: BLE001  # as in `add`
             self._diagnostics.fault(error, "metrics")
 

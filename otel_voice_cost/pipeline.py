@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal, localcontext
-from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from ._diagnostics import Diagnostics
-from .cost import EXACT, Cost, cost_of, in_words
-from .dialects import Attributes, Dialects, SessionTotals, SpanFacts
+from .cost import EXACT, Cost, in_words
+from .dialects import Attributes, Dialects, SpanFacts
 from .dialects import voice_cost as ours
 from .dialects.genai import COST
+from .ending import Ending, OwnSpan
 from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
 from .livekit.metrics import decoded, model_of, moment, read_gen_ai_usage, read_metrics, usage_fragments
-from .livekit.spans import AGENT_NAME, METRICS_KEYS, NEWER, TTS_TEXT, Role, SpanRule, attributes_of, rule_of
-from .meters import LATE, UNCLAIMED, Meters
-from .prices import PriceCatalog
-from .sessions import Accrued, Session, SessionBook, SpanNode, Totals
-from .usage import Component, Usage, with_text
+from .livekit.spans import METRICS_KEYS, NEWER, Role, SpanRule, attributes_of, rule_of
+from .pricing import Pricing
+from .sessions import Session, SessionBook, SpanNode
+from .usage import Component, Usage
 
-__all__ = ["OwnSpan", "Pipeline", "span_key"]
+__all__ = ["Pipeline", "span_key"]
 
-_NO_USAGE = "LiveKit reported no usage for this request"
 _IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id")
-_BILLION = 10**9
+_NO_USAGE = "LiveKit reported no usage for this request"
 _MOST_USD = 10**12  # what a span may claim to have cost; beyond is a mistake
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnSpan:
-    """A span to be made for usage that no span of LiveKit's carries.
-
-    Attributes:
-        name: ``stt_usage``, ``llm_usage``, ``tts_usage`` or ``realtime_usage``.
-        session_key: The ``agent_session`` that is its parent.
-        start_ns: First report it holds, nanoseconds since the epoch.
-        end_ns: Last report it holds.
-        attributes: Complete.
-    """
-
-    name: str
-    session_key: SpanKey
-    start_ns: int
-    end_ns: int
-    attributes: Attributes
 
 
 def span_key(span: ReadableSpan) -> SpanKey:
@@ -58,15 +35,15 @@ def span_key(span: ReadableSpan) -> SpanKey:
 
 
 class Pipeline:
-    """Prices spans and reports with one catalogue, and books them in one session book."""
+    """Prices spans and reports, and books them in one session book."""
 
     def __init__(
-        self, catalog: PriceCatalog, dialects: Dialects, book: SessionBook, meters: Meters, diagnostics: Diagnostics
+        self, pricing: Pricing, ending: Ending, dialects: Dialects, book: SessionBook, diagnostics: Diagnostics
     ) -> None:
-        self._catalog = catalog
+        self._pricing = pricing
+        self._ending = ending
         self._dialects = dialects
         self._book = book
-        self._meters = meters
         self._diagnostics = diagnostics
 
     # spans
@@ -92,17 +69,24 @@ class Pipeline:
         if rule.releases is NEWER:
             self._diagnostics.warn("newer release", f"{span.name} is a span of a newer LiveKit: priced by its metrics.")
         facts = SpanFacts(name=span.name, attributes=attributes, is_error=span.status.status_code is StatusCode.ERROR)
-        if session is not None and not session.identity:
-            session.identity = {key: attributes[key] for key in _IDS if key in attributes}
+        if session is not None:
+            session.identity = session.identity or {key: attributes[key] for key in _IDS if key in attributes}
         with localcontext(EXACT):
             if rule.role is Role.SESSION:
-                return self._end_session(span, session) if session else ({}, [])
+                return self._end(span, session, attributes)
             if rule.role is Role.HEARS:
                 return self._hear(facts, session, key) if session else (self._dialects.repeat_attributes(facts), [])
             written = self._bill(span, rule, facts, node, key)
             if rule.role is Role.TURN and session is not None:
                 written |= self._turn_totals(session, key)
         return written, []
+
+    def _end(
+        self, span: ReadableSpan, session: Session | None, attributes: Attributes
+    ) -> tuple[Attributes, list[OwnSpan]]:
+        if session is None:
+            return {}, []
+        return self._ending.end(session, span.end_time or 0, attributes, span.events)
 
     def _bill(
         self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None, key: SpanKey
@@ -134,26 +118,10 @@ class Pipeline:
         given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < _MOST_USD
         if given and rule.role is Role.BILLS:
             cost = Cost(usage=usage or _no_amount(rule, facts), usd=Decimal(str(usd)), rate_source="span")
-            self._meters.add(cost, _agent_of(session))
-            return cost
+            return self._pricing.counted(cost, session)
         if usage is None:
             return None
-        return self._priced(usage, session, facts.attributes)
-
-    def _priced(self, usage: Usage, session: Session | None, attributes: Mapping[str, Any] | None = None) -> Cost:
-        """Price and count a usage; the first of a model that is unpriced or estimated is logged."""
-        card = self._catalog.card_for(usage)
-        if card is not None and card.needs_text and attributes is not None:
-            text = next((attributes[key] for key in TTS_TEXT if key in attributes), None)
-            usage = with_text(usage, text) if isinstance(text, str) else usage
-        cost = cost_of(usage, card)
-        self._meters.add(cost, _agent_of(session))
-        if cost.usd is None:
-            self._diagnostics.warn("unpriced", f"No cost: {cost.unpriced}. Write a price in VOICE_COST_PRICES.")
-        elif cost.estimated:
-            name = f"{usage.component.value} of {usage.provider}/{usage.model}"
-            self._diagnostics.note("estimated", f"The cost of {name} is an estimate, by {cost.lines[0].rate.origin}.")
-        return cost
+        return self._pricing.price(usage, session, facts.attributes)
 
     def _claimed_usage(
         self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None
@@ -205,7 +173,7 @@ class Pipeline:
             self._book.add_cost(session, accrued.cost, None, before_turn=True)
         if not heard:
             return self._dialects.repeat_attributes(facts), []
-        others = [self._own_span(session, accrued) for accrued in heard[1:]]
+        others = [self._ending.own_span(session, a.cost, a.first_ns, a.last_ns) for a in heard[1:]]
         return self._written(heard[0].cost, facts, key), others
 
     # reports
@@ -222,11 +190,11 @@ class Pipeline:
             return
         with localcontext(EXACT):
             if event.component is Component.STT:
-                self._accrue(session, event, heard=True)
+                self._ending.accrue(session, event, heard=True)
                 return
             oldest = self._book.report(session, event)
             if oldest is not None:
-                self._accrue(session, oldest, heard=False)
+                self._ending.accrue(session, oldest, heard=False)
 
     def report_unsampled(self, event: UsageEvent) -> None:
         """Count a report from a trace that is not sampled, so that metrics hold; no span carries it.
@@ -237,72 +205,17 @@ class Pipeline:
         with localcontext(EXACT):
             usage = read_metrics(event.component, decoded(event.text), event.time_ns)
             if usage is not None:
-                self._priced(usage, None)
+                self._pricing.price(usage, None)
 
-    def _accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
-        usage = read_metrics(event.component, decoded(event.text), event.time_ns)
-        if usage is not None:
-            if session.ended:
-                self._meters.count(LATE, usage, None)
-            self._book.accrue(session, self._priced(usage, session), event.time_ns, heard=heard)
-
-    # ends
-
-    def settle(self, session: Session) -> list[OwnSpan]:
-        """Price everything of a session that no span has claimed, for spans of our own."""
-        for event in self._book.unclaimed(session):
-            try:
-                self._accrue(session, event, heard=False)
-            except UsageError as error:
-                self._diagnostics.fault(error, f"a report of {event.component.value}")
-        left = [*self._book.take_heard(session), *self._book.take_unclaimed(session)]
-        for accrued in left:
-            self._book.add_cost(session, accrued.cost, None)
-            self._meters.count(UNCLAIMED, accrued.cost.usage, _agent_of(session))
-        return [self._own_span(session, accrued) for accrued in left]
-
-    def settle_all(self, sessions: Iterable[Session]) -> list[OwnSpan]:
-        """Settle several sessions."""
-        with localcontext(EXACT):
-            return [span for session in sessions for span in self.settle(session)]
-
-    def _end_session(self, span: ReadableSpan, session: Session) -> tuple[Attributes, list[OwnSpan]]:
-        session.identity = _inherited(span.attributes or {})
-        spans = self.settle(session)
-        spans += self.settle_all(self._book.close(session))
-        seconds = Decimal(max((span.end_time or 0) - session.start_ns, 0)) / _BILLION  # a clock may jump back
-        totals = session.totals
-        summary = SessionTotals(
-            usd=totals.usd, by_component=totals.by_component, unpriced=totals.unpriced, seconds=seconds
-        )
-        return _totals("session", totals) | self._dialects.session_attributes(summary), spans
+    # turns
 
     def _turn_totals(self, session: Session, turn: SpanKey) -> Attributes:
         totals = self._book.take_turn(session, turn)
-        return _totals("turn", totals) if totals else {}
-
-    def _own_span(self, session: Session, accrued: Accrued) -> OwnSpan:
-        name = f"{accrued.cost.usage.component.value}_usage"
-        facts = SpanFacts(name=name, attributes=session.identity, is_error=False)
-        return OwnSpan(
-            name=name,
-            session_key=session.key,
-            start_ns=accrued.first_ns,
-            end_ns=accrued.last_ns,
-            attributes={**session.identity, **self._dialects.cost_attributes(accrued.cost, facts)},
+        if not totals:
+            return {}
+        return ours.total_attributes(
+            "turn", totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
         )
-
-
-def _totals(scope: str, totals: Totals) -> Attributes:
-    return ours.total_attributes(
-        scope, totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
-    )
-
-
-def _agent_of(session: Session | None) -> str | None:
-    """Name of the agent that the job was sent to, or None outside jobs."""
-    name = session.attributes.get(AGENT_NAME) if session else None
-    return name if isinstance(name, str) else None
 
 
 def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:
@@ -310,15 +223,3 @@ def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:
     provider, model = model_of(facts.attributes)
     component = METRICS_KEYS.get(rule.metrics or "", Component.LLM)
     return Usage(component=component, provider=provider, model=model, at=moment(0))
-
-
-def _inherited(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """What spans of our own take over from their session: ids and the application's metadata.
-
-    LiveKit's and the conventions' own attributes describe the session span itself, but for the
-    conversation id, which Langfuse reads as its session.
-    """
-    own = ("lk.", "gen_ai.", "voice_cost.", "langfuse.observation.", "exception.", "error.")
-    return {
-        key: value for key, value in attributes.items() if key == "gen_ai.conversation.id" or not key.startswith(own)
-    }

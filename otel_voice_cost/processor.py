@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import weakref
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from time import monotonic_ns, time_ns
 from typing import Any, TypeVar
 
 from opentelemetry import trace
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._diagnostics import Diagnostics
+from .bill import CallCost
+from .budget import Brake, Budget
+from .configuration import configured
 from .dialects import Dialects, Options, dialect_problems, known_dialects
-from .dialects.voice_cost import MARKS
+from .dialects.voice_cost import MARKS, USD
+from .ending import Ending, OwnSpan
 from .errors import Problem
-from .livekit.events import SpanKey, livekit_provider, livekit_tracer, read_event, subscribe
+from .livekit.events import SpanKey, livekit_provider, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
 from .meters import Meters
 from .order import order_problem, processors_of
-from .pipeline import OwnSpan, Pipeline, span_key
-from .prices import PriceCatalog, parse_sheet
-from .prices.loading import read_sheet
+from .own_spans import SpanMaker
+from .pipeline import Pipeline, span_key
+from .prices import PriceCatalog
+from .pricing import Pricing
+from .records import Outbox
 from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
 from .sessions import Session, SessionBook
 from .settings import Settings
 from .stats import Stats, stats_of
 
-__all__ = ["VoiceCostSpanProcessor", "configured_catalog"]
+__all__ = ["VoiceCostSpanProcessor"]
 
 _T = TypeVar("_T")
+_PATIENCE_SECONDS = 5.0  # for records to be handed over at shutdown
 
 # The first processor to see a session accounts for it; the live span carries who that is.
 _owners: weakref.WeakKeyDictionary[Span, weakref.ref[VoiceCostSpanProcessor]] = weakref.WeakKeyDictionary()
@@ -60,6 +66,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
         catalog: PriceCatalog | None = None,
         settings: Settings | None = None,
         meter_provider: MeterProvider | None = None,
+        on_session_end: Callable[[CallCost], object] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Load prices and listen to LiveKit's usage reports.
 
@@ -71,6 +79,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             settings: Options; the default is the environment, where a bad variable is logged
                 and left out.
             meter_provider: Where metrics go; the default is the global one.
+            on_session_end: Called with the record of each session that ends, in a thread of ours.
+            budget: What a call may cost; the default is that of ``settings``.
         """
         self._downstream = downstream
         self._is_shut_down = False
@@ -84,17 +94,19 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if not self._active:
             return
         self._book = SessionBook()
-        self._own_attributes: dict[SpanKey, dict[str, Any]] = {}  # of spans being made
-        self._pipeline = Pipeline(
-            self._configured(settings) if catalog is None else catalog,
-            self._dialects(settings),
-            self._book,
-            Meters(self._diagnostics, meter_provider),
-            self._diagnostics,
-        )
-        self._resource: Resource | None = None  # of the provider, for spans built by hand
-        self._scope: InstrumentationScope | None = None
-        self._behind: tuple[SpanProcessor, ...] = ()
+        self._span_maker = SpanMaker(self, downstream)
+        meters = Meters(self._diagnostics, meter_provider)
+        self._outbox = Outbox(self._diagnostics, on_session_end, Path(settings.records) if settings.records else None)
+        if budget is None and settings.session_budget_usd is not None:
+            budget = Budget(per_session=settings.session_budget_usd)
+        self._brake = Brake(budget, self._diagnostics) if budget is not None else None
+        prices, items, bad = configured(settings, catalog)
+        self._log_problems(bad)
+        dialects = self._dialects(settings)
+        pricing = Pricing(prices, meters, self._diagnostics)
+        hand_over = partial(_hand_over, meters, self._outbox)
+        self._ending = Ending(pricing, dialects, self._book, self._diagnostics, items, hand_over)
+        self._pipeline = Pipeline(pricing, self._ending, dialects, self._book, self._diagnostics)
         self._order_checked = downstream is not None
         if downstream is None and not shows_swapped_attributes():
             self._diagnostics.warn(
@@ -137,22 +149,25 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("usage that waits at shutdown", self._drain, live=True)
             self._active = False
             self._unsubscribe()
+            self._outbox.close(_PATIENCE_SECONDS)
         if self._downstream is not None and not self._is_shut_down:
             self._is_shut_down = True
             self._guarded("the wrapped processor", self._downstream.shutdown)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Put the late usage of ended sessions on spans of its own and flush downstream.
+        """Put the late usage of ended sessions on spans of its own, hand over records and flush downstream.
 
         Args:
-            timeout_millis: Time for both.
+            timeout_millis: Time for all of it.
 
         Returns:
-            What downstream returns, False where it raises; True without one.
+            False where time ran out; else what downstream returns, False where it raises, True without one.
         """
         start_ns = monotonic_ns()
         if self._active:
             self._guarded("late usage", self._drain, live=False)
+            if not self._outbox.flush(timeout_millis / 1_000):
+                return False
         if self._downstream is None:
             return True
         spent_millis = (monotonic_ns() - start_ns) // 1_000_000
@@ -162,6 +177,38 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def stats(self) -> Stats:
         """What this processor has counted so far."""
         return stats_of(self._diagnostics.counts)
+
+    def live(self, session_id: str | None = None) -> CallCost | None:
+        """What a running call has cost so far, or None where there is no such call.
+
+        Args:
+            session_id: Its conversation id, Langfuse's or the application's session id, LiveKit's job id or its
+                trace id; without one, the session of the current span, as in the code of an agent.
+        """
+        if not self._active:
+            return None
+        session = self._running(session_id)
+        return self._ending.record(session, time_ns(), session.attributes, ended=False) if session else None
+
+    def would_exceed(self, session_id: str | None = None) -> bool:
+        """Whether the next turn of a running call may exceed the budget; False where there is no budget or call.
+
+        A turn may cost as much as the dearest of the last three.
+
+        Args:
+            session_id: As for `live`.
+        """
+        record = self.live(session_id) if self._brake is not None else None
+        limit = self._brake.budget.usd_for(record.seconds) if self._brake and record else None
+        return record is not None and limit is not None and record.usd + record.next_turn_usd > limit
+
+    def _running(self, session_id: str | None) -> Session | None:
+        if session_id is not None:
+            return self._book.find(session_id)
+        context = trace.get_current_span().get_span_context()
+        node = self._book.node((context.trace_id, context.span_id))
+        session = node.session if node else None
+        return None if session is None or session.ended or session.passive else session
 
     def uninstall(self) -> None:
         """Stop listening to LiveKit; spans are then priced by what they carry alone."""
@@ -201,11 +248,35 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 "second processor",
                 "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
             )
-        self._resource, self._scope = span.resource, span.instrumentation_scope
-        processors = processors_of(span)
-        self._behind = processors[processors.index(self) + 1 :] if self in processors else ()
+        self._span_maker.note_provider(span)
         dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive, span=span)
+        if self._brake is not None:
+            self._note_loop(span_key(span))
         self._flush(dropped)
+
+    def _note_loop(self, key: SpanKey) -> None:
+        """Keep the event loop that a session runs in, for callbacks."""
+        node = self._book.node(key)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        if node is not None and node.session is not None:
+            node.session.loop, node.session.context = loop, copy_context()
+
+    def _check_budget(self, key: SpanKey) -> None:
+        node = self._book.node(key)
+        session = node.session if node else None
+        if self._brake is None or session is None or session.ended or session.passive:
+            return
+        now_ns, attributes = time_ns(), session.attributes
+        seconds = Decimal(max(now_ns - session.start_ns, 0)) / 10**9
+        self._brake.check(
+            session,
+            self._book.spent(session),
+            seconds,
+            lambda: self._ending.record(session, now_ns, attributes, ended=False),
+        )
 
     def _check_order(self, span: Span) -> None:
         self._order_checked = True
@@ -220,13 +291,15 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._book.finish(key)
             return span
         try:
-            attributes = self._own_attributes.pop(key, None)
+            attributes = self._span_maker.take(key)
             if attributes is None:
                 attributes, own_spans = self._pipeline.attributes_for(span, key)
                 if own_spans:
                     self._make_spans(own_spans)
         finally:
             self._book.finish(key)
+        if self._brake is not None and USD in attributes:
+            self._check_budget(key)
         if self._diagnostics.debugging and MARKS.isdisjoint(attributes):
             self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(attributes) or 'nothing'}")
         if not attributes:
@@ -245,6 +318,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return
         if event.sampled:
             self._pipeline.report(event)
+            if self._brake is not None:
+                self._check_budget(event.span_key)
         elif self is next(
             (p for p in processors_of(livekit_provider()) if isinstance(p, VoiceCostSpanProcessor)), None
         ):
@@ -256,46 +331,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._flush(self._book.drain(live=live))
 
     def _flush(self, sessions: Iterable[Session]) -> None:
-        self._make_spans(self._pipeline.settle_all(sessions))
+        self._make_spans(self._ending.settle(sessions, time_ns()))
 
     def _make_spans(self, spans: list[OwnSpan]) -> None:
         for span in spans:
-            self._guarded(span.name, self._make_span, span)
-
-    def _make_span(self, own: OwnSpan) -> None:
-        """Make a span with LiveKit's tracer, so that it passes every processor as LiveKit's do.
-
-        Its attributes are added on its way, in `on_end`, where the SDK's span limits cut nothing.
-        Wrapping, or where LiveKit uses another provider by now, the span is built by hand.
-        """
-        tracer = livekit_tracer() if self._downstream is None else None
-        if tracer is not None:
-            parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
-            span = tracer.start_span(own.name, context=parent, start_time=own.start_ns)
-            if self in processors_of(span):
-                context = span.get_span_context()
-                self._own_attributes[context.trace_id, context.span_id] = own.attributes
-                span.end(own.end_ns)
-                return
-        built = ReadableSpan(
-            name=own.name,
-            context=_context(own.session_key[0], _ids.generate_span_id()),
-            parent=_context(*own.session_key),
-            resource=self._resource,
-            attributes=BoundedAttributes(attributes=own.attributes, immutable=True),
-            start_time=own.start_ns,
-            end_time=own.end_ns,
-            instrumentation_scope=self._scope,
-        )
-        for processor in [self._downstream] if self._downstream is not None else self._behind:
-            processor.on_end(built)
+            self._guarded(span.name, self._span_maker.make, span)
 
     # construction
-
-    def _configured(self, settings: Settings) -> PriceCatalog:
-        catalog, problems = configured_catalog(settings)
-        self._log_problems(problems)
-        return catalog
 
     def _dialects(self, settings: Settings) -> Dialects:
         self._log_problems(dialect_problems(settings.dialects))
@@ -307,21 +349,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.warn("problem", f"Left out. {problem}")
 
 
-def configured_catalog(settings: Settings) -> tuple[PriceCatalog, list[Problem]]:
-    """Return the default catalogue with the overrides of the settings, and every problem with these.
-
-    Sound entries hold whatever is wrong with others. Prices in the variable win over those in files.
-    """
-    sheets = [parse_sheet(settings.prices, "VOICE_COST_PRICES")]
-    sheets += [read_sheet(Path(path)) for path in settings.prices_file.split(os.pathsep) if path]
-    catalog = PriceCatalog.default()
-    for sheet in reversed(sheets):
-        catalog = catalog.with_sheet(sheet)
-    return catalog, [problem for sheet in sheets for problem in sheet.problems]
-
-
-_ids = RandomIdGenerator()
-
-
-def _context(trace_id: int, span_id: int) -> trace.SpanContext:
-    return trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
+def _hand_over(meters: Meters, outbox: Outbox, record: CallCost) -> None:
+    """Of a session that has ended."""
+    meters.add_session(record)
+    outbox.put(record)

@@ -9,8 +9,10 @@ Nothing here prices or reads attributes, and no lock is held while somebody does
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
+from contextvars import Context
 from dataclasses import dataclass, field
 from decimal import Decimal
 from threading import Lock
@@ -19,8 +21,10 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ._forks import reset_after_fork
+from .bill import Bill, CostPart, TurnCost
 from .cost import EXACT, Cost, summed, total_usd
 from .livekit.events import SpanKey, UsageEvent
+from .livekit.spans import SESSION_IDS
 from .usage import Component
 
 __all__ = ["Accrued", "Session", "SessionBook", "SpanNode", "Totals"]
@@ -28,6 +32,7 @@ __all__ = ["Accrued", "Session", "SessionBook", "SpanNode", "Totals"]
 _MAX_WAITING = 4_096  # reports of one session that no span has claimed yet
 _MAX_ENDED_SPANS = 512  # ended spans of one session that late children and events may still name
 _MAX_ENDED_SESSIONS = 64
+_MAX_TURNS = 4_096  # of one session in its record
 _MAX_SESSIONS = 10_000
 _MAX_AGE_NS = 24 * 3_600 * 10**9
 
@@ -118,7 +123,12 @@ class Session:
     passive: bool  # another processor does the accounting
     span: ReadableSpan | None = None  # while it runs
     ended: bool = False
-    totals: Totals = field(default_factory=Totals)
+    bill: Bill = field(default_factory=Bill)
+    ended_turns: list[TurnCost] = field(default_factory=list)
+    loop: AbstractEventLoop | None = None  # and context it runs in, for a budget's callbacks
+    context: Context | None = None
+    budget_warned: bool = False
+    budget_exceeded: bool = False
     heard: _Accruals = field(default_factory=dict)  # speech-to-text since the last user turn
     heard_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
     unclaimed: _Accruals = field(default_factory=dict)  # priced, for spans of our own
@@ -315,7 +325,7 @@ class SessionBook:
     def add_cost(self, session: Session, cost: Cost, turn: SpanKey | None, *, before_turn: bool = False) -> None:
         """Add a cost to its session's total and its turn's."""
         with self._lock:
-            session.totals.add(cost)
+            session.bill.add(cost)
             if before_turn:
                 session.heard_before_turn.add(cost)
             elif turn in session.turns:
@@ -327,7 +337,40 @@ class SessionBook:
             totals = session.turns.pop(turn, None) or Totals()
             heard, session.heard_before_turn = session.heard_before_turn, Totals()
             totals.merge(heard)
+            if totals and len(session.ended_turns) < _MAX_TURNS:
+                session.ended_turns.append(
+                    TurnCost(
+                        number=len(session.ended_turns) + 1,
+                        by_component=totals.by_component,
+                        unpriced=totals.unpriced,
+                        estimated=totals.estimated,
+                    )
+                )
             return totals
+
+    def bill_of(self, session: Session) -> tuple[tuple[CostPart, ...], tuple[TurnCost, ...]]:
+        """The parts of a session's bill, with what waits for its span, and its turns so far."""
+        with self._lock:
+            bill = session.bill.copy()
+            for accrued in (*session.heard.values(), *session.unclaimed.values()):
+                bill.add(accrued.cost)
+            return bill.parts(), tuple(session.ended_turns)
+
+    def spent(self, session: Session) -> Decimal:
+        """US dollars of a session so far, with what waits for its span."""
+        with self._lock:
+            waiting = (*session.heard.values(), *session.unclaimed.values())
+            return total_usd([session.bill.usd, *(a.cost.usd for a in waiting if a.cost.usd is not None)])
+
+    def find(self, session_id: str) -> Session | None:
+        """The running session that has this id: its trace's, or one its span carries."""
+        with self._lock:
+            live = [session for session in self._live.values() if not session.passive]
+        for session in live:
+            ids = {**session.identity, **session.attributes}
+            if session_id == f"{session.key[0]:032x}" or session_id in [ids.get(key) for key in SESSION_IDS]:
+                return session
+        return None
 
     # the rest needs the lock
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import Problem, SettingsError
@@ -28,6 +29,9 @@ class Settings(BaseSettings):
             ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and counts in Langfuse's usage.
         langfuse_content: Whether Langfuse is shown what was heard and spoken, as input and output of speech
             spans, as far as LiveKit left it there.
+        records: File that gets a line for each call that ends; the day is put into its name.
+        session_budget_usd: US dollars a call may cost before a line is logged; budgets with actions are made in code.
+        session_rates: What every call is billed for by time or per call, in the form of ``prices``.
         debug: Whether each span is logged: what was read, which rate won, what was written; no content.
     """
 
@@ -39,6 +43,9 @@ class Settings(BaseSettings):
     dialects: Annotated[tuple[str, ...], NoDecode] = ("genai", "langfuse")
     speech_as_tokens: bool = True
     langfuse_content: bool = False
+    records: str = ""
+    session_budget_usd: Annotated[Decimal, Field(gt=0)] | None = None
+    session_rates: str = ""
     debug: bool = False
 
     def __init__(self, **values: Any) -> None:

@@ -27,8 +27,13 @@ class Component(_Text):
     AVATAR = "avatar"
     INTERRUPTION = "interruption"
     LLM = "llm"
+    NOISE_CANCELLATION = "noise_cancellation"
+    OTHER = "other"
+    PLATFORM = "platform"
     REALTIME = "realtime"
+    RECORDING = "recording"
     STT = "stt"
+    TELEPHONY = "telephony"
     TTS = "tts"
     TURN_DETECTION = "turn_detection"
 

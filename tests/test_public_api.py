@@ -20,9 +20,12 @@ MODULES = [
 def test_the_public_names():
     assert otel_voice_cost.__all__ == sorted(otel_voice_cost.__all__)
     assert set(otel_voice_cost.__all__) == {
+        "Budget",
+        "CallCost",
         "Component",
         "Cost",
         "CostLine",
+        "CostPart",
         "Mode",
         "PriceCatalog",
         "PriceError",
@@ -32,12 +35,14 @@ def test_the_public_names():
         "Settings",
         "SettingsError",
         "Stats",
+        "TurnCost",
         "Unit",
         "UnitMismatchError",
         "Usage",
         "UsageError",
         "VoiceCostError",
         "VoiceCostSpanProcessor",
+        "end_call",
         "install",
     }
 

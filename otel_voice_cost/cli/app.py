@@ -12,9 +12,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..configuration import configured
 from ..dialects.voice_cost import to_text
 from ..prices import EXACT, PriceCatalog, Rate
-from ..processor import configured_catalog
 from ..settings import Settings
 
 __all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
@@ -60,10 +60,10 @@ def fail(problems: Iterable[object]) -> NoReturn:
 def catalog() -> PriceCatalog:
     """The catalogue as the processor would build it; mistakes in variables and files end the command."""
     settings, problems = Settings.from_environment()
-    configured, more = configured_catalog(settings)
+    prices, _, more = configured(settings)
     if problems or more:
         fail([*problems, *more])
-    return configured
+    return prices
 
 
 def moment(on: datetime | None) -> datetime:

@@ -14,11 +14,12 @@ from typing import Annotated, Literal
 import typer
 from opentelemetry.sdk.trace import TracerProvider
 
+from ..configuration import configured
 from ..dialects import dialect_problems
 from ..livekit.events import unheard_classes
 from ..order import order_problem, processors_of
 from ..prices import PriceCatalog
-from ..processor import VoiceCostSpanProcessor, configured_catalog
+from ..processor import VoiceCostSpanProcessor
 from ..rewrite import shows_swapped_attributes
 from ..settings import Settings
 from .app import Json, app, fail, output, print_json, table
@@ -60,7 +61,7 @@ def doctor(
     Example: voice-cost doctor my_agent.telemetry:provider
     """
     settings, problems = Settings.from_environment()
-    catalog, more = configured_catalog(settings)
+    catalog, _, more = configured(settings)
     findings = [
         *_versions(),
         *(Finding(topic="variables", status="wrong", text=str(problem)) for problem in problems),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..configuration import configured
 from ..cost import Cost, cost_of
 from ..dialects import dialect_problems
 from ..dialects.voice_cost import to_text
@@ -15,7 +16,6 @@ from ..errors import Problem
 from ..livekit.identity import canonical_model, canonical_provider
 from ..prices import Candidate, Rate
 from ..prices.loading import read_sheet
-from ..processor import configured_catalog
 from ..settings import Settings
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table
@@ -214,7 +214,7 @@ def check(
     """
     settings, found = Settings.from_environment()
     problems: list[Problem] = list(found)
-    _, more = configured_catalog(settings)
+    more = configured(settings).problems
     problems += more
     problems += dialect_problems(settings.dialects)
     count = 0

@@ -1,7 +1,7 @@
 """Step 5: cost → attributes. One module per backend; its name is the name in ``VOICE_COST_DIALECTS``.
 
 A dialect module has ``cost_attributes(cost, span, options)``. It may have ``repeat_attributes(span, options)``
-for spans that only repeat a model, ``session_attributes(totals)`` for ``agent_session``, and ``CONFLICTS``,
+for spans that only repeat a model, ``session_attributes(record)`` for ``agent_session``, and ``CONFLICTS``,
 names of dialects that it cannot run beside. A dialect adds beside what LiveKit and the agent set.
 """
 
@@ -15,14 +15,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from ..bill import CallCost
 from ..cost import Cost
 from ..errors import Problem
-from ..usage import Component
 
 __all__ = [
     "Dialects",
     "Options",
-    "SessionTotals",
     "SpanFacts",
     "as_doubles",
     "available_dialects",
@@ -54,23 +53,6 @@ class Options:
 
     speech_as_tokens: bool = True
     langfuse_content: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionTotals:
-    """What a session cost.
-
-    Attributes:
-        usd: US dollars.
-        by_component: US dollars of each component.
-        unpriced: Number of usages without a price.
-        seconds: Length of the session.
-    """
-
-    usd: Decimal
-    by_component: Mapping[Component, Decimal]
-    unpriced: int
-    seconds: Decimal
 
 
 def as_doubles(amounts: Mapping[str, Decimal | None]) -> Attributes:
@@ -149,10 +131,10 @@ class Dialects:
                 attributes.update(module.repeat_attributes(span, self._options))
         return attributes
 
-    def session_attributes(self, totals: SessionTotals) -> Attributes:
+    def session_attributes(self, record: CallCost) -> Attributes:
         """Attributes for the span of a session."""
         attributes: Attributes = {}
         for module in self._modules:
             if hasattr(module, "session_attributes"):
-                attributes.update(module.session_attributes(totals))
+                attributes.update(module.session_attributes(record))
         return attributes

@@ -84,7 +84,7 @@ def token_counts(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | Non
     if tokens:
         outputs = sum(n for unit, n in tokens.items() if unit.is_output)
         return sum(tokens.values()) - outputs, outputs
-    if not speech_as_tokens or not quantities:
+    if not speech_as_tokens or not quantities or cost.usage.component not in OPERATIONS:
         return None
     unit, amount = next(iter(quantities.items()))
     if unit.measure in (Measure.TIME, Measure.SESSION):

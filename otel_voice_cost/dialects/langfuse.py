@@ -16,9 +16,10 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+from ..bill import CallCost
 from ..cost import Cost
 from ..usage import Component, Measure, Unit
-from . import Options, SessionTotals, SpanFacts
+from . import Options, SpanFacts
 from .genai import REQUEST_MODEL, RESPONSE_MODEL
 from .voice_cost import to_text
 
@@ -92,17 +93,16 @@ def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, 
     return attributes
 
 
-def session_attributes(totals: SessionTotals) -> dict[str, Any]:
+def session_attributes(record: CallCost) -> dict[str, Any]:
     """Return the totals of a session as metadata of its trace, in doubles, to filter the list of traces by."""
     attributes: dict[str, Any] = {
-        TRACE_METADATA + "voice_cost_usd": float(totals.usd),
-        TRACE_METADATA + "voice_cost_unpriced": totals.unpriced,
+        TRACE_METADATA + "voice_cost_usd": float(record.usd),
+        TRACE_METADATA + "voice_cost_unpriced": record.unpriced,
     }
-    for component, usd in totals.by_component.items():
+    for component, usd in record.by_component.items():
         attributes[f"{TRACE_METADATA}voice_cost_{component.value}_usd"] = float(usd)
-    if totals.seconds > 0:
-        per_minute = _ROUNDING.divide(_ROUNDING.multiply(totals.usd, Decimal(60)), totals.seconds)
-        attributes[TRACE_METADATA + "voice_cost_usd_per_minute"] = float(per_minute)
+    if record.usd_per_minute is not None:
+        attributes[TRACE_METADATA + "voice_cost_usd_per_minute"] = float(record.usd_per_minute)
     return attributes
 
 

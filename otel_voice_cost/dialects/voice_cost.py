@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from ..bill import CallCost
 from ..cost import Cost
 from ..usage import Component, Measure, Unit
-from . import Options, SessionTotals, SpanFacts
+from . import Options, SpanFacts
 
 __all__ = [
     "MARKS",
@@ -83,11 +84,19 @@ def total_attributes(
     return attributes
 
 
-def session_attributes(totals: SessionTotals) -> dict[str, Any]:
-    """Return a session's length in seconds and its cost per minute, as doubles."""
-    attributes: dict[str, Any] = {f"{_PREFIX}session.seconds": float(totals.seconds)}
-    if totals.seconds > 0:
-        attributes[f"{_PREFIX}session.usd_per_minute"] = float(totals.usd) * 60 / float(totals.seconds)
+def session_attributes(record: CallCost) -> dict[str, Any]:
+    """Return a session's turns, its length in seconds and its cost per minute, as doubles.
+
+    The list price is there where a discount lowered it, the markup where one is set.
+    """
+    prefix = f"{_PREFIX}session."
+    attributes: dict[str, Any] = {prefix + "seconds": float(record.seconds), prefix + "turns": len(record.turns)}
+    if record.usd_per_minute is not None:
+        attributes[prefix + "usd_per_minute"] = float(record.usd_per_minute)
+    if record.list_usd != record.usd:
+        attributes[prefix + "list_usd"] = to_text(record.list_usd)
+    if record.markup_usd:
+        attributes[prefix + "markup_usd"] = to_text(record.markup_usd)
     return attributes
 
 

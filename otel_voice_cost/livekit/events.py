@@ -28,7 +28,16 @@ from .._forks import reset_after_fork
 from ..usage import Component
 from .metrics import COMPONENTS
 
-__all__ = ["SpanKey", "UsageEvent", "livekit_provider", "livekit_tracer", "read_event", "subscribe", "unheard_classes"]
+__all__ = [
+    "SpanKey",
+    "UsageEvent",
+    "agent_session_of",
+    "livekit_provider",
+    "livekit_tracer",
+    "read_event",
+    "subscribe",
+    "unheard_classes",
+]
 
 SpanKey = tuple[int, int]  # trace id, span id
 
@@ -37,7 +46,15 @@ _EVENT = "metrics_collected"
 # Adapters that measure the work of the component inside once more: before 1.8.
 _REPEATING = {"livekit.agents.stt.multi_speaker_adapter.MultiSpeakerAdapter"}
 
-_HOOKED = (("stt", "STT"), ("llm", "LLM"), ("llm", "RealtimeSession"), ("tts", "TTS"))
+_HOOKED = (
+    ("stt", "STT"),
+    ("llm", "LLM"),
+    ("llm", "RealtimeSession"),
+    ("tts", "TTS"),
+    ("inference", "AdaptiveInterruptionDetector"),  # from 1.5
+    ("inference", "TurnDetector"),  # from 1.6
+)
+_NEWER = {"AdaptiveInterruptionDetector", "TurnDetector"}  # what older releases lack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +106,8 @@ class _Hook:
         reset_after_fork(self)
         self._listeners: tuple[weakref.WeakMethod[Listener], ...] = ()
         self._patched: list[type] = []
+        self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()  # AgentSessions that were started
+        self._session_class: type | None = None
         self._waiting = False
 
     def reset(self) -> None:
@@ -123,12 +142,31 @@ class _Hook:
                 if isinstance(base, type) and "emit" not in vars(base):
                     wrapt.wrap_function_wrapper(base, "emit", self._emit)
                     self._patched.append(base)
+            session = getattr(agents, "AgentSession", None)
+            if isinstance(session, type) and "start" in vars(session):
+                wrapt.wrap_function_wrapper(session, "start", self._start)
+                self._session_class = session
 
     def _unpatch(self) -> None:
         for base in self._patched:
             if isinstance(vars(base).get("emit"), wrapt.FunctionWrapper):
                 del base.emit  # type: ignore[attr-defined]  # inherited again, as before
         self._patched = []
+        session, self._session_class = self._session_class, None
+        start = vars(session).get("start") if session is not None else None
+        if session is not None and isinstance(start, wrapt.FunctionWrapper):
+            session.start = start.__wrapped__  # type: ignore[attr-defined]
+
+    def _start(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+        self._sessions.add(instance)
+        return wrapped(*args, **kwargs)
+
+    def session_of(self, key: SpanKey) -> Any:
+        for session in list(self._sessions):
+            span = getattr(session, "_session_span", None)
+            if span is not None and span.get_span_context()[:2] == key:
+                return session
+        return None
 
     def _emit(self, wrapped: Callable[..., Any], _instance: object, args: Any, kwargs: Any) -> Any:
         if len(args) != 2 or args[0] != _EVENT:
@@ -167,6 +205,15 @@ def subscribe(listener: Listener) -> Callable[[], None]:
     return _hook.subscribe(listener)
 
 
+def agent_session_of(key: SpanKey) -> Any:
+    """The running AgentSession of an ``agent_session`` span, or None.
+
+    Source:
+        livekit-agents 1.2 to 1.8, ``voice/agent_session.py``: ``AgentSession._session_span``.
+    """
+    return _hook.session_of(key)
+
+
 class _Probe:
     def hear(self, _metrics: object) -> None:
         """Nothing."""
@@ -183,6 +230,7 @@ def unheard_classes() -> list[str]:
             name
             for name, base in bases.items()
             if not isinstance(getattr(base, "__dict__", {}).get("emit"), wrapt.FunctionWrapper)
+            and not (base is None and name in _NEWER)
         ]
     finally:
         stop()

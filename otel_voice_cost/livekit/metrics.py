@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 COMPONENTS = {
+    "eot_inference_metrics": Component.TURN_DETECTION,
+    "interruption_metrics": Component.INTERRUPTION,
     "llm_metrics": Component.LLM,
     "realtime_model_metrics": Component.REALTIME,
     "stt_metrics": Component.STT,
@@ -189,11 +191,17 @@ def _realtime(fields: _Fields) -> _Amounts:
     }
 
 
+def _requests(fields: _Fields) -> _Amounts:
+    return {Unit.REQUEST: read_count(fields, "num_requests")}
+
+
 _READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
+    Component.INTERRUPTION: _requests,
     Component.LLM: _llm,
     Component.REALTIME: _realtime,
     Component.STT: _stt,
     Component.TTS: _tts,
+    Component.TURN_DETECTION: _requests,
 }
 
 

@@ -19,7 +19,12 @@ __all__ = [
     "AGENT_NAME",
     "METRICS_KEYS",
     "NEWER",
+    "PARTICIPANT_KIND",
+    "PARTICIPANT_LINKED",
     "RULES",
+    "SESSION_IDS",
+    "SIP",
+    "SIP_KIND",
     "TTS_TEXT",
     "Role",
     "SpanRule",
@@ -35,6 +40,11 @@ LLM_METRICS = "lk.llm_metrics"
 TTS_METRICS = "lk.tts_metrics"
 REALTIME_METRICS = "lk.realtime_model_metrics"
 AGENT_NAME = "lk.agent_name"  # of the session, where a job runs it
+PARTICIPANT_KIND = "lk.participant_kind"
+PARTICIPANT_LINKED = "participant_linked"  # an event on agent_session, from 1.6
+SIP = "lk.sip."  # from 1.8
+SIP_KIND = "PARTICIPANT_KIND_SIP"
+SESSION_IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "lk.job_id")
 
 TTS_TEXT = ("lk.pii.input_text", "lk.input_text")  # what was spoken; the second before 1.7
 

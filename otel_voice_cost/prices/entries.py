@@ -51,6 +51,7 @@ class _Entry(BaseModel):
     confidence: Confidence = "high"
     minimum: _Amount = Decimal(0)
     increment: _Amount = Decimal(0)
+    free: _Amount = Decimal(0)
     fallback: bool = False
     plan: _Name | None = None
     addon: _Name | None = None

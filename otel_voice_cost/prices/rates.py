@@ -68,6 +68,7 @@ class Rate:
         confidence: ``low`` makes every cost that rests on it an estimate.
         minimum: Least amount billed for one request, in ``unit``.
         increment: Amounts are rounded up to a multiple of this, in ``unit``; zero for none.
+        free: Amount of each request or call that costs nothing, in ``unit``.
         fallback: A stand-in, used only where the usage lacks the units really billed.
         tiers: Prices for large requests, smallest threshold first.
         name: Name of the model to show.
@@ -95,6 +96,7 @@ class Rate:
     confidence: Confidence = "high"
     minimum: Decimal = Decimal(0)
     increment: Decimal = Decimal(0)
+    free: Decimal = Decimal(0)
     fallback: bool = False
     tiers: tuple[Tier, ...] = ()
     name: str | None = None

@@ -20,8 +20,16 @@ _PRICE = re.compile(
 )
 _SCALE = {None: 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600}
+_BY_CALL = (
+    Component.AVATAR,
+    Component.NOISE_CANCELLATION,
+    Component.OTHER,
+    Component.PLATFORM,
+    Component.RECORDING,
+    Component.TELEPHONY,
+)
 _TIMED = {
-    Component.AVATAR: Unit.SESSION_SECOND,
+    **dict.fromkeys(_BY_CALL, Unit.SESSION_SECOND),
     Component.REALTIME: Unit.SESSION_SECOND,
     Component.STT: Unit.AUDIO_SECOND,
     Component.TTS: Unit.AUDIO_SECOND,
@@ -62,7 +70,7 @@ _TOKENS = {
 }
 # What "free" covers: every unit that LiveKit may report of a component.
 _FREE = {
-    Component.AVATAR: {Unit.REQUEST, Unit.SESSION_SECOND},
+    **{component: {Unit.REQUEST, Unit.SESSION_SECOND} for component in _BY_CALL},
     Component.INTERRUPTION: {Unit.REQUEST},
     Component.LLM: set(_TOKENS[Component.LLM].values()),
     Component.REALTIME: {*_TOKENS[Component.REALTIME].values(), Unit.SESSION_SECOND},
@@ -70,7 +78,7 @@ _FREE = {
     Component.TTS: {*_TOKENS[Component.TTS].values(), Unit.CHARACTER},
     Component.TURN_DETECTION: {Unit.REQUEST},
 }
-_OPTIONS = ("since", "until", "mode")
+_OPTIONS = ("since", "until", "mode", "minimum", "increment", "free")
 _A_PRICE = 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" or "free"'
 
 
@@ -82,8 +90,8 @@ def read_short_form(
     Args:
         document: ``provider/model`` → component → price; globs are allowed in the model. A price is
             ``"0.0043/min"``, ``"30 INR/10k characters"``, ``"free"``; a table of tokens (``input``,
-            ``cached_input``, ``output``, ...); either with ``since``, ``until`` and ``mode``, a
-            single price then under ``price``; or a list of these.
+            ``cached_input``, ``output``, ...); either with ``since``, ``until``, ``mode``, ``minimum``,
+            ``increment`` and ``free``, a single price then under ``price``; or a list of these.
         currencies: Code → how much of it one US dollar buys.
         origin: File or variable, for messages and for `Rate.origin`.
         problems: Where mistakes are added.

@@ -12,9 +12,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.bill import Bill
 from otel_voice_cost.dialects import genai, langfuse, voice_cost
+from otel_voice_cost.ending import Ending
 from otel_voice_cost.livekit import events
 from otel_voice_cost.meters import Meters
+from otel_voice_cost.own_spans import SpanMaker
 from otel_voice_cost.pipeline import Pipeline
 from otel_voice_cost.sessions import SessionBook
 
@@ -25,20 +28,23 @@ SCENARIOS = [case.values[0] for case in scenarios() if case.id.startswith("1.8.9
 OWN = ("llm_usage", "realtime_usage", "stt_usage", "tts_usage")
 
 STEPS = [
-    *[
-        ("otel_voice_cost.pipeline", name)
-        for name in ("rule_of", "attributes_of", "decoded", "read_metrics", "cost_of")
-    ],
-    *[("otel_voice_cost.pipeline", name) for name in ("read_gen_ai_usage", "usage_fragments", "_totals", "_inherited")],
+    *[("otel_voice_cost.pipeline", name) for name in ("rule_of", "attributes_of", "decoded", "read_metrics")],
+    *[("otel_voice_cost.pipeline", name) for name in ("read_gen_ai_usage", "usage_fragments")],
     *[("otel_voice_cost.processor", name) for name in ("span_key", "is_livekit", "add_attributes", "read_event")],
-    *[("otel_voice_cost.processor", name) for name in ("order_problem", "processors_of", "livekit_tracer")],
+    ("otel_voice_cost.processor", "order_problem"),
+    *[("otel_voice_cost.own_spans", name) for name in ("processors_of", "livekit_tracer")],
+    *[("otel_voice_cost.ending", name) for name in ("decoded", "read_metrics", "_inherited", "moment")],
+    ("otel_voice_cost.pricing", "cost_of"),
     *[(genai, "cost_attributes"), (langfuse, "cost_attributes"), (voice_cost, "cost_attributes")],
     *[(langfuse, "repeat_attributes"), (langfuse, "session_attributes"), (voice_cost, "total_attributes")],
     *[(SessionBook, name) for name in ("open", "begin", "node", "finish", "close", "drain", "report", "claim")],
     *[(SessionBook, name) for name in ("claim_like", "unclaimed", "accrue", "take_heard", "take_unclaimed")],
     *[(SessionBook, name) for name in ("add_cost", "take_turn")],
-    *[(Pipeline, name) for name in ("attributes_for", "report", "settle", "settle_all")],
-    *[(VoiceCostSpanProcessor, name) for name in ("_begin_session", "_make_span", "_make_spans", "_flush", "_report")],
+    *[(Pipeline, name) for name in ("attributes_for", "report")],
+    *[(Ending, name) for name in ("accrue", "end", "own_span", "record", "settle", "_left")],
+    *[(SpanMaker, name) for name in ("make", "note_provider", "take")],
+    (Bill, "add"),
+    *[(VoiceCostSpanProcessor, name) for name in ("_begin_session", "_make_spans", "_flush", "_report")],
     (Meters, "_labels_of"),
 ]
 

@@ -7,12 +7,12 @@ from decimal import Decimal
 
 import pytest
 
-from otel_voice_cost import Component, Cost, Mode, Rate, Settings, Unit, Usage, VoiceCostSpanProcessor
+from otel_voice_cost import CallCost, Component, Cost, Mode, Rate, Settings, Unit, Usage, VoiceCostSpanProcessor
+from otel_voice_cost.bill import Bill
 from otel_voice_cost.cost import CostLine
 from otel_voice_cost.dialects import (
     Dialects,
     Options,
-    SessionTotals,
     SpanFacts,
     available_dialects,
     dialect_problems,
@@ -380,12 +380,16 @@ def test_what_was_said_is_shown_only_where_that_is_asked_for(name, attributes, e
 
 
 def test_a_list_of_traces_can_be_filtered_by_what_a_call_cost():
-    totals = SessionTotals(
-        usd=Decimal("0.03"), by_component={Component.STT: Decimal("0.01")}, unpriced=1, seconds=Decimal(90)
-    )
+    bill = Bill()
+    bill.add(heard("60", "0.01"))
+    bill.add(Cost(usage=heard("1", "0").usage, usd=None, unpriced="no rate"))
+    record = CallCost(
+        session_id="s", trace_id="t", span_id="p", agent=None, started_at=AT, seconds=Decimal(30), ended=True,
+        parts=bill.parts(), turns=(),
+    )  # fmt: skip
 
-    assert beside_ours(Dialects(("langfuse",), Options()).session_attributes(totals)) == {
-        "langfuse.trace.metadata.voice_cost_usd": 0.03,
+    assert beside_ours(Dialects(("langfuse",), Options()).session_attributes(record)) == {
+        "langfuse.trace.metadata.voice_cost_usd": 0.01,
         "langfuse.trace.metadata.voice_cost_stt_usd": 0.01,
         "langfuse.trace.metadata.voice_cost_unpriced": 1,
         "langfuse.trace.metadata.voice_cost_usd_per_minute": 0.02,

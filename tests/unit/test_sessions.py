@@ -188,7 +188,9 @@ def test_a_turn_holds_what_was_heard_before_it(book, session):
     assert turn.by_component == {Component.STT: 1, Component.LLM: 2}
     assert (turn.usd, turn.unpriced) == (3, 1)
     assert not book.take_turn(session, (1, 2))
-    assert (session.totals.usd, session.totals.unpriced) == (3, 1)
+    parts, turns = book.bill_of(session)
+    assert (sum(part.usd for part in parts), sum(part.unpriced for part in parts)) == (3, 1)
+    assert [(turn.number, turn.usd, turn.unpriced) for turn in turns] == [(1, 3, 1)]
 
 
 def test_totals_do_not_round():

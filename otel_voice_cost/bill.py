@@ -1,0 +1,268 @@
+"""The bill of a call: its costs added up by component and model, and the record that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from .cost import EXACT, Cost, CostLine, total_usd
+from .prices import Rate
+from .usage import Component, Unit
+
+__all__ = ["Bill", "CallCost", "CostPart", "TurnCost"]
+
+_ZERO = Decimal(0)
+_SIXTY = Decimal(60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CostPart:
+    """What one model cost in a call.
+
+    Attributes:
+        component: The part of the agent that used it.
+        provider: Provider id.
+        model: Model id.
+        name: Name of the model to show, where a price entry gives one.
+        usages: How often it was priced or could not be: requests, or reports of speech-to-text.
+        quantities: Amount per unit that was billed.
+        lines: The same by rate: amount, US dollars, list price. Empty where costs came with the spans.
+        usd: US dollars, after your discount.
+        list_usd: US dollars before it.
+        markup_usd: What you charge beside it.
+        estimated_usd: The part of ``usd`` that is an estimate.
+        unpriced: How many of the usages have no cost.
+        unpriced_quantities: Their amounts.
+        reason: Why the last of them has none.
+    """
+
+    component: Component
+    provider: str
+    model: str
+    name: str | None
+    usages: int
+    quantities: Mapping[Unit, Decimal]
+    lines: tuple[CostLine, ...]
+    usd: Decimal
+    list_usd: Decimal
+    markup_usd: Decimal
+    estimated_usd: Decimal
+    unpriced: int
+    unpriced_quantities: Mapping[Unit, Decimal]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCost:
+    """What one turn of the agent cost, and the hearing before it.
+
+    Attributes:
+        number: 1 for the first turn that ended.
+        by_component: US dollars of each component.
+        unpriced: Usages without a cost.
+        estimated: Whether an estimate is in it.
+    """
+
+    number: int
+    by_component: Mapping[Component, Decimal]
+    unpriced: int
+    estimated: bool
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars."""
+        return total_usd(self.by_component.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCost:
+    """What a call cost, by now or in the end. Its parts add up to its total, digit for digit.
+
+    Attributes:
+        session_id: The conversation's, Langfuse's or the application's session id, LiveKit's job id, else the
+            trace id; the first that the session has.
+        trace_id: Of the ``agent_session`` span, 32 hexadecimal digits.
+        span_id: Of the same, 16 digits.
+        agent: Name of the agent that the job was sent to; None outside jobs.
+        started_at: UTC.
+        seconds: Length so far.
+        ended: Whether it has ended.
+        parts: By component and model.
+        turns: The turns that have ended. What fell into none is in ``parts`` alone.
+        currency: ``USD``.
+    """
+
+    session_id: str
+    trace_id: str
+    span_id: str
+    agent: str | None
+    started_at: datetime
+    seconds: Decimal
+    ended: bool
+    parts: tuple[CostPart, ...]
+    turns: tuple[TurnCost, ...]
+    currency: str = "USD"
+
+    @property
+    def ended_at(self) -> datetime:
+        """UTC; of a live call, now."""
+        return self.started_at + timedelta(seconds=float(self.seconds))
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars, after your discounts."""
+        return total_usd([part.usd for part in self.parts])
+
+    @property
+    def list_usd(self) -> Decimal:
+        """US dollars before your discounts."""
+        return total_usd([part.list_usd for part in self.parts])
+
+    @property
+    def markup_usd(self) -> Decimal:
+        """What you charge beside the cost."""
+        return total_usd([part.markup_usd for part in self.parts])
+
+    @property
+    def estimated_usd(self) -> Decimal:
+        """The part of the cost that is an estimate."""
+        return total_usd([part.estimated_usd for part in self.parts])
+
+    @property
+    def unpriced(self) -> int:
+        """How many usages have no cost."""
+        return sum(part.unpriced for part in self.parts)
+
+    @property
+    def by_component(self) -> dict[Component, Decimal]:
+        """US dollars of each component that has a cost."""
+        found: dict[Component, Decimal] = {}
+        for part in self.parts:
+            if part.usages > part.unpriced:
+                found[part.component] = EXACT.add(found.get(part.component, _ZERO), part.usd)
+        return found
+
+    @property
+    def usd_per_minute(self) -> Decimal | None:
+        """US dollars for a minute of this call; None where it has no length."""
+        return EXACT.divide(EXACT.multiply(self.usd, _SIXTY), self.seconds) if self.seconds > 0 else None
+
+    @property
+    def next_turn_usd(self) -> Decimal:
+        """What the next turn may cost: as much as the dearest of the last three. Zero before the first."""
+        return max((turn.usd for turn in self.turns[-3:]), default=_ZERO)
+
+
+class _Part:
+    """Sums of one component and model."""
+
+    __slots__ = (
+        "estimated_usd",
+        "lines",
+        "list_usd",
+        "markup_usd",
+        "name",
+        "quantities",
+        "reason",
+        "unpriced",
+        "unpriced_quantities",
+        "usages",
+        "usd",
+    )
+
+    def __init__(self) -> None:
+        self.usd = self.list_usd = self.markup_usd = self.estimated_usd = _ZERO
+        self.usages = self.unpriced = 0
+        self.reason: str | None = None
+        self.name: str | None = None
+        self.quantities: dict[Unit, Decimal] = {}
+        self.unpriced_quantities: dict[Unit, Decimal] = {}
+        self.lines: dict[tuple[Unit, int], tuple[Rate, list[Decimal]]] = {}  # by the rate's id: hashing one is slow
+
+    def add(self, cost: Cost) -> None:
+        self.usages += 1
+        if cost.usd is None:
+            self.unpriced, self.reason = self.unpriced + 1, cost.unpriced
+            _add_up(self.unpriced_quantities, cost.usage.quantities)
+            return
+        _add_up(self.quantities, cost.usage.quantities)
+        self.name = cost.name or self.name
+        self.usd = EXACT.add(self.usd, cost.usd)
+        self.list_usd = EXACT.add(self.list_usd, cost.usd if cost.list_usd is None else cost.list_usd)
+        if cost.estimated:
+            self.estimated_usd = EXACT.add(self.estimated_usd, cost.usd)
+        if cost.markup_usd is not None:
+            self.markup_usd = EXACT.add(self.markup_usd, cost.markup_usd)
+        for line in cost.lines:
+            _, sums = self.lines.setdefault((line.unit, id(line.rate)), (line.rate, [_ZERO, _ZERO, _ZERO]))
+            for place, more in enumerate((line.amount, line.usd, line.list_usd)):
+                sums[place] = EXACT.add(sums[place], more)
+
+    def copy(self) -> _Part:
+        other = _Part()
+        for name in self.__slots__:
+            value = getattr(self, name)
+            setattr(other, name, dict(value) if isinstance(value, dict) else value)
+        other.lines = {key: (rate, list(sums)) for key, (rate, sums) in self.lines.items()}
+        return other
+
+    def frozen(self, component: Component, provider: str, model: str) -> CostPart:
+        return CostPart(
+            component=component,
+            provider=provider,
+            model=model,
+            name=self.name,
+            usages=self.usages,
+            quantities=dict(self.quantities),
+            lines=tuple(
+                CostLine(unit=unit, amount=amount, rate=rate, usd=usd, list_usd=list_usd)
+                for (unit, _), (rate, (amount, usd, list_usd)) in self.lines.items()
+            ),
+            usd=self.usd,
+            list_usd=self.list_usd,
+            markup_usd=self.markup_usd,
+            estimated_usd=self.estimated_usd,
+            unpriced=self.unpriced,
+            unpriced_quantities=dict(self.unpriced_quantities),
+            reason=self.reason,
+        )
+
+
+class Bill:
+    """Adds up the costs of a call. Not safe to use from several threads at once."""
+
+    __slots__ = ("_parts",)
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[Component, str, str], _Part] = {}
+
+    def add(self, cost: Cost) -> None:
+        """Add one cost; an unpriced one is counted."""
+        usage = cost.usage
+        key = (usage.component, usage.provider, usage.model)
+        part = self._parts.get(key)
+        if part is None:
+            part = self._parts[key] = _Part()
+        part.add(cost)
+
+    def copy(self) -> Bill:
+        """The same, to add to."""
+        other = Bill()
+        other._parts = {key: part.copy() for key, part in self._parts.items()}
+        return other
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars so far."""
+        return total_usd([part.usd for part in self._parts.values()])
+
+    def parts(self) -> tuple[CostPart, ...]:
+        """What was added, by component and model."""
+        return tuple(part.frozen(*key) for key, part in sorted(self._parts.items(), key=lambda item: item[0]))
+
+
+def _add_up(sums: dict[Unit, Decimal], amounts: Mapping[Unit, Decimal]) -> None:
+    for unit, amount in amounts.items():
+        sums[unit] = EXACT.add(sums.get(unit, _ZERO), amount)

@@ -1,0 +1,48 @@
+"""What settings make of the catalogue, and what every call is billed for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import Problem
+from .prices import PriceCatalog, PriceSheet, parse_sheet
+from .prices.loading import read_sheet
+from .session_rates import SessionItem, session_items
+from .settings import Settings
+
+__all__ = ["Configured", "configured"]
+
+
+class Configured(NamedTuple):
+    """Prices as configured.
+
+    Attributes:
+        catalog: All rates.
+        items: What every call is billed for.
+        problems: Every mistake in variables and files; what is sound holds.
+    """
+
+    catalog: PriceCatalog
+    items: tuple[SessionItem, ...]
+    problems: list[Problem]
+
+
+def configured(settings: Settings, catalog: PriceCatalog | None = None) -> Configured:
+    """Return the catalogue with the overrides of the settings. Prices in variables win over those in files.
+
+    Args:
+        settings: Options.
+        catalog: A catalogue that takes session rates alone; the default one takes all of the settings' prices.
+    """
+    sheets = [parse_sheet(settings.session_rates, "VOICE_COST_SESSION_RATES")]
+    if catalog is None:
+        catalog = PriceCatalog.default()
+        sheets.append(parse_sheet(settings.prices, "VOICE_COST_PRICES"))
+        sheets += [read_sheet(Path(path)) for path in settings.prices_file.split(os.pathsep) if path]
+    for sheet in reversed(sheets):
+        if sheet != PriceSheet():
+            catalog = catalog.with_sheet(sheet)
+    items = session_items(rate for sheet in sheets for rate in sheet.rates)
+    return Configured(catalog, items, [problem for sheet in sheets for problem in sheet.problems])

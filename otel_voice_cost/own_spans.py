@@ -1,0 +1,82 @@
+"""Makes spans of our own, for what no span of LiveKit's carries."""
+
+from __future__ import annotations
+
+import weakref
+
+from opentelemetry import trace
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from .dialects import Attributes
+from .ending import OwnSpan
+from .livekit.events import SpanKey, livekit_tracer
+from .order import processors_of
+
+__all__ = ["SpanMaker"]
+
+_ids = RandomIdGenerator()
+
+
+class SpanMaker:
+    """Makes spans that pass the same processors as LiveKit's."""
+
+    def __init__(self, owner: SpanProcessor, downstream: SpanProcessor | None) -> None:
+        """Make spans for one processor.
+
+        Args:
+            owner: The processor whose provider is LiveKit's, or was.
+            downstream: The processor it wraps; the spans then go there alone.
+        """
+        self._owner = weakref.ref(owner)
+        self._downstream = downstream
+        self._attributes: dict[SpanKey, Attributes] = {}  # of spans being made
+        self._resource: Resource | None = None  # of the provider, for spans built by hand
+        self._scope: InstrumentationScope | None = None
+        self._behind: tuple[SpanProcessor, ...] = ()
+
+    def note_provider(self, span: Span) -> None:
+        """Remember where the spans of a session go, should LiveKit use another provider by its end."""
+        self._resource, self._scope = span.resource, span.instrumentation_scope
+        processors = processors_of(span)
+        owner = self._owner()
+        self._behind = processors[processors.index(owner) + 1 :] if owner in processors else ()
+
+    def take(self, key: SpanKey) -> Attributes | None:
+        """The attributes of a span of our own on its way; None for any other span."""
+        return self._attributes.pop(key, None)
+
+    def make(self, own: OwnSpan) -> None:
+        """Make a span with LiveKit's tracer.
+
+        Its attributes are added on its way, in `on_end`, where the SDK's span limits cut nothing.
+        Wrapping, or where LiveKit uses another provider by now, the span is built by hand.
+        """
+        tracer = livekit_tracer() if self._downstream is None else None
+        if tracer is not None:
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
+            span = tracer.start_span(own.name, context=parent, start_time=own.start_ns)
+            if self._owner() in processors_of(span):
+                context = span.get_span_context()
+                self._attributes[context.trace_id, context.span_id] = own.attributes
+                span.end(own.end_ns)
+                return
+        built = ReadableSpan(
+            name=own.name,
+            context=_context(own.session_key[0], _ids.generate_span_id()),
+            parent=_context(*own.session_key),
+            resource=self._resource,
+            attributes=BoundedAttributes(attributes=own.attributes, immutable=True),
+            start_time=own.start_ns,
+            end_time=own.end_ns,
+            instrumentation_scope=self._scope,
+        )
+        for processor in [self._downstream] if self._downstream is not None else self._behind:
+            processor.on_end(built)
+
+
+def _context(trace_id: int, span_id: int) -> trace.SpanContext:
+    return trace.SpanContext(trace_id, span_id, is_remote=False, trace_flags=trace.TraceFlags(trace.TraceFlags.SAMPLED))
