@@ -10,14 +10,14 @@ from calls import Call, TimedProcessor, percentile, resident_megabytes, use
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from shapes import exporting, provider_of
+from shapes import provider_of
 
 TURNS = 10  # of ten spans each
 
 
 def main(sessions: int) -> None:
     processor = TimedProcessor()
-    provider = use(provider_of(processor, exporting()))
+    provider = use(provider_of(processor))  # none behind: an exporter's thread would take turns with ours
     early, early_objects, began = 0.0, 0, time.monotonic()
     for number in range(sessions):
         call = Call(provider, number)
@@ -28,7 +28,6 @@ def main(sessions: int) -> None:
             gc.collect()
             early, early_objects = resident_megabytes(), len(gc.get_objects())
     took = time.monotonic() - began
-    provider.force_flush()
     gc.collect()
     times = processor.microseconds
     own_memory = len(times) * times.itemsize * 9 / 10 / 1e6  # of the measurement, since the first look

@@ -1,8 +1,7 @@
-"""What the receiver got, as tables. Every figure is read off a received span."""
+"""What the receiver got and the record of the call, as tables."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..bill import CallCost
 from ..dialects.voice_cost import to_text
 from .receiver import ReceivedSpan
 
@@ -34,8 +34,8 @@ class _Line:
 _ZERO = Decimal(0)
 
 
-def print_report(spans: list[ReceivedSpan], console: Console) -> bool:
-    """Print the bill of a call; return whether the lines add up to the session's total."""
+def print_report(spans: list[ReceivedSpan], record: CallCost, console: Console) -> bool:
+    """Print the bill of a call; return whether spans, the session's total and the record agree."""
     lines = _lines(spans)
     table = Table(title="What the OTLP receiver got, turn by turn", box=box.SIMPLE)
     for heading in ("turn", "who", "model", "quantity", "rate"):
@@ -53,8 +53,8 @@ def print_report(spans: list[ReceivedSpan], console: Console) -> bool:
         )
         turn = line.turn
     console.print(table)
-    _print_totals(lines, console)
-    return _print_session(spans, lines, console)
+    _print_bill(record, console)
+    return _print_session(spans, lines, record, console)
 
 
 def _lines(spans: list[ReceivedSpan]) -> list[_Line]:
@@ -107,21 +107,19 @@ def _formulas(span: ReceivedSpan) -> Iterable[str]:
         yield f"{quantity} at {rate}: {to_text(cost)} USD"
 
 
-def _print_totals(lines: list[_Line], console: Console) -> None:
-    totals: dict[tuple[str, str], list[_Line]] = defaultdict(list)
-    for line in lines:
-        totals[line.component, line.model].append(line)
-    table = Table(title="By component and model", box=box.SIMPLE)
+def _print_bill(record: CallCost, console: Console) -> None:
+    table = Table(title="The bill of the call, as its record has it", box=box.SIMPLE, show_footer=True)
     table.add_column("component")
-    table.add_column("model")
-    table.add_column("spans", justify="right")
-    table.add_column("US dollars", justify="right")
-    for (component, model), some in sorted(totals.items()):
-        table.add_row(component, model, str(len(some)), to_text(sum((line.usd for line in some), _ZERO)))
+    table.add_column("model", "total")
+    table.add_column("quantity", justify="right")
+    table.add_column("US dollars", to_text(record.usd), justify="right")
+    for part in record.parts:
+        quantities = "\n".join(f"{to_text(amount)} {unit.value}" for unit, amount in part.quantities.items())
+        table.add_row(part.component.value, part.model, quantities, to_text(part.usd))
     console.print(table)
 
 
-def _print_session(spans: list[ReceivedSpan], lines: list[_Line], console: Console) -> bool:
+def _print_session(spans: list[ReceivedSpan], lines: list[_Line], record: CallCost, console: Console) -> bool:
     session = next(span for span in spans if span.name == "agent_session").attributes
     total, lines_total = Decimal(session["voice_cost.session.usd"]), sum((line.usd for line in lines), _ZERO)
     figures = Table.grid(padding=(0, 3))
@@ -139,4 +137,4 @@ def _print_session(spans: list[ReceivedSpan], lines: list[_Line], console: Conso
     for key, value in sorted(dearest.span.attributes.items()):
         if key.startswith(("voice_cost.", "gen_ai.usage.cost", "langfuse.observation.")):
             console.print(f"  {key} = {value!r}", highlight=False, soft_wrap=True)
-    return total == lines_total
+    return total == lines_total == record.usd

@@ -111,7 +111,7 @@ async def test_a_callback_that_raises_ends_no_call(price_catalog, caplog, asynch
 
 
 async def test_an_agent_asks_before_it_spends(price_catalog):
-    watched = Watched(price_catalog, Budget(per_session="0.0016"))
+    watched = Watched(price_catalog, Budget(per_session="0.002"))
     session = session_of()
     caller = Caller(session)
     await session.start(Clerk())
@@ -125,7 +125,7 @@ async def test_an_agent_asks_before_it_spends(price_catalog):
     watched.provider.shutdown()
 
     assert asked == [False, False, True]
-    assert live.usd < Decimal("0.0016") < live.usd + live.next_turn_usd
+    assert live.usd < Decimal("0.002") < live.usd + live.next_turn_usd
     assert watched.processor.would_exceed() is False
 
 

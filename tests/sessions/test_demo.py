@@ -25,13 +25,14 @@ async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
     said: list[str] = []
     with OtlpReceiver() as receiver:
         provider = TracerProvider()
-        provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+        records = []
+        provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog, on_session_end=records.append))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
         set_tracer_provider(provider)
         await hold_call(speed=5, progress=said.append)
         provider.shutdown()
         out = io.StringIO()
-        assert print_report(receiver.spans, Console(file=out, width=120))
+        assert print_report(receiver.spans, records[0], Console(file=out, width=120))
 
     printed = out.getvalue()
     seconds = sum(
@@ -43,6 +44,7 @@ async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
     (session,) = [span for span in receiver.spans if span.name == "agent_session"]
     assert Decimal(session.attributes["voice_cost.session.usd"]) == total
     assert set(re.findall(r"\$(\d+\.\d+) *\n", printed)) >= {f"{total.normalize():f}"}
+    assert re.search(rf"total +{total.normalize():f} *\n", printed)
     assert "185 character at 50 USD per 1000000 character: 0.00925 USD" in printed
     assert said[0] == "The agent greets"
 
