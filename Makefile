@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-sdks test-backends record-releases bench fuzz soak prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases test-sdks test-fleet test-backends record-releases bench fuzz soak prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-releases: $(VENV)/.dev ## hold the test conversations on every LiveKit rele
 
 test-sdks: $(VENV)/.dev ## run the tests of the pipeline on OpenTelemetry SDKs from 1.34
 	$(BIN)/nox --noxfile tests/noxfile.py --session sdks
+
+test-fleet: $(VENV)/.dev ## try the fleet examples on Prometheus (Debian's package) and ClickHouse (chdb)
+	$(PIP) chdb
+	$(BIN)/python -m pytest tests/test_fleet.py
 
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record

@@ -77,7 +77,7 @@ class Meters:
         )
         self._per_minute = meter.create_histogram(
             "voice_cost.session.cost_per_minute",
-            unit="{USD}/min",
+            unit="{USD}",
             description="What one call cost for each of its minutes",
             explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
         )
