@@ -29,6 +29,7 @@ def main(sessions: int) -> None:
             early, early_objects = resident_megabytes(), len(gc.get_objects())
     took = time.monotonic() - began
     gc.collect()
+    late, late_objects = resident_megabytes(), len(gc.get_objects())
     times = processor.microseconds
     own_memory = len(times) * times.itemsize * 9 / 10 / 1e6  # of the measurement, since the first look
     rows = Table(f"{len(times):,} spans of {sessions:,} sessions, {took:.0f} s", "", box=box.SIMPLE)
@@ -37,8 +38,7 @@ def main(sessions: int) -> None:
     rows.add_row("on_end, longest by the clock", f"{max(times):.0f} µs")
     rows.add_row("on_end, longest of its own thread's time", f"{processor.longest_own:.0f} µs, collections apart")
     rows.add_row(f"memory after {sessions // 10:,} sessions", f"{early:.1f} MB, {early_objects:,} objects")
-    memory = resident_megabytes() - own_memory
-    rows.add_row(f"memory after {sessions:,} sessions", f"{memory:.1f} MB, {len(gc.get_objects()):,} objects")
+    rows.add_row(f"memory after {sessions:,} sessions", f"{late - own_memory:.1f} MB, {late_objects:,} objects")
     rows.add_row("counted", str(processor.stats()))
     Console(width=None if sys.stdout.isatty() else 140).print(rows)
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from .cost import EXACT, Cost, CostLine, total_usd
-from .prices import Rate
 from .usage import Component, Unit
 
 __all__ = ["Bill", "CallCost", "CostPart", "TurnCost"]
@@ -179,7 +178,7 @@ class _Part:
         self.name: str | None = None
         self.quantities: dict[Unit, Decimal] = {}
         self.unpriced_quantities: dict[Unit, Decimal] = {}
-        self.lines: dict[tuple[Unit, int], tuple[Rate, list[Decimal]]] = {}  # by the rate's id: hashing one is slow
+        self.lines: dict[tuple[Unit, int], CostLine] = {}  # by the rate's id: hashing one is slow
 
     def add(self, cost: Cost) -> None:
         self.usages += 1
@@ -187,25 +186,26 @@ class _Part:
             self.unpriced, self.reason = self.unpriced + 1, cost.unpriced
             _add_up(self.unpriced_quantities, cost.usage.quantities)
             return
+        add = EXACT.add
         _add_up(self.quantities, cost.usage.quantities)
         self.name = cost.name or self.name
-        self.usd = EXACT.add(self.usd, cost.usd)
-        self.list_usd = EXACT.add(self.list_usd, cost.usd if cost.list_usd is None else cost.list_usd)
+        self.usd = add(self.usd, cost.usd)
+        self.list_usd = add(self.list_usd, cost.list_usd or cost.usd)
         if cost.estimated:
-            self.estimated_usd = EXACT.add(self.estimated_usd, cost.usd)
+            self.estimated_usd = add(self.estimated_usd, cost.usd)
         if cost.markup_usd is not None:
-            self.markup_usd = EXACT.add(self.markup_usd, cost.markup_usd)
-        for line in cost.lines:
-            _, sums = self.lines.setdefault((line.unit, id(line.rate)), (line.rate, [_ZERO, _ZERO, _ZERO]))
-            for place, more in enumerate((line.amount, line.usd, line.list_usd)):
-                sums[place] = EXACT.add(sums[place], more)
+            self.markup_usd = add(self.markup_usd, cost.markup_usd)
+        for unit, amount, rate, usd, list_usd in cost.lines:
+            seen = self.lines.get((unit, id(rate)))
+            if seen is not None:
+                amount, usd, list_usd = add(seen.amount, amount), add(seen.usd, usd), add(seen.list_usd, list_usd)
+            self.lines[unit, id(rate)] = CostLine(unit, amount, rate, usd, list_usd)
 
     def copy(self) -> _Part:
         other = _Part()
         for name in self.__slots__:
             value = getattr(self, name)
             setattr(other, name, dict(value) if isinstance(value, dict) else value)
-        other.lines = {key: (rate, list(sums)) for key, (rate, sums) in self.lines.items()}
         return other
 
     def frozen(self, component: Component, provider: str, model: str) -> CostPart:
@@ -216,10 +216,7 @@ class _Part:
             name=self.name,
             usages=self.usages,
             quantities=dict(self.quantities),
-            lines=tuple(
-                CostLine(unit=unit, amount=amount, rate=rate, usd=usd, list_usd=list_usd)
-                for (unit, _), (rate, (amount, usd, list_usd)) in self.lines.items()
-            ),
+            lines=tuple(self.lines.values()),
             usd=self.usd,
             list_usd=self.list_usd,
             markup_usd=self.markup_usd,

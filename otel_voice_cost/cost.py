@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import NamedTuple
 
 from .errors import UnitMismatchError
 from .prices import EXACT, Rate, RateCard
@@ -21,8 +22,7 @@ _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CostLine:
+class CostLine(NamedTuple):
     """One unit of one usage, priced.
 
     Attributes:
@@ -52,6 +52,7 @@ class Cost:
         rate_source: Page, file or variable that states the rates; ``"span"`` where the cost
             came with the span.
         name: Name of the model to show, where a price entry gives one.
+        list_usd: US dollars before your discount; the same as ``usd`` where there is none.
         markup_usd: What you charge beside the cost; None where no markup is set.
         estimated: Whether any rate in it is of low confidence or a stand-in for the billed unit.
     """
@@ -62,11 +63,14 @@ class Cost:
     unpriced: str | None = None
     rate_source: str | None = None
     name: str | None = None
+    list_usd: Decimal | None = None
     markup_usd: Decimal | None = None
     estimated: bool = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "estimated", any(line.rate.estimated for line in self.lines))
+        if self.list_usd is None:
+            object.__setattr__(self, "list_usd", self.usd)
 
     @property
     def input_usd(self) -> Decimal | None:
@@ -80,11 +84,6 @@ class Cost:
 
     def _usd(self, *, is_output: bool) -> Decimal | None:
         return total_usd([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
-
-    @property
-    def list_usd(self) -> Decimal | None:
-        """US dollars before your discount; the same as ``usd`` where there is none."""
-        return total_usd([line.list_usd for line in self.lines]) if self.lines else self.usd
 
 
 def in_words(cost: Cost) -> str:
@@ -141,6 +140,7 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
         lines=tuple(lines),
         rate_source=lines[0].rate.source,
         name=card.name,
+        list_usd=total_usd([line.list_usd for line in lines]) if card.discount else usd,
         markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
     )
 
@@ -196,6 +196,7 @@ def summed(costs: list[Cost]) -> Cost:
         lines=tuple(lines.values()),
         rate_source=first.rate_source,
         name=first.name,
+        list_usd=total_usd(cost.list_usd for cost in costs if cost.list_usd is not None),
         markup_usd=total_usd(charged)
         if (charged := [c.markup_usd for c in costs if c.markup_usd is not None])
         else None,

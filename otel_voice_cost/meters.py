@@ -10,7 +10,6 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,7 +20,7 @@ from .bill import CallCost
 from .cost import Cost
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
 from .dialects.voice_cost import COMPONENT
-from .usage import Usage
+from .usage import Unit, Usage
 
 __all__ = ["LATE", "UNCLAIMED", "Meters"]
 
@@ -35,6 +34,8 @@ AGENT_NAME = "gen_ai.agent.name"
 ERROR_TYPE = "error.type"
 UNIT = "voice_cost.unit"
 
+Labels = dict[str, Any]
+
 _BUCKETS = [0.000_01, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
 _SESSION_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
 _COUNTERS = {
@@ -46,9 +47,8 @@ _COUNTERS = {
     UNPRICED: "Usages without a cost",
 }
 _MAX_LABELS = 1_000  # sets of labels; what comes after is counted as overflow
-_OVERFLOW = {"otel.metric.overflow": True}
-
-Labels = dict[str, Any]
+_UNITS = {unit: {UNIT: unit.value} for unit in Unit}
+_OVERFLOW: Labels = {"otel.metric.overflow": True}
 
 
 class Meters:
@@ -103,7 +103,7 @@ class Meters:
             for name in names:
                 self._counters[name].add(1, labels)
             for unit, amount in cost.usage.quantities.items():
-                self._usage.add(float(amount), {**labels, UNIT: unit.value})
+                self._usage.add(float(amount), labels | _UNITS[unit])
             if cost.usd is not None:
                 self._cost.record(float(cost.usd), labels)
         except Exception as error:  # noqa: BLE001  # a metrics SDK's fault costs no span its price
@@ -131,7 +131,7 @@ class Meters:
         with suppress(Exception):  # a fault here would be the next
             self._counters[FAILED].add(1, {ERROR_TYPE: kind})
 
-    def _labels_of(self, usage: Usage, agent: str | None) -> Mapping[str, Any]:
+    def _labels_of(self, usage: Usage, agent: str | None) -> Labels:
         key = (usage.component, usage.provider, usage.model, agent or "")
         labels = self._labels.get(key)
         if labels is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..bill import CallCost
 from ..cost import Cost
@@ -32,8 +32,7 @@ __all__ = [
 Attributes = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanFacts:
+class SpanFacts(NamedTuple):
     """What a dialect may want to know of the span it writes to."""
 
     name: str

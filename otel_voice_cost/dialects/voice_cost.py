@@ -105,4 +105,4 @@ def to_text(usd: Decimal) -> str:
     text = str(usd)
     if "E" in text:
         text = f"{usd:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return text.rstrip("0").rstrip(".") if text[-1] == "0" and "." in text else text

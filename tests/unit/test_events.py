@@ -8,12 +8,13 @@ import sys
 import textwrap
 
 import pytest
-from livekit.agents import llm, stt, tts
+import wrapt
+from livekit.agents import AgentSession, llm, stt, tts
 from livekit.agents.metrics import STTMetrics, VADMetrics
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.livekit.events import read_event, subscribe
+from otel_voice_cost.livekit.events import agent_session_of, read_event, subscribe
 
 BASES = (stt.STT, llm.LLM, llm.RealtimeSession, tts.TTS)
 
@@ -65,6 +66,17 @@ def test_uninstall_takes_the_hook_away(price_catalog):
     processor.uninstall()
 
     assert "emit" not in vars(stt.STT)
+
+
+def test_a_session_is_found_by_its_span_while_somebody_listens(price_catalog):
+    before = vars(AgentSession)["start"]
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    assert isinstance(vars(AgentSession)["start"], wrapt.FunctionWrapper)
+    assert agent_session_of((1, 1)) is None
+
+    processor.shutdown()
+
+    assert vars(AgentSession)["start"] is before
 
 
 def test_a_forgotten_processor_takes_its_hook_along(price_catalog):
