@@ -43,6 +43,7 @@ async def soak(seconds: float, console: Console) -> bool:
     took = time.monotonic() - began
     provider.shutdown()
     gc.collect()
+    late = resident_megabytes()
     times, expected = processor.microseconds, sum((usd for _, usd in results), Decimal(0))
     rows = Table(title=f"{SESSIONS} calls at once, {took:.0f} s", box=box.SIMPLE, show_header=False)
     rows.add_row("calls", f"{sum(calls for calls, _ in results):,}")
@@ -52,7 +53,10 @@ async def soak(seconds: float, console: Console) -> bool:
     rows.add_row(
         "on_end, longest", f"{max(times):.0f} µs; {processor.longest_own:.0f} µs of its own, collections apart"
     )
-    rows.add_row("memory", f"{early:.0f} MB early on, {resident_megabytes():.0f} MB at the end")
+    rows.add_row(
+        "memory",
+        f"{early:.0f} MB early on, {late:.0f} MB at the end, of it {len(times) * 4 / 1e6:.0f} MB of these measurements",
+    )
     rows.add_row("usage in, at list prices", f"{expected:.12f} USD")
     rows.add_row("cost out, on spans", f"{processor.cost:.12f} USD")
     rows.add_row("counted", str(processor.stats()))

@@ -132,7 +132,7 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
         )
     lines = [_line(unit, quantities[unit], rate, card, usage.mode, total_input) for unit, rate in billing.rates]
     if billing.units is not None:
-        usage = replace(usage, quantities={unit: n for unit, n in quantities.items() if unit in billing.units})
+        usage = _of_units(usage, billing.units)
     usd = total_usd([line.usd for line in lines])
     return Cost(
         usage=usage,
@@ -142,6 +142,18 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
         name=card.name,
         list_usd=total_usd([line.list_usd for line in lines]) if card.discount else usd,
         markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
+    )
+
+
+def _of_units(usage: Usage, units: frozenset[Unit]) -> Usage:
+    """A usage with some of its quantities. `dataclasses.replace` takes three times as long."""
+    return Usage(
+        component=usage.component,
+        provider=usage.provider,
+        model=usage.model,
+        quantities={unit: n for unit, n in usage.quantities.items() if unit in units},
+        at=usage.at,
+        mode=usage.mode,
     )
 
 

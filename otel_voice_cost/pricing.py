@@ -59,6 +59,10 @@ class Pricing:
 
 
 def agent_of(session: Session | None) -> str | None:
-    """Name of the agent that the job was sent to, or None outside jobs."""
-    name = session.attributes.get(AGENT_NAME) if session else None
-    return name if isinstance(name, str) and name else None
+    """Name of the agent that the job was sent to, or None outside jobs. LiveKit sets it when the session starts."""
+    if session is None:
+        return None
+    if session.agent is None:
+        name = session.attributes.get(AGENT_NAME)
+        session.agent = name if isinstance(name, str) else ""
+    return session.agent or None

@@ -123,6 +123,7 @@ class Session:
     passive: bool  # another processor does the accounting
     span: ReadableSpan | None = None  # while it runs
     ended: bool = False
+    agent: str | None = None  # its name; empty where it has none
     bill: Bill = field(default_factory=Bill)
     ended_turns: list[TurnCost] = field(default_factory=list)
     loop: AbstractEventLoop | None = None  # and context it runs in, for a budget's callbacks

@@ -148,7 +148,13 @@ def _cost_details(cost: Cost) -> str:
         key = bucket(line.unit, cost.usage.component)
         buckets[key] = _ROUNDING.add(buckets[key], line.usd) if key in buckets else line.usd
     buckets["total"] = cost.usd or Decimal(0)
-    return _json({key: to_text(usd.quantize(_TWELVE, context=_ROUNDING)) for key, usd in buckets.items()})
+    return _json({key: _twelve_places(usd) for key, usd in buckets.items()})
+
+
+def _twelve_places(usd: Decimal) -> str:
+    text = to_text(usd)
+    places = len(text) - text.find(".") - 1 if "." in text else 0
+    return text if places <= 12 else to_text(usd.quantize(_TWELVE, context=_ROUNDING))
 
 
 def _json(numbers: Mapping[str, int | str]) -> str:
