@@ -7,8 +7,10 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from threading import Lock
 
 from ._diagnostics import Diagnostics
+from ._forks import reset_after_fork
 from .bill import CallCost
 from .cost import EXACT
 from .errors import VoiceCostError
@@ -79,6 +81,12 @@ class Brake:
         self._diagnostics = diagnostics
         self._share = Decimal(str(budget.on_warning))
         self._tasks: set[asyncio.Future[object]] = set()  # the loop itself holds them weakly
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Open the lock, in a forked child."""
+        self._lock = Lock()
 
     def check(self, session: Session, spent: Decimal, seconds: Decimal, record: Callable[[], CallCost]) -> None:
         """Call back if the session has spent too much.
@@ -92,12 +100,15 @@ class Brake:
         limit = self.budget.usd_for(seconds)
         if limit is None:
             return
-        if spent > limit and not session.budget_exceeded:
-            session.budget_exceeded = session.budget_warned = True
+        with self._lock:
+            exceeded = spent > limit and not session.budget_exceeded
+            warned = not exceeded and not session.budget_warned and spent >= EXACT.multiply(limit, self._share)
+            session.budget_exceeded |= exceeded
+            session.budget_warned |= exceeded or warned
+        if exceeded:
             self._diagnostics.note("budget exceeded", f"A session has spent more than its budget of {limit:f} USD.")
             self._call(session, self.budget.on_exceeded, record)
-        elif spent >= EXACT.multiply(limit, self._share) and not session.budget_warned:
-            session.budget_warned = True
+        elif warned:
             self._call(session, self.budget.warn, record)
 
     def _call(self, session: Session, callback: OnBudget | None, record: Callable[[], CallCost]) -> None:

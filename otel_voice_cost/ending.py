@@ -23,7 +23,7 @@ from .pricing import Pricing, agent_of
 from .session_rates import SessionItem, session_usages, sip_start_ns
 from .sessions import Session, SessionBook
 
-__all__ = ["Ending", "OwnSpan"]
+__all__ = ["Ending", "OwnSpan", "seconds_of"]
 
 _BILLION = Decimal(10**9)
 
@@ -99,18 +99,27 @@ class Ending:
             attributes: Of its span.
             events: Of its span.
         """
-        session.identity = _inherited(attributes)
         end_ns = max(end_ns, session.start_ns)  # a clock may jump back
-        spans = self._left(session) + self._charges(session, end_ns, attributes, events)
-        record = self.record(session, end_ns, attributes, ended=True)
-        estimated = any(part.estimated_usd for part in record.parts)
-        written = ours.total_attributes(
-            "session", record.by_component, record.usd, unpriced=record.unpriced, estimated=estimated
-        )
-        written |= self._dialects.session_attributes(record)
+        try:
+            session.identity = _inherited(attributes)
+            spans = self._left(session) + self._charges(session, end_ns, attributes, events)
+            record = self.record(session, end_ns, attributes, ended=True)
+            written = self._written(record)
+        finally:
+            dropped = self._book.close(session)
         self._on_record(record)
-        dropped = self._book.close(session)
         return written, spans + self.settle(dropped, end_ns)
+
+    def _written(self, record: CallCost) -> Attributes:
+        """What the span of a session gets."""
+        totals = ours.total_attributes(
+            "session",
+            record.by_component,
+            record.usd,
+            unpriced=record.unpriced,
+            estimated=any(part.estimated_usd for part in record.parts),
+        )
+        return totals | self._dialects.session_attributes(record)
 
     def settle(self, sessions: Iterable[Session], now_ns: int) -> list[OwnSpan]:
         """Price everything that no span has claimed, and end the sessions that have not ended."""
@@ -135,7 +144,7 @@ class Ending:
             span_id=span_id,
             agent=agent_of(session),
             started_at=moment(session.start_ns),
-            seconds=Decimal(max(now_ns - session.start_ns, 0)) / _BILLION,
+            seconds=seconds_of(now_ns - session.start_ns),
             ended=ended,
             parts=parts,
             turns=turns,
@@ -181,6 +190,11 @@ class Ending:
             end_ns=end_ns,
             attributes={**session.identity, **self._dialects.cost_attributes(cost, facts)},
         )
+
+
+def seconds_of(length_ns: int) -> Decimal:
+    """Nanoseconds as seconds, not below zero."""
+    return EXACT.divide(Decimal(max(length_ns, 0)), _BILLION)
 
 
 def _inherited(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from time import monotonic_ns, time_ns
@@ -21,9 +20,10 @@ from ._diagnostics import Diagnostics
 from .bill import CallCost
 from .budget import Brake, Budget
 from .configuration import configured
+from .cost import EXACT
 from .dialects import Dialects, Options, dialect_problems, known_dialects
 from .dialects.voice_cost import MARKS, USD
-from .ending import Ending, OwnSpan
+from .ending import Ending, OwnSpan, seconds_of
 from .errors import Problem
 from .livekit.events import SpanKey, livekit_provider, read_event, subscribe
 from .livekit.spans import RULES, Role, is_livekit
@@ -89,22 +89,26 @@ class VoiceCostSpanProcessor(SpanProcessor):
             settings, problems = Settings.from_environment()
             self._log_problems(problems)
         self._active = settings.enabled  # until it is shut down
+        self._brake: Brake | None = None
         if settings.debug:
             self._diagnostics.start_debugging()
+        self._outbox: Outbox | None = None
         if not self._active:
             return
         self._book = SessionBook()
         self._span_maker = SpanMaker(self, downstream)
         meters = Meters(self._diagnostics, meter_provider)
-        self._outbox = Outbox(self._diagnostics, on_session_end, Path(settings.records) if settings.records else None)
+        outbox = Outbox(self._diagnostics, on_session_end, Path(settings.records) if settings.records else None)
+        self._outbox = outbox
         if budget is None and settings.session_budget_usd is not None:
             budget = Budget(per_session=settings.session_budget_usd)
-        self._brake = Brake(budget, self._diagnostics) if budget is not None else None
+        if budget is not None:
+            self._brake = Brake(budget, self._diagnostics)
         prices, items, bad = configured(settings, catalog)
         self._log_problems(bad)
         dialects = self._dialects(settings)
         pricing = Pricing(prices, meters, self._diagnostics)
-        hand_over = partial(_hand_over, meters, self._outbox)
+        hand_over = partial(_hand_over, meters, outbox)
         self._ending = Ending(pricing, dialects, self._book, self._diagnostics, items, hand_over)
         self._pipeline = Pipeline(pricing, self._ending, dialects, self._book, self._diagnostics)
         self._order_checked = downstream is not None
@@ -149,30 +153,34 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("usage that waits at shutdown", self._drain, live=True)
             self._active = False
             self._unsubscribe()
-            self._outbox.close(_PATIENCE_SECONDS)
-        if self._downstream is not None and not self._is_shut_down:
-            self._is_shut_down = True
+        if self._is_shut_down:
+            return
+        self._is_shut_down = True
+        if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.shutdown)
+        if self._outbox is not None:
+            self._outbox.close(_PATIENCE_SECONDS)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Put the late usage of ended sessions on spans of its own, hand over records and flush downstream.
+        """Put the late usage of ended sessions on spans of its own, flush downstream and hand over records.
 
         Args:
             timeout_millis: Time for all of it.
 
         Returns:
-            False where time ran out; else what downstream returns, False where it raises, True without one.
+            Whether downstream flushed and all records were handed over in time.
         """
-        start_ns = monotonic_ns()
+        deadline_ns = monotonic_ns() + timeout_millis * 1_000_000
+
+        def left_millis() -> int:
+            return max(0, (deadline_ns - monotonic_ns()) // 1_000_000)
+
         if self._active:
             self._guarded("late usage", self._drain, live=False)
-            if not self._outbox.flush(timeout_millis / 1_000):
-                return False
-        if self._downstream is None:
-            return True
-        spent_millis = (monotonic_ns() - start_ns) // 1_000_000
-        left_millis = max(0, timeout_millis - spent_millis)
-        return bool(self._guarded("the wrapped processor", self._downstream.force_flush, left_millis))
+        flushed = self._downstream is None or bool(
+            self._guarded("the wrapped processor", self._downstream.force_flush, left_millis())
+        )
+        return (self._outbox is None or self._outbox.flush(left_millis() / 1_000)) and flushed
 
     def stats(self) -> Stats:
         """What this processor has counted so far."""
@@ -185,8 +193,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             session_id: Its conversation id, Langfuse's or the application's session id, LiveKit's job id or its
                 trace id; without one, the session of the current span, as in the code of an agent.
         """
-        if not self._active:
-            return None
+        return self._guarded("the live view", self._live, session_id) if self._active else None
+
+    def _live(self, session_id: str | None) -> CallCost | None:
         session = self._running(session_id)
         return self._ending.record(session, time_ns(), session.attributes, ended=False) if session else None
 
@@ -199,8 +208,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
             session_id: As for `live`.
         """
         record = self.live(session_id) if self._brake is not None else None
-        limit = self._brake.budget.usd_for(record.seconds) if self._brake and record else None
-        return record is not None and limit is not None and record.usd + record.next_turn_usd > limit
+        if self._brake is None or record is None:
+            return False
+        limit = self._brake.budget.usd_for(record.seconds)
+        return limit is not None and EXACT.add(record.usd, record.next_turn_usd) > limit
 
     def _running(self, session_id: str | None) -> Session | None:
         if session_id is not None:
@@ -270,11 +281,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if self._brake is None or session is None or session.ended or session.passive:
             return
         now_ns, attributes = time_ns(), session.attributes
-        seconds = Decimal(max(now_ns - session.start_ns, 0)) / 10**9
         self._brake.check(
             session,
             self._book.spent(session),
-            seconds,
+            seconds_of(now_ns - session.start_ns),
             lambda: self._ending.record(session, now_ns, attributes, ended=False),
         )
 
@@ -299,7 +309,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         finally:
             self._book.finish(key)
         if self._brake is not None and USD in attributes:
-            self._check_budget(key)
+            self._guarded("a budget", self._check_budget, key)
         if self._diagnostics.debugging and MARKS.isdisjoint(attributes):
             self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(attributes) or 'nothing'}")
         if not attributes:
@@ -319,7 +329,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if event.sampled:
             self._pipeline.report(event)
             if self._brake is not None:
-                self._check_budget(event.span_key)
+                self._guarded("a budget", self._check_budget, event.span_key)
         elif self is next(
             (p for p in processors_of(livekit_provider()) if isinstance(p, VoiceCostSpanProcessor)), None
         ):

@@ -15,6 +15,7 @@ import queue
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -22,16 +23,18 @@ from typing import Any
 from ._diagnostics import Diagnostics
 from ._forks import reset_after_fork
 from .bill import CallCost, CostPart
-from .cost import CostLine
+from .cost import EXACT, CostLine
 from .dialects.voice_cost import to_text
 
 __all__ = ["Outbox", "as_focus", "file_of_day"]
 
+_TWELVE = Decimal(1).scaleb(-12)
 _MAX_WAITING = 10_000  # records; more are lost and said to be
 
 
 def as_focus(record: CallCost) -> dict[str, Any]:
     """Return a record under FOCUS' names: JSON types alone."""
+    per_minute = record.usd_per_minute
     return {
         "BilledCost": to_text(record.usd),
         "BillingCurrency": record.currency,
@@ -47,7 +50,7 @@ def as_focus(record: CallCost) -> dict[str, Any]:
         "x_SpanId": record.span_id,
         "x_AgentName": record.agent,
         "x_Seconds": to_text(record.seconds),
-        "x_CostPerMinute": None if record.usd_per_minute is None else to_text(round(record.usd_per_minute, 12)),
+        "x_CostPerMinute": None if per_minute is None else to_text(per_minute.quantize(_TWELVE, context=EXACT)),
         "Charges": [charge for part in record.parts for charge in _charges(part)],
         "x_Turns": [
             {

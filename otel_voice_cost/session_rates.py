@@ -10,6 +10,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import Event
 
+from .cost import EXACT
 from .livekit.spans import PARTICIPANT_KIND, PARTICIPANT_LINKED, SIP, SIP_KIND
 from .prices import Rate
 from .usage import Component, Unit, Usage
@@ -64,7 +65,7 @@ def session_usages(items: Iterable[SessionItem], at: datetime, length_ns: int, s
         length = sip_ns if item.component is Component.TELEPHONY else length_ns
         if length is None:
             continue
-        amount = Decimal(length) / _BILLION if item.unit is Unit.SESSION_SECOND else Decimal(1)
+        amount = EXACT.divide(Decimal(length), _BILLION) if item.unit is Unit.SESSION_SECOND else Decimal(1)
         if amount > 0:
             usages.append(
                 Usage(

@@ -243,7 +243,7 @@ class SessionBook:
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
         with self._lock:
-            session.ended, session.span = True, None
+            session.ended, session.span, session.loop, session.context = True, None, None, None
             if self._live.pop(session.key, None) is not None:
                 self._ended[session.key] = session
             dropped = []
