@@ -132,6 +132,11 @@ class Ending:
                     spans += self.end(session, now_ns, session.attributes)[1]
         return spans
 
+    def flush(self, sessions: Iterable[Session]) -> list[OwnSpan]:
+        """Spans for what running sessions have heard and no span carries yet; requests under way keep theirs."""
+        with localcontext(EXACT):
+            return [span for session in sessions for span in self._accrued(session)]
+
     def record(self, session: Session, now_ns: int, attributes: Mapping[str, Any], *, ended: bool) -> CallCost:
         """The record of a session, with all that was reported by now."""
         parts, turns = self._book.bill_of(session)
@@ -157,6 +162,10 @@ class Ending:
                 self.accrue(session, event, heard=False)
             except UsageError as error:
                 self._diagnostics.fault(error, f"a report of {event.component.value}")
+        return self._accrued(session)
+
+    def _accrued(self, session: Session) -> list[OwnSpan]:
+        """Spans for what is priced and waits for one."""
         left = [*self._book.take_heard(session), *self._book.take_unclaimed(session)]
         for accrued in left:
             self._book.add_cost(session, accrued.cost, None)

@@ -162,7 +162,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._outbox.close(_PATIENCE_SECONDS)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Put the late usage of ended sessions on spans of its own, flush downstream and hand over records.
+        """Put usage that waits for a span on spans of its own, flush downstream and hand over records.
+
+        So what running sessions heard is safe; their requests under way keep their spans.
 
         Args:
             timeout_millis: Time for all of it.
@@ -176,7 +178,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return max(0, (deadline_ns - monotonic_ns()) // 1_000_000)
 
         if self._active:
-            self._guarded("late usage", self._drain, live=False)
+            self._guarded("usage that waits", self._drain, live=False)
         flushed = self._downstream is None or bool(
             self._guarded("the wrapped processor", self._downstream.force_flush, left_millis())
         )
@@ -339,6 +341,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _drain(self, *, live: bool) -> None:
         self._flush(self._book.drain(live=live))
+        if not live:
+            self._make_spans(self._ending.flush(self._book.running()))
 
     def _flush(self, sessions: Iterable[Session]) -> None:
         self._make_spans(self._ending.settle(sessions, time_ns()))

@@ -259,6 +259,11 @@ class SessionBook:
                 sessions.append(self._drop(self._live))
         yield from sessions
 
+    def running(self) -> list[Session]:
+        """The live sessions that this processor accounts for."""
+        with self._lock:
+            return [session for session in self._live.values() if not session.passive]
+
     # reports of usage
 
     def report(self, session: Session, event: UsageEvent) -> UsageEvent | None:
@@ -365,9 +370,7 @@ class SessionBook:
 
     def find(self, session_id: str) -> Session | None:
         """The running session that has this id: its trace's, or one its span carries."""
-        with self._lock:
-            live = [session for session in self._live.values() if not session.passive]
-        for session in live:
+        for session in self.running():
             ids = {**session.identity, **session.attributes}
             if session_id == f"{session.key[0]:032x}" or session_id in [ids.get(key) for key in SESSION_IDS]:
                 return session

@@ -16,6 +16,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from time import time_ns
 from typing import Any
@@ -158,11 +159,14 @@ class _Hook:
             session.start = start.__wrapped__  # type: ignore[attr-defined]
 
     def _start(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-        self._sessions.add(instance)
+        with self._lock, suppress(TypeError):  # of a class that cannot be held weakly
+            self._sessions.add(instance)
         return wrapped(*args, **kwargs)
 
     def session_of(self, key: SpanKey) -> Any:
-        for session in list(self._sessions):
+        with self._lock:
+            sessions = list(self._sessions)
+        for session in sessions:
             span = getattr(session, "_session_span", None)
             if span is not None and span.get_span_context()[:2] == key:
                 return session

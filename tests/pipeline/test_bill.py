@@ -184,6 +184,25 @@ def test_discount_and_markup_are_in_the_record(exporter, price_catalog):
     assert exporter.get_finished_spans()[-1].attributes["voice_cost.session.markup_usd"] == "0.000076"
 
 
+def test_a_flush_in_the_middle_makes_safe_what_was_heard(call, exporter):
+    """A request under way keeps its span; nothing is counted twice."""
+    with call.session():
+        report(stt_metrics(audio_duration=2.0))
+        request = llm_metrics()
+        span = call.tracer.start_span("llm_request", attributes={"lk.llm_metrics": json.dumps(request)})
+        report(request)
+        call.processor.force_flush()
+        assert [span.name for span in exporter.get_finished_spans()] == ["stt_usage"]
+        span.end()
+        call.turn()
+    record = call.close()
+
+    spans = exporter.get_finished_spans()
+    assert sum(costs_on(spans)) == record.usd
+    assert [span.name for span in spans].count("stt_usage") == 1
+    assert {part.component: part.usages for part in record.parts}[Component.LLM] == 2
+
+
 def test_list_and_effective_cost(exporter):
     call = Call(exporter, PriceCatalog.default().with_prices({"discount": {"cartesia": "20%"}}))
     with call.session():
