@@ -193,7 +193,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
         Args:
             session_id: Its conversation id, Langfuse's or the application's session id, LiveKit's job id or its
-                trace id; without one, the session of the current span, as in the code of an agent.
+                trace id; without one, the session of the current span, as in the code of an agent, else the only
+                one that runs.
         """
         return self._guarded("the live view", self._live, session_id) if self._active else None
 
@@ -221,7 +222,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
         context = trace.get_current_span().get_span_context()
         node = self._book.node((context.trace_id, context.span_id))
         session = node.session if node else None
-        return None if session is None or session.ended or session.passive else session
+        if session is None:  # 1.2 does not leave the session's span current
+            running = self._book.running()
+            return running[0] if len(running) == 1 else None
+        return None if session.ended or session.passive else session
 
     def uninstall(self) -> None:
         """Stop listening to LiveKit; spans are then priced by what they carry alone."""

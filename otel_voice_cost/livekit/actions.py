@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from ..bill import CallCost
 from .events import agent_session_of
 
 __all__ = ["end_call"]
+
+_PAUSE_SECONDS = 0.1  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends
 
 
 def end_call(sentence: str) -> Callable[[CallCost], Awaitable[None]]:
@@ -31,6 +34,7 @@ def end_call(sentence: str) -> Callable[[CallCost], Awaitable[None]]:
         try:
             await session.interrupt()
             await _spoken(session, sentence)
+            await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             await session.aclose()
 

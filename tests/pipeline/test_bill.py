@@ -184,6 +184,19 @@ def test_discount_and_markup_are_in_the_record(exporter, price_catalog):
     assert exporter.get_finished_spans()[-1].attributes["voice_cost.session.markup_usd"] == "0.000076"
 
 
+def test_the_only_call_is_meant_where_nobody_says_which(call):
+    assert call.processor.live() is None
+    first = call.tracer.start_span("agent_session")
+    assert call.processor.live().span_id == f"{first.context.span_id:016x}"
+    second = call.tracer.start_span("agent_session")
+
+    assert call.processor.live() is None
+    with trace.use_span(second, end_on_exit=False):
+        assert call.processor.live().span_id == f"{second.context.span_id:016x}"
+    first.end()
+    second.end()
+
+
 def test_a_flush_in_the_middle_makes_safe_what_was_heard(call, exporter):
     """A request under way keeps its span; nothing is counted twice."""
     with call.session():
