@@ -13,20 +13,10 @@ from opentelemetry.sdk.trace import Event
 from .cost import EXACT
 from .livekit.spans import PARTICIPANT_KIND, PARTICIPANT_LINKED, SIP, SIP_KIND
 from .prices import Rate
-from .usage import Component, Unit, Usage
+from .usage import BILLED_BY_CALL, Component, Unit, Usage
 
-__all__ = ["SESSION_COMPONENTS", "SessionItem", "session_items", "session_usages", "sip_start_ns"]
+__all__ = ["SessionItem", "session_items", "session_usages", "sip_start_ns"]
 
-SESSION_COMPONENTS = frozenset(
-    {
-        Component.AVATAR,
-        Component.NOISE_CANCELLATION,
-        Component.OTHER,
-        Component.PLATFORM,
-        Component.RECORDING,
-        Component.TELEPHONY,
-    }
-)
 _BILLION = Decimal(10**9)
 
 
@@ -46,7 +36,7 @@ def session_items(rates: Iterable[Rate]) -> tuple[SessionItem, ...]:
         dict.fromkeys(
             SessionItem(rate.component, rate.provider, rate.model[0], rate.unit)
             for rate in rates
-            if rate.component in SESSION_COMPONENTS and rate.unit in (Unit.SESSION_SECOND, Unit.REQUEST)
+            if rate.component in BILLED_BY_CALL and rate.unit in (Unit.SESSION_SECOND, Unit.REQUEST)
         )
     )
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from .errors import UsageError
 
-__all__ = ["Component", "Measure", "Mode", "Unit", "Usage", "read_amount", "read_count", "with_text"]
+__all__ = ["BILLED_BY_CALL", "Component", "Measure", "Mode", "Unit", "Usage", "read_amount", "read_count", "with_text"]
 
 
 class _Text(str, Enum):
@@ -36,6 +36,16 @@ class Component(_Text):
     TELEPHONY = "telephony"
     TTS = "tts"
     TURN_DETECTION = "turn_detection"
+
+
+BILLED_BY_CALL = (  # by its time or number, not by a model
+    Component.AVATAR,
+    Component.NOISE_CANCELLATION,
+    Component.OTHER,
+    Component.PLATFORM,
+    Component.RECORDING,
+    Component.TELEPHONY,
+)
 
 
 class Mode(_Text):

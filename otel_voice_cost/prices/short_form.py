@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from ..errors import Problem
-from ..usage import Component, Unit
+from ..usage import BILLED_BY_CALL, Component, Unit
 from .entries import rate_of
 from .rates import EXACT, Rate
 
@@ -20,16 +20,8 @@ _PRICE = re.compile(
 )
 _SCALE = {None: 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600}
-_BY_CALL = (
-    Component.AVATAR,
-    Component.NOISE_CANCELLATION,
-    Component.OTHER,
-    Component.PLATFORM,
-    Component.RECORDING,
-    Component.TELEPHONY,
-)
 _TIMED = {
-    **dict.fromkeys(_BY_CALL, Unit.SESSION_SECOND),
+    **dict.fromkeys(BILLED_BY_CALL, Unit.SESSION_SECOND),
     Component.REALTIME: Unit.SESSION_SECOND,
     Component.STT: Unit.AUDIO_SECOND,
     Component.TTS: Unit.AUDIO_SECOND,
@@ -70,7 +62,7 @@ _TOKENS = {
 }
 # What "free" covers: every unit that LiveKit may report of a component.
 _FREE = {
-    **{component: {Unit.REQUEST, Unit.SESSION_SECOND} for component in _BY_CALL},
+    **{component: {Unit.REQUEST, Unit.SESSION_SECOND} for component in BILLED_BY_CALL},
     Component.INTERRUPTION: {Unit.REQUEST},
     Component.LLM: set(_TOKENS[Component.LLM].values()),
     Component.REALTIME: {*_TOKENS[Component.REALTIME].values(), Unit.SESSION_SECOND},

@@ -52,7 +52,7 @@ async def closed(session):
 
 
 async def test_a_budget_stops_a_real_session(price_catalog):
-    """Warned at four fifths, stopped above the whole, each once and in the session's own loop."""
+    """Warned at half of it, stopped above the whole, each once and in the session's own loop."""
     seen = []
 
     def warn(record):
