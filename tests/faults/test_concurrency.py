@@ -255,6 +255,7 @@ def fork_in_the_middle():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.skipif("coverage" in sys.modules and sys.gettrace() is not None, reason="coverage traces no forks")
 def test_a_fork_in_the_middle():
     """A child gets open locks whatever threads held, and leaves its parent's sessions to the parent.
 
