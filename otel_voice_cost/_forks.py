@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-__all__ = ["Resets", "reset_after_fork"]
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Resets(Protocol):
+        """Something with locks or state of one process."""
+
+        def reset(self) -> None:
+            """Make its locks and state anew."""
 
 
-class Resets(Protocol):
-    """Something with locks or state of one process."""
-
-    def reset(self) -> None:
-        """Make its locks and state anew."""
-
+__all__ = ["reset_after_fork"]
 
 _owners: weakref.WeakSet[Resets] = weakref.WeakSet()
 

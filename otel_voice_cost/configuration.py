@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import Problem
-from .prices import PriceCatalog, PriceSheet, parse_sheet
+from .prices.catalog import PriceCatalog
 from .prices.loading import read_sheet
+from .prices.sheet import PriceSheet, parse_sheet
 from .session_rates import SessionItem, session_items
 from .settings import Settings
 

@@ -13,7 +13,7 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import NamedTuple
 
 from .errors import UnitMismatchError
-from .prices import EXACT, Rate, RateCard
+from .prices.rates import EXACT, Rate, RateCard
 from .usage import Component, Measure, Mode, Unit, Usage
 
 __all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "in_words", "summed", "total_usd"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from decimal import Decimal, localcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.trace import Event
 
@@ -28,8 +27,7 @@ __all__ = ["Ending", "OwnSpan", "seconds_of"]
 _BILLION = Decimal(10**9)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnSpan:
+class OwnSpan(NamedTuple):
     """A span to be made for what no span of LiveKit's carries.
 
     Attributes:

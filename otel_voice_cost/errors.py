@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["PriceError", "Problem", "SettingsError", "UnitMismatchError", "UsageError", "VoiceCostError"]
 
@@ -20,8 +20,7 @@ class UnitMismatchError(VoiceCostError):
     """A rate was asked to price an amount of another unit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a price file or variable.
 
     ``place`` is a file with its entry, or a variable with its key.

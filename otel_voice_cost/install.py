@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from opentelemetry.sdk.trace import TracerProvider
 
 from .errors import VoiceCostError
 from .order import processors_of, put_first
-from .prices import PriceCatalog
 from .processor import VoiceCostSpanProcessor
-from .settings import Settings
+
+if TYPE_CHECKING:
+    from .prices.catalog import PriceCatalog
+    from .settings import Settings
 
 __all__ = ["install"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._diagnostics import Diagnostics
 from .cost import Cost, cost_of
 from .livekit.spans import AGENT_NAME, TTS_TEXT
 from .meters import LATE, UNCLAIMED, Meters
-from .prices import PriceCatalog
 from .sessions import Session
 from .usage import Usage, with_text
+
+if TYPE_CHECKING:
+    from .prices.catalog import PriceCatalog
 
 __all__ = ["Pricing", "agent_of"]
 

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from time import monotonic_ns, time_ns
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -19,7 +19,6 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from ._diagnostics import Diagnostics
 from .bill import CallCost
 from .budget import Brake, Budget
-from .configuration import configured
 from .cost import EXACT
 from .dialects import Dialects, Options, dialect_problems, known_dialects
 from .dialects.voice_cost import MARKS, USD
@@ -31,13 +30,15 @@ from .meters import Meters
 from .order import order_problem, processors_of
 from .own_spans import SpanMaker
 from .pipeline import Pipeline, span_key
-from .prices import PriceCatalog
 from .pricing import Pricing
 from .records import Outbox
 from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
 from .sessions import Session, SessionBook
-from .settings import Settings
 from .stats import Stats, stats_of
+
+if TYPE_CHECKING:
+    from .prices.catalog import PriceCatalog
+    from .settings import Settings
 
 __all__ = ["VoiceCostSpanProcessor"]
 
@@ -82,6 +83,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
             on_session_end: Called with the record of each session that ends, in a thread of ours.
             budget: What a call may cost; the default is that of ``settings``.
         """
+        # What only building needs: half of the time of importing the package.
+        from .configuration import configured  # noqa: PLC0415
+        from .settings import Settings  # noqa: PLC0415
+
         self._downstream = downstream
         self._is_shut_down = False
         self._diagnostics = Diagnostics()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.trace import Event
 
 from .cost import EXACT
 from .livekit.spans import PARTICIPANT_KIND, PARTICIPANT_LINKED, SIP, SIP_KIND
-from .prices import Rate
+from .prices.rates import Rate
 from .usage import BILLED_BY_CALL, Component, Unit, Usage
 
 __all__ = ["SessionItem", "session_items", "session_usages", "sip_start_ns"]
@@ -20,8 +19,7 @@ __all__ = ["SessionItem", "session_items", "session_usages", "sip_start_ns"]
 _BILLION = Decimal(10**9)
 
 
-@dataclass(frozen=True, slots=True)
-class SessionItem:
+class SessionItem(NamedTuple):
     """Something that every call is billed for."""
 
     component: Component

@@ -13,7 +13,8 @@ import pytest
 from otel_voice_cost import PriceCatalog, Settings
 from otel_voice_cost.dialects import available_dialects
 from otel_voice_cost.livekit.spans import RULES
-from otel_voice_cost.prices import Terms, parse_sheet
+from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.terms import Terms
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]

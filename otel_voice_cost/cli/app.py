@@ -14,7 +14,8 @@ from rich.table import Table
 
 from ..configuration import configured
 from ..dialects.voice_cost import to_text
-from ..prices import EXACT, PriceCatalog, Rate
+from ..prices.catalog import PriceCatalog
+from ..prices.rates import EXACT, Rate
 from ..settings import Settings
 
 __all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]

@@ -18,7 +18,7 @@ from ..configuration import configured
 from ..dialects import dialect_problems
 from ..livekit.events import unheard_classes
 from ..order import order_problem, processors_of
-from ..prices import PriceCatalog
+from ..prices.catalog import PriceCatalog
 from ..processor import VoiceCostSpanProcessor
 from ..rewrite import shows_swapped_attributes
 from ..settings import Settings

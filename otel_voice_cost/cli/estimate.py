@@ -12,7 +12,8 @@ import typer
 from ..cost import Cost, cost_of, total_usd
 from ..dialects.voice_cost import to_text
 from ..livekit.identity import canonical_model, canonical_provider
-from ..prices import EXACT, PriceCatalog
+from ..prices.catalog import PriceCatalog
+from ..prices.rates import EXACT
 from ..usage import Component, Mode, Unit, Usage
 from .app import Json, On, app, catalog, fail, moment, output, print_json, table
 

@@ -15,7 +15,7 @@ import typer
 from ..cost import cost_of
 from ..livekit.identity import canonical_model, canonical_provider
 from ..livekit.plugins import PluginClass, load_plugin_classes
-from ..prices import PriceCatalog
+from ..prices.catalog import PriceCatalog
 from ..usage import Usage, with_text
 from .app import Json, On, app, catalog, moment, output, print_json, table
 

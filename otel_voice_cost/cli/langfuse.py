@@ -16,7 +16,8 @@ from rich.progress import track
 
 from ..dialects.langfuse import bucket
 from ..dialects.voice_cost import to_text
-from ..prices import EXACT, PriceCatalog, Rate
+from ..prices.catalog import PriceCatalog
+from ..prices.rates import EXACT, Rate
 from ..usage import Component, Measure, Mode
 from .app import Json, app, catalog, fail, output, print_json, table
 

@@ -14,8 +14,9 @@ from ..dialects import dialect_problems
 from ..dialects.voice_cost import to_text
 from ..errors import Problem
 from ..livekit.identity import canonical_model, canonical_provider
-from ..prices import Candidate, Rate
+from ..prices.catalog import Candidate
 from ..prices.loading import read_sheet
+from ..prices.rates import Rate
 from ..settings import Settings
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pkgutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from importlib import import_module
 from types import ModuleType
@@ -40,8 +39,7 @@ class SpanFacts(NamedTuple):
     is_error: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(NamedTuple):
     """Settings that concern dialects.
 
     Attributes:

@@ -17,9 +17,8 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from time import time_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import wrapt
 from opentelemetry import trace
@@ -58,8 +57,7 @@ _HOOKED = (
 _NEWER = {"AdaptiveInterruptionDetector", "TurnDetector"}  # what older releases lack
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageEvent:
+class UsageEvent(NamedTuple):
     """One report of usage.
 
     Attributes:

@@ -7,9 +7,8 @@ metrics attribute.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -65,8 +64,7 @@ class Role(str, Enum):
     TURN = "turn"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpanRule:
+class SpanRule(NamedTuple):
     """How spans of one name are read.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..usage import Component, Measure, Mode, Unit
 
@@ -19,16 +19,14 @@ _EXACT = 1_000_000  # above the length of any glob
 Confidence = Literal["high", "medium", "low"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tier:
+class Tier(NamedTuple):
     """The price that holds for a whole request with more than ``above`` input tokens."""
 
     above: int
     usd: Decimal
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Native:
+class Native(NamedTuple):
     """A price as the vendor prints it in another currency.
 
     Attributes:
@@ -180,8 +178,7 @@ _STANDS_IN: dict[Unit, tuple[Unit, ...]] = {
 _OF_TEXT = {Measure.BYTES, Measure.TEXT_UNSPACED, Measure.TEXT_WIDE}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Billing:
+class Billing(NamedTuple):
     """What of a usage is billed, by which rates.
 
     Attributes:

@@ -104,7 +104,7 @@ class Terms:
         native = rate.native
         if native is None or native.currency not in self.currencies:
             return rate
-        native = replace(native, per_usd=self.currencies[native.currency])
+        native = native._replace(per_usd=self.currencies[native.currency])
         return replace(rate, native=native, usd=EXACT.divide(native.amount, native.per_usd))
 
 

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_voice_cost import Component, PriceCatalog, Usage, VoiceCostSpanProcessor
 from otel_voice_cost.cost import cost_of
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.prices import parse_sheet
+from otel_voice_cost.prices.sheet import parse_sheet
 
 from ..conftest import AT, PRICES, llm_metrics, realtime_metrics, stt_metrics, tts_metrics
 from ..test_recorded import Report

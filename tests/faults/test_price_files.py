@@ -7,8 +7,8 @@ import os
 import pytest
 
 from otel_voice_cost import PriceCatalog, PriceError
-from otel_voice_cost.prices import parse_sheet
 from otel_voice_cost.prices.loading import read_sheet
+from otel_voice_cost.prices.sheet import parse_sheet
 
 RATE = """
 [[rate]]

@@ -24,7 +24,7 @@ from otel_voice_cost import PriceCatalog
 from otel_voice_cost.livekit.events import read_event, subscribe
 from otel_voice_cost.order import put_first
 from otel_voice_cost.pipeline import span_key
-from otel_voice_cost.prices import parse_sheet
+from otel_voice_cost.prices.sheet import parse_sheet
 
 from ..conftest import PRICES
 from ..sessions import test_adapters, test_conversations, test_leftovers, test_many_sessions, test_realtime

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 import pytest
 
 from otel_voice_cost import PriceCatalog, PriceError
-from otel_voice_cost.prices import parse_sheet
+from otel_voice_cost.prices.sheet import parse_sheet
 
 from ..conftest import AT
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Cost, Mode, Rate, RateCard, Unit, UnitMismatchError, Usage
 from otel_voice_cost.cost import cost_in_usd, cost_of, summed
-from otel_voice_cost.prices import Tier
+from otel_voice_cost.prices.rates import Tier
 
 from ..conftest import AT
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Mode, PriceCatalog, Unit, Usage
 from otel_voice_cost.cost import cost_of
-from otel_voice_cost.prices import parse_sheet
+from otel_voice_cost.prices.sheet import parse_sheet
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 WORDS = [

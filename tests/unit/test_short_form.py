@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from otel_voice_cost import Mode
-from otel_voice_cost.prices import PriceSheet, parse_sheet
+from otel_voice_cost.prices.sheet import PriceSheet, parse_sheet
 
 
 def read(document):
