@@ -8,13 +8,13 @@ from .budget import Budget
 from .cost import Cost, CostLine
 from .errors import PriceError, Problem, SettingsError, UnitMismatchError, UsageError, VoiceCostError
 from .install import install
-from .livekit.actions import end_call
 from .prices.rates import Rate, RateCard
 from .processor import VoiceCostSpanProcessor
 from .stats import Stats
 from .usage import Component, Mode, Unit, Usage
 
 if TYPE_CHECKING:
+    from .livekit.actions import end_call
     from .prices.catalog import PriceCatalog
     from .settings import Settings
 
@@ -45,14 +45,14 @@ __all__ = [
     "install",
 ]
 
-_BUILDS = {"PriceCatalog": ".prices.catalog", "Settings": ".settings"}  # what a processor is built from
+_LATER = {"PriceCatalog": ".prices.catalog", "Settings": ".settings", "end_call": ".livekit.actions"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what only building needs, and half of the time of importing goes to, when it is asked for."""
-    if name not in _BUILDS:
+    """Import what takes half of the time, and no span needs, when it is asked for."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_BUILDS[name], __name__), name)
+    return getattr(import_module(_LATER[name], __name__), name)
 
 
 def __dir__() -> list[str]:

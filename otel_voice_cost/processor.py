@@ -24,7 +24,7 @@ from .dialects import Dialects, Options, dialect_problems, known_dialects
 from .dialects.voice_cost import MARKS, USD
 from .ending import Ending, OwnSpan, seconds_of
 from .errors import Problem
-from .livekit.events import SpanKey, livekit_provider, read_event, subscribe
+from .livekit.events import SpanKey, livekit_provider, read_event
 from .livekit.spans import RULES, Role, is_livekit
 from .meters import Meters
 from .order import order_problem, processors_of
@@ -85,6 +85,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         """
         # What only building needs: half of the time of importing the package.
         from .configuration import configured  # noqa: PLC0415
+        from .livekit.listening import subscribe  # noqa: PLC0415
         from .settings import Settings  # noqa: PLC0415
 
         self._downstream = downstream

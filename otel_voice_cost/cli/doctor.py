@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from ..configuration import configured
 from ..dialects import dialect_problems
-from ..livekit.events import unheard_classes
+from ..livekit.listening import unheard_classes
 from ..order import order_problem, processors_of
 from ..prices.catalog import PriceCatalog
 from ..processor import VoiceCostSpanProcessor

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ..bill import CallCost
-from .events import agent_session_of
+from .listening import agent_session_of
 
 __all__ = ["end_call"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -84,7 +86,8 @@ class PriceCatalog:
 
         Reads files: build it before the event loop runs, as the processor's constructor does.
         """
-        return cls([[rate for sheet in load_shipped_sheets() for rate in sheet.rates]], TokenRates())
+        with _no_collections():
+            return cls([[rate for sheet in load_shipped_sheets() for rate in sheet.rates]], TokenRates())
 
     @classmethod
     def load(cls, *paths: str | Path) -> PriceCatalog:
@@ -297,3 +300,15 @@ def _converted(layer: _Layer, terms: Terms) -> _Layer:
     if not any(rate.native and rate.native.currency in terms.currencies for rate in rates):
         return layer
     return _layer([terms.converted(rate) for rate in rates], is_list=layer.is_list)
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Put the garbage collector off: it would go through all that the application has imported, several times over."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -15,7 +15,7 @@ from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.bill import Bill
 from otel_voice_cost.dialects import genai, langfuse, voice_cost
 from otel_voice_cost.ending import Ending
-from otel_voice_cost.livekit import events
+from otel_voice_cost.livekit import listening
 from otel_voice_cost.meters import Meters
 from otel_voice_cost.own_spans import SpanMaker
 from otel_voice_cost.pipeline import Pipeline
@@ -56,7 +56,7 @@ class InjectedError(Exception):
 @pytest.fixture(params=STEPS, ids=lambda step: f"{getattr(step[0], '__name__', step[0])}.{step[1]}".split(".", 1)[-1])
 def broken_step(request, monkeypatch):
     """A step that fails, and how often it was reached."""
-    monkeypatch.setattr(events._hook, "_listeners", ())  # processors of other tests would log it too
+    monkeypatch.setattr(listening._hook, "_listeners", ())  # processors of other tests would log it too
     holder, name = request.param
     reached = Counter()
 

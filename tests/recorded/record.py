@@ -21,7 +21,8 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from otel_voice_cost import PriceCatalog
-from otel_voice_cost.livekit.events import read_event, subscribe
+from otel_voice_cost.livekit.events import read_event
+from otel_voice_cost.livekit.listening import subscribe
 from otel_voice_cost.order import put_first
 from otel_voice_cost.pipeline import span_key
 from otel_voice_cost.prices.sheet import parse_sheet

@@ -14,7 +14,8 @@ from livekit.agents.metrics import STTMetrics, VADMetrics
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.livekit.events import agent_session_of, read_event, subscribe
+from otel_voice_cost.livekit.events import read_event
+from otel_voice_cost.livekit.listening import agent_session_of, subscribe
 
 BASES = (stt.STT, llm.LLM, llm.RealtimeSession, tts.TTS)
 
