@@ -25,7 +25,7 @@ from .dialects.voice_cost import MARKS, USD
 from .ending import Ending, OwnSpan, seconds_of
 from .errors import Problem
 from .livekit.events import SpanKey, livekit_provider, read_event
-from .livekit.spans import RULES, Role, is_livekit
+from .livekit.spans import RULES, SILENT, Role, is_livekit
 from .meters import Meters
 from .order import order_problem, processors_of
 from .own_spans import SpanMaker
@@ -251,17 +251,16 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _begin(self, span: Span) -> None:
         if not self._order_checked:
             self._check_order(span)
-        rule, parent = RULES.get(span.name), span.parent
-        if rule is not None and is_livekit(span):
-            if rule.role is Role.SESSION:
-                self._begin_session(span)
-                return
-            is_turn, request = rule.role is Role.TURN, rule.nests
-        elif parent is None:
-            return
+        parent = span.parent
+        above = self._book.node(parent[:2]) if parent else None
+        rule = RULES.get(span.name)
+        if rule is None or not is_livekit(span):
+            if above is not None:
+                self._book.begin(span_key(span), above)
+        elif rule.role is Role.SESSION:
+            self._begin_session(span)
         else:
-            is_turn, request = False, None
-        self._book.begin(span_key(span), parent[:2] if parent else None, is_turn=is_turn, request=request)
+            self._book.begin(span_key(span), above, is_turn=rule.role is Role.TURN, request=rule.nests)
 
     def _begin_session(self, span: Span) -> None:
         owner = _owners.setdefault(span, weakref.ref(self))()
@@ -309,7 +308,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _priced(self, span: ReadableSpan) -> ReadableSpan:
         """Return the span with its cost: the very same one, or a copy for downstream."""
         key = span_key(span)
-        if not is_livekit(span):
+        if not is_livekit(span) or (span.name in SILENT and not self._diagnostics.debugging):
             self._book.finish(key)
             return span
         try:

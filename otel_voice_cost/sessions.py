@@ -114,7 +114,7 @@ _Model = tuple[Component, str, str]
 _Accruals = dict[_Model, Accrued]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class Session:
     """One AgentSession."""
 
@@ -148,7 +148,7 @@ class Session:
         return (self.span.attributes if self.span else None) or {}
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, repr=False, slots=True)
 class SpanNode:
     """What is known of a turn or request, and shared by the spans below it that are neither."""
 
@@ -194,16 +194,17 @@ class SessionBook:
             self._live[key] = session
             return self._dropped(start_ns)
 
-    def begin(self, key: SpanKey, parent: SpanKey | None, *, is_turn: bool, request: Component | None) -> None:
-        """Note a span that begins below a known one, and requests anywhere; others cost one look-up.
+    def begin(
+        self, key: SpanKey, above: SpanNode | None, *, is_turn: bool = False, request: Component | None = None
+    ) -> None:
+        """Note a span that begins below a known one, and requests anywhere.
 
         Args:
             key: The span.
-            parent: Its parent, if it has one.
+            above: What is known of its parent.
             is_turn: Whether it is an agent turn.
             request: The component, if the span is a request.
         """
-        above = self._nodes.get(parent) if parent else None
         if above is None:
             if request is None:
                 return

@@ -22,6 +22,7 @@ __all__ = [
     "PARTICIPANT_LINKED",
     "RULES",
     "SESSION_IDS",
+    "SILENT",
     "SIP",
     "SIP_KIND",
     "TTS_TEXT",
@@ -115,7 +116,7 @@ RULES = {
 }
 
 # Spans that say nothing of usage. All others are looked through for metrics.
-_SILENT = frozenset(
+SILENT = frozenset(
     {
         "agent_speaking",
         "drain_agent_activity",
@@ -150,7 +151,7 @@ def rule_of(span: ReadableSpan) -> SpanRule | None:
     """The rule for a span of LiveKit's, or None where it says nothing of usage."""
     name = span.name
     rule = RULES.get(name)
-    if rule is not None or name in _SILENT:
+    if rule is not None or name in SILENT:
         return rule
     attributes = attributes_of(span)
     for key in METRICS_KEYS:

@@ -38,24 +38,24 @@ def session(book):
 
 
 def test_a_span_inherits_its_parents_session_and_turn(book, session):
-    book.begin((1, 2), (1, 1), is_turn=True, request=None)
-    book.begin((1, 3), (1, 2), is_turn=False, request=None)
+    book.begin((1, 2), book.node((1, 1)), is_turn=True)
+    book.begin((1, 3), book.node((1, 2)))
 
     assert book.node((1, 3)).session is session
     assert book.node((1, 3)).turn == (1, 2)
 
 
 def test_spans_outside_any_session_are_not_kept(book):
-    book.begin((9, 2), (9, 1), is_turn=False, request=None)
-    book.begin((9, 3), None, is_turn=True, request=None)
+    book.begin((9, 2), book.node((9, 1)))
+    book.begin((9, 3), None, is_turn=True)
 
     assert book.node((9, 2)) is None
     assert book.node((9, 3)) is None
 
 
 def test_requests_outside_any_session_are_kept_while_they_last(book):
-    book.begin((9, 2), None, is_turn=False, request=Component.TTS)
-    book.begin((9, 3), (9, 2), is_turn=False, request=Component.TTS)
+    book.begin((9, 2), None, request=Component.TTS)
+    book.begin((9, 3), book.node((9, 2)), request=Component.TTS)
     book.node((9, 3)).cover()
 
     assert book.node((9, 2)).covered
@@ -65,8 +65,8 @@ def test_requests_outside_any_session_are_kept_while_they_last(book):
 
 
 def test_requests_of_another_component_are_not_covered(book, session):
-    book.begin((1, 2), (1, 1), is_turn=False, request=Component.TTS)
-    book.begin((1, 3), (1, 2), is_turn=False, request=Component.LLM)
+    book.begin((1, 2), book.node((1, 1)), request=Component.TTS)
+    book.begin((1, 3), book.node((1, 2)), request=Component.LLM)
     book.node((1, 3)).cover()
 
     assert not book.node((1, 2)).covered
@@ -124,7 +124,7 @@ def test_spans_without_reports_are_bounded(book, session):
 
 def test_ended_spans_are_remembered_for_a_while(book, session):
     for number in range(2, 602):
-        book.begin((1, number), (1, 1), is_turn=False, request=None)
+        book.begin((1, number), book.node((1, 1)))
         book.finish((1, number))
 
     assert book.node((1, 2)) is None
@@ -159,7 +159,7 @@ def test_ten_thousand_sessions_leave_nothing_behind(book):
         book.open((number, 1), number, passive=False)
         session = book.node((number, 1)).session
         for span in range(2, 12):
-            book.begin((number, span), (number, 1), is_turn=span == 2, request=None)
+            book.begin((number, span), book.node((number, 1)), is_turn=span == 2)
             book.finish((number, span))
         book.finish((number, 1))
         book.close(session)
@@ -179,7 +179,7 @@ def test_hearing_is_kept_apart_by_model_the_one_that_heard_most_first(book, sess
 
 
 def test_a_turn_holds_what_was_heard_before_it(book, session):
-    book.begin((1, 2), (1, 1), is_turn=True, request=None)
+    book.begin((1, 2), book.node((1, 1)), is_turn=True)
     book.add_cost(session, cost("1", Component.STT), None, before_turn=True)
     book.add_cost(session, cost("2"), (1, 2))
     book.add_cost(session, cost(None), (1, 2))
