@@ -139,9 +139,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("the wrapped processor", self._downstream.on_start, span, parent_context)
 
     def _on_ending(self, span: Span) -> None:
-        ending = getattr(self._downstream, "_on_ending", None)  # the hook is new in SDK 1.40
-        if ending is not None:
-            self._guarded("the wrapped processor", ending, span)
+        if self._downstream is not None and hasattr(self._downstream, "_on_ending"):  # new in SDK 1.40
+            self._guarded("the wrapped processor", self._downstream._on_ending, span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Give the span its cost and hand it on."""

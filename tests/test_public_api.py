@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import pkgutil
+import subprocess
+import sys
 
 import pytest
 
@@ -45,6 +48,20 @@ def test_the_public_names():
         "end_call",
         "install",
     }
+
+
+def test_importing_brings_no_library_that_only_building_needs():
+    code = "import json, sys, otel_voice_cost; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    imported = set(json.loads(done.stdout))
+    assert "otel_voice_cost.processor" in imported
+    assert imported.isdisjoint({"genai_prices", "livekit", "pydantic", "pydantic_settings", "tomllib", "wrapt"})
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'nix'"):
+        otel_voice_cost.nix  # noqa: B018  # the look-up is the test
 
 
 @pytest.mark.parametrize("name", otel_voice_cost.__all__)
