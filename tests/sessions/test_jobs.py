@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 
 import pytest
 from livekit.agents.ipc.job_thread_executor import ThreadJobExecutor
@@ -25,10 +26,15 @@ async def hold_in_job(pipeline) -> None:
 
 
 async def test_in_the_workers_thread_executor(pipeline):
-    """Two jobs at once, each in a thread and an event loop of its own, as JobExecutorType.THREAD runs them."""
+    """Two jobs at once, each in a thread and an event loop of its own, as JobExecutorType.THREAD runs them.
+
+    They end together, for from 1.3 to 1.7 the first that ends shuts the provider down for both.
+    """
+    both_held = threading.Barrier(2)
 
     async def entrypoint(context) -> None:
         await hold_in_job(pipeline)
+        await asyncio.to_thread(both_held.wait, 40)
         context.shutdown()
 
     options = {
