@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 from .errors import Problem
 from .prices.catalog import PriceCatalog
-from .prices.loading import read_sheet
-from .prices.sheet import PriceSheet, parse_sheet
+from .prices.sheet import PriceSheet
 from .session_rates import SessionItem, session_items
-from .settings import Settings
+from .settings import Settings, load_price_sheets, session_sheet
 
 __all__ = ["Configured", "configured"]
 
@@ -22,7 +19,7 @@ class Configured(NamedTuple):
     Attributes:
         catalog: All rates.
         items: What every call is billed for.
-        problems: Every mistake in variables and files; what is sound holds.
+        problems: Every mistake in prices of arguments, variables and files; what is sound holds.
     """
 
     catalog: PriceCatalog
@@ -37,11 +34,10 @@ def configured(settings: Settings, catalog: PriceCatalog | None = None) -> Confi
         settings: Options.
         catalog: A catalogue that takes session rates alone; the default one takes all of the settings' prices.
     """
-    sheets = [parse_sheet(settings.session_rates, "VOICE_COST_SESSION_RATES")]
+    sheets = [session_sheet(settings)]
     if catalog is None:
         catalog = PriceCatalog.default()
-        sheets.append(parse_sheet(settings.prices, "VOICE_COST_PRICES"))
-        sheets += [read_sheet(Path(path)) for path in settings.prices_file.split(os.pathsep) if path]
+        sheets += load_price_sheets(settings)
     for sheet in reversed(sheets):
         if sheet != PriceSheet():
             catalog = catalog.with_sheet(sheet)

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
 from decimal import Decimal
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .dialects import dialect_problems
 from .errors import Problem, SettingsError
+from .prices.documents import to_json
+from .prices.loading import read_text
+from .prices.problems import masked, shown
+from .prices.sheet import PriceSheet, parse_sheet
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "load_price_sheets", "session_sheet"]
 
 _PREFIX = "VOICE_COST_"
+_LONGEST = 80  # of a name in a message
+_LONGEST_NAME = 200  # of a Kubernetes service and its port
+# Kubernetes sets these in every container for a service that is named voice-cost or voice-cost-…
+_OF_KUBERNETES = re.compile(
+    r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_[A-Z]+(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 
 
 class Settings(BaseSettings):
@@ -20,8 +37,8 @@ class Settings(BaseSettings):
 
     Attributes:
         enabled: False makes the processor pass every span through untouched.
-        prices: Prices in the short form, see `otel_voice_cost.prices.short_form`; they win over
-            shipped ones.
+        prices: Prices in the short form, see `otel_voice_cost.prices.short_form`, as text or in code as a mapping
+            too; they win over shipped ones.
         prices_file: Price files, separated by the system's path separator; they win over
             shipped prices and lose to ``prices``.
         dialects: Backends to write for, separated by commas.
@@ -47,38 +64,123 @@ class Settings(BaseSettings):
     session_budget_usd: Annotated[Decimal, Field(gt=0)] | None = None
     session_rates: str = ""
     debug: bool = False
+    _in_code: frozenset[str] = PrivateAttr(default=frozenset())  # options that arguments set
 
     def __init__(self, **values: Any) -> None:
-        """Read the environment; ``values`` win over it.
+        """Read the environment and price files; ``values`` win over the environment.
 
         Raises:
-            SettingsError: With every bad value: its variable, what it holds and what was expected.
+            SettingsError: With every mistake in options, prices and price files: its argument or variable, what it
+                holds and what was expected.
         """
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            raise SettingsError([_problem(detail) for detail in error.errors(include_url=False)]) from error
+        problems = self._take(values)
+        place = self._place("dialects")
+        problems += [p._replace(place=place, value=masked(p.value)) for p in dialect_problems(self.dialects)]
+        for sheet in (session_sheet(self), *load_price_sheets(self)):
+            problems += sheet.problems
+        if problems:
+            raise SettingsError(problems)
 
     @field_validator("dialects", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
+    @field_validator("prices", "session_rates", mode="before")
+    @classmethod
+    def _written(cls, value: object) -> object:
+        return to_json(value) if isinstance(value, Mapping) else value
+
     @classmethod
     def from_environment(cls) -> tuple[Settings, tuple[Problem, ...]]:
         """Read the environment without raising: a bad variable leaves its option at the default.
 
+        Prices and dialects are taken as they are; `load_price_sheets`, `session_sheet` and
+        `otel_voice_cost.dialects` name the mistakes in them, and what is sound holds.
+
         Returns:
-            The settings, and a problem for each variable that was left out.
+            The settings, and a problem for each variable that was left out or is unknown.
         """
+        settings = cls.__new__(cls)
+        problems = settings._take({})
+        secret = [name for name in settings.dialects if masked(name) != name]
+        if secret:  # others would quote them
+            problems += [
+                Problem(place=f"{_PREFIX}DIALECTS", value=shown(n), expected="names of dialects") for n in secret
+            ]
+            settings = settings.model_copy(update={"dialects": tuple(n for n in settings.dialects if n not in secret)})
+        return settings, (*problems, *_unknown_variables())
+
+    def _take(self, values: dict[str, Any]) -> list[Problem]:
+        """Set every option, a bad one to its default. Return a problem for each of these."""
+        problems: list[Problem] = []
+        sound = values
         try:
-            return cls(), ()
-        except SettingsError as error:
-            bad = {problem.place.removeprefix(_PREFIX).lower() for problem in error.problems}
-            defaults = {name: field.default for name, field in cls.model_fields.items() if name in bad}
-            return cls(**defaults), error.problems
+            super().__init__(**values)
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+            problems += [_problem(detail, values) for detail in details]
+            bad = {str(detail["loc"][0]) for detail in details}
+            sound = {name: value for name, value in values.items() if name not in bad}
+            defaults = {name: option.default for name, option in type(self).model_fields.items() if name in bad}
+            super().__init__(**sound, **defaults)
+        self._in_code = frozenset(sound).intersection(("dialects", "prices", "prices_file", "session_rates"))
+        return problems
+
+    def _place(self, name: str) -> str:
+        """Return where an option was set, as messages name it."""
+        return f"Settings.{name}" if name in self._in_code else _PREFIX + name.upper()
 
 
-def _problem(detail: Any) -> Problem:
-    name = ".".join(str(part) for part in detail["loc"])
-    return Problem(place=_PREFIX + name.upper(), value=repr(detail["input"])[:60], expected=detail["msg"])
+def session_sheet(settings: Settings) -> PriceSheet:
+    """Return the sheet in ``session_rates``, with every problem it has."""
+    return _parsed(settings.session_rates, settings._place("session_rates"))
+
+
+def load_price_sheets(settings: Settings) -> list[PriceSheet]:
+    """Return the sheets in ``prices`` and the files in ``prices_file``, with every problem; the first wins."""
+    sheets = [_parsed(settings.prices, settings._place("prices"))]
+    place = settings._place("prices_file")
+    for path in filter(None, settings.prices_file.split(os.pathsep)):
+        text = read_text(Path(path))
+        if isinstance(text, Problem):  # no file that can be read may be no path, but a key
+            sheets.append(PriceSheet(problems=(text._replace(place=f"{place}, {masked(text.place)}"),)))
+        else:
+            sheet = _parsed(text, path)
+            problems = tuple(problem._replace(place=f"{place}, {problem.place}") for problem in sheet.problems)
+            sheets.append(PriceSheet(rates=sheet.rates, terms=sheet.terms, problems=problems))
+    return sheets
+
+
+# A processor takes the sheets that its settings were checked with; each is parsed once.
+_parsed = lru_cache(maxsize=16)(parse_sheet)
+
+
+def _problem(detail: Any, values: Mapping[str, Any]) -> Problem:
+    """Return what pydantic found: in an argument, or else in a variable."""
+    names = [str(part) for part in detail["loc"]]
+    if detail["type"] == "extra_forbidden":
+        place = f"Settings.{masked(names[0])[:_LONGEST]}"
+        return Problem(place=place, value="an unknown option", expected=_nearest(names[0], list(Settings.model_fields)))
+    place = f"Settings.{'.'.join(names)}" if names[0] in values else _PREFIX + ".".join(names).upper()
+    expected = detail["msg"].removeprefix("Value error, ")
+    return Problem(place=place, value=shown(detail["input"]), expected=expected)
+
+
+def _unknown_variables() -> list[Problem]:
+    """Return a problem for each variable that begins as this package's do and is none of them, without its value."""
+    known = [name.upper() for name in Settings.model_fields]
+    problems = []
+    for variable in sorted(os.environ):
+        name = variable.upper().removeprefix(_PREFIX)
+        if name != variable.upper() and name not in known and not _OF_KUBERNETES.fullmatch(name[:_LONGEST_NAME]):
+            nearest = _nearest(name, known, _PREFIX)
+            place = masked(variable)[:_LONGEST]
+            problems.append(Problem(place=place, value="an unknown variable", expected=nearest))
+    return problems
+
+
+def _nearest(name: str, known: list[str], prefix: str = "") -> str:
+    """Return the known name that is nearest to a name, or all of them if none is near."""
+    near = get_close_matches(name[:_LONGEST], known, n=1)
+    return f"{prefix}{near[0]}" if near else "one of " + ", ".join(f"{prefix}{other}" for other in sorted(known))

@@ -1,14 +1,26 @@
-"""``langfuse push-models``: the voice models of the catalogue, as model definitions of a Langfuse project."""
+"""``langfuse push-models``: the voice models of the catalogue, as model definitions of a Langfuse project.
+
+Langfuse refuses a second definition of the same name, and the servers in use cannot change one. So a changed model
+is first created under a spare name, then the old one is deleted, the new one created under its own name, and the
+spare one deleted: at every moment one of them prices the model. The next run finishes what one that was interrupted
+left, from what the project has.
+
+Source:
+    Langfuse 4.16.0, ``web/src/features/models/server/publicApiModelService.ts``, ``createModelForApi``.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -29,12 +41,21 @@ __all__ = ["ModelDefinition", "definitions_of"]
 _langfuse = typer.Typer(help="Work with a Langfuse project.", no_args_is_help=True)
 app.add_typer(_langfuse, name="langfuse")
 
-_OURS = "voice-cost: "  # how names of our definitions begin
+_PREFIX = "voice-cost: "  # of the names of all definitions that this command makes
+_SPARE = " (replacement)"  # ends the name of a definition while it stands in for its own
+_OWN_NAME = re.compile(rf"{_PREFIX}[^/]+/.+ (?:realtime|stt|tts)(?:{re.escape(_SPARE)})?")
+_OWN_PATTERN = re.compile(r"\(\?i\)\^\(.+\)\$")
 _CLOUD = "https://cloud.langfuse.com"
+_PATH = "/api/public/models"
+_PUBLIC, _SECRET = "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"
 _PAGE = 100
 _LITERALS = 4  # a pattern with fewer would match models of others
 _SAYS_NOTHING = {"auto", "default", "unknown"}
 _MEASURES = {Measure.TOKEN: "TOKENS", Measure.TIME: "MILLISECONDS", Measure.SESSION: "MILLISECONDS"}
+_FORMS = {"application/json", "application/xml", "nothing", "text/html", "text/plain", "text/xml"}
+# Of Langfuse's messages; they are printed from here.
+_PHRASES = ("Invalid credentials", "already exists in project", "not a valid regex pattern", "Invalid request data")
+_STATUS = {401: "Invalid credentials", 403: "no access to this project", 429: "too many requests"}
 _BILLED = {Component.REALTIME, Component.STT, Component.TTS}
 
 
@@ -43,7 +64,7 @@ class ModelDefinition:
     """A model as Langfuse's API takes it.
 
     Attributes:
-        name: Begins with ``voice-cost: ``; unique in a project.
+        name: ``voice-cost: provider/model component``; unique in a project.
         pattern: Regular expression for the model on a span, any case, whole.
         unit: A label in Langfuse; prices are found by usage key.
         prices: Usage key → US dollars for one.
@@ -71,7 +92,7 @@ def definitions_of(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefiniti
                 found.setdefault(bucket(rate.unit, rate.component), rate)  # rates that win come first
     seen = set()
     for (provider, component, names), rates in groups.items():
-        name = f"{_OURS}{provider}/{names[0]} {component.value}"
+        name = f"{_PREFIX}{provider}/{names[0]} {component.value}"
         if name not in seen:
             seen.add(name)
             yield ModelDefinition(
@@ -104,26 +125,20 @@ def push_models(
 ) -> None:
     """Register the catalogue's voice models in a Langfuse project, so that it prices usage that comes without us.
 
-    Project and credentials: LANGFUSE_BASE_URL (or LANGFUSE_HOST), LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY.
-    Models of the same name that differ are deleted and made anew; others are left alone.
+    Project and credentials: LANGFUSE_BASE_URL, LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY.
+    Models of an earlier run that differ are replaced, those that the catalogue no longer has are deleted; models
+    that this command did not make are left alone.
 
     Example: voice-cost langfuse push-models --dry-run
     """
     client = _client()
     wanted = [] if delete else list(definitions_of(catalog(), datetime.now(timezone.utc)))
-    existing = {model.model_name: model for model in _reported(_models, client)}
-    steps = list(_steps(wanted, existing, delete=delete))
-    failed = []
-    console = Console(stderr=True)
-    todo = [] if dry_run else [step for step in steps if step[0] != "keep"]
-    for action, name, definition in track(todo, "Models", console=console, disable=not console.is_terminal):
-        try:
-            if action in ("delete", "replace"):
-                client.models.delete(existing[name].id)
-            if definition is not None:
-                _create(client, definition)
-        except Exception as error:  # noqa: BLE001  # one bad model must not cost the others
-            failed.append(f"{name}: {_said(error)}")
+    try:
+        existing = {model.model_name: model for model in _models(client)}
+    except Exception as error:  # noqa: BLE001  # any error of the network
+        fail([f"Langfuse: {_reason(error)}"])
+    steps = list(_steps(wanted, existing))
+    failed = [] if dry_run else _carry_out(client, steps, existing)
     _show(steps, as_json=as_json)
     if failed:
         fail(failed)
@@ -132,22 +147,63 @@ def push_models(
 _Step = tuple[str, str, ModelDefinition | None]
 
 
-def _steps(wanted: Iterable[ModelDefinition], existing: dict[str, Any], *, delete: bool) -> Iterator[_Step]:
-    if delete:
-        yield from (("delete", name, None) for name in existing)
-        return
+def _steps(wanted: Iterable[ModelDefinition], existing: dict[str, Any]) -> Iterator[_Step]:
+    """Yield an action, a name and its definition for each model; deletions come last."""
+    names = set()
     for definition in wanted:
-        found = existing.get(definition.name)
-        if found is None:
+        names |= {definition.name, definition.name + _SPARE}
+        found, spare = existing.get(definition.name), existing.get(definition.name + _SPARE)
+        if found is None and spare is None:
             yield "create", definition.name, definition
-        elif found.match_pattern == definition.pattern and _prices(found) == definition.prices:
+        elif spare is None and _is_same(found, definition):
             yield "keep", definition.name, definition
         else:
             yield "replace", definition.name, definition
+    for name, model in existing.items():
+        if name not in names and _OWN_PATTERN.fullmatch(model.match_pattern):
+            yield "delete", name, None
 
 
-def _prices(model: Any) -> dict[str, float]:
-    return next((dict(tier.prices) for tier in model.pricing_tiers or () if tier.is_default), {})
+def _carry_out(client: LangfuseAPI, steps: Sequence[_Step], existing: dict[str, Any]) -> list[str]:
+    """Change the project; return what failed, each with its model."""
+    failed: list[str] = []
+    incomplete = False
+    console = Console(stderr=True)
+    todo = [step for step in steps if step[0] != "keep"]
+    for _, name, definition in track(todo, "Models", console=console, disable=not console.is_terminal):
+        try:
+            if definition is not None:
+                _put(client, definition, existing)
+            elif incomplete:  # the model may be in the catalogue under another name, which was refused
+                failed.append(f"{name}: not deleted, because other models could not be made")
+            else:
+                _delete(client, existing[name])
+        except Exception as error:  # noqa: BLE001  # one bad model must not stop the others
+            incomplete = incomplete or definition is not None
+            failed.append(f"{name}: {_reason(error)}")
+    return failed
+
+
+def _put(client: LangfuseAPI, definition: ModelDefinition, existing: dict[str, Any]) -> None:
+    """Leave one model, under its own name, from whatever the project has of it; never none on the way."""
+    found, spare = existing.get(definition.name), existing.get(definition.name + _SPARE)
+    if found is not None and not _is_same(found, definition):
+        if spare is not None and not _is_same(spare, definition):
+            _delete(client, spare)
+            spare = None
+        if spare is None:
+            spare = _create(client, definition, definition.name + _SPARE)
+        _delete(client, found)
+        found = None
+    if found is None:
+        _create(client, definition, definition.name)
+    if spare is not None:
+        _delete(client, spare)
+
+
+def _is_same(model: Any, definition: ModelDefinition) -> bool:
+    prices = next((dict(tier.prices) for tier in model.pricing_tiers or () if tier.is_default), {})
+    return bool(model.match_pattern == definition.pattern and prices == definition.prices)
 
 
 def _client() -> LangfuseAPI:
@@ -155,69 +211,85 @@ def _client() -> LangfuseAPI:
         from langfuse.api import LangfuseAPI  # noqa: PLC0415  # an extra
     except ModuleNotFoundError:
         fail(["voice-cost langfuse needs Langfuse's client: pip install langfuse"])
-    names = ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY")
-    missing = [name for name in names if not os.environ.get(name)]
+    missing = [name for name in (_PUBLIC, _SECRET) if not os.environ.get(name)]
     if missing:
         fail([f"{name}: got nothing, expected a key of your Langfuse project" for name in missing])
-    return LangfuseAPI(
-        base_url=os.environ.get("LANGFUSE_BASE_URL") or os.environ.get("LANGFUSE_HOST") or _CLOUD,
-        username=os.environ[names[0]],
-        password=os.environ[names[1]],
-    )
+    return LangfuseAPI(base_url=_base_url(), username=os.environ[_PUBLIC], password=os.environ[_SECRET])
+
+
+def _base_url() -> str:
+    return os.environ.get("LANGFUSE_BASE_URL") or _CLOUD
 
 
 def _models(client: LangfuseAPI) -> list[Any]:
-    """Our definitions in the project, of all pages."""
+    """Return the project's definitions that this command made, of all pages."""
     found: list[Any] = []
     page, pages = 1, 1
     while page <= pages:
         answer = client.models.list(page=page, limit=_PAGE)
-        found += [model for model in answer.data if model.model_name.startswith(_OURS)]
+        found += filter(_is_own, answer.data)
         page, pages = page + 1, answer.meta.total_pages
     return found
 
 
-def _create(client: LangfuseAPI, definition: ModelDefinition) -> None:
+def _is_own(model: Any) -> bool:
+    """Return whether a model has a name that this command gives, and none that quotes a key: names are printed."""
+    keys = os.environ[_PUBLIC], os.environ[_SECRET]
+    quotes = any(key in model.model_name for key in (*keys, base64.b64encode(":".join(keys).encode()).decode()))
+    return not quotes and not model.is_langfuse_managed and _OWN_NAME.fullmatch(model.model_name) is not None
+
+
+def _create(client: LangfuseAPI, definition: ModelDefinition, name: str) -> Any:
     from langfuse.api import ModelUsageUnit, PricingTierInput  # noqa: PLC0415  # an extra
 
     tier = PricingTierInput(name="Standard", is_default=True, priority=0, conditions=[], prices=definition.prices)
-    client.models.create(
-        model_name=definition.name,
+    return client.models.create(
+        model_name=name,
         match_pattern=definition.pattern,
         unit=ModelUsageUnit(definition.unit),
         pricing_tiers=[tier],
     )
 
 
-def _reported(step: Any, client: LangfuseAPI) -> Any:
+def _delete(client: LangfuseAPI, model: Any) -> None:
+    """Delete a model; one that is not there any more is deleted, as after an answer that did not arrive."""
     try:
-        return step(client)
-    except Exception as error:  # noqa: BLE001  # whatever the network brings
-        fail([f"Langfuse: {_said(error)}"])
+        client.models.delete(model.id)
+    except Exception as error:
+        if getattr(error, "status_code", None) != HTTPStatus.NOT_FOUND:
+            raise
 
 
-def _said(error: Exception) -> str:
-    """What went wrong, without headers or credentials."""
+def _reason(error: Exception) -> str:
+    """Return what went wrong in this module's words: a server, or a proxy before it, may send back what it was sent."""
     status, body = getattr(error, "status_code", None), getattr(error, "body", None)
     if status is None:
-        return f"{type(error).__name__}: {error}"
-    message = body.get("message", "") if isinstance(body, dict) else ""
-    return f"{status} {message}".strip()
+        if isinstance(error, ValueError):
+            return f"got JSON of another form, expected Langfuse's, from {_url()}"
+        detail = f": {error}" if type(error).__name__ == "ConnectError" else ""  # said before anything was sent
+        return f"{type(error).__name__}{detail}, from {_url()}"
+    if isinstance(body, str):  # JSON would be decoded
+        headers = {key.lower(): value for key, value in (getattr(error, "headers", None) or {}).items()}
+        form = headers.get("content-type", "nothing").partition(";")[0].strip().lower()
+        return f"{status}, expected JSON, got {form if form in _FORMS else 'another form'} from {_url()}"
+    message = str(body.get("message", "")) if isinstance(body, dict) else ""
+    phrase = next((phrase for phrase in _PHRASES if phrase in message), _STATUS.get(status))
+    return f"{status} {phrase}" if phrase else f"{status} from {_url()}"
+
+
+def _url() -> str:
+    """Return the address of the API without user and password."""
+    try:
+        parts = urlsplit(_base_url())
+    except ValueError:
+        return "LANGFUSE_BASE_URL"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}{_PATH}"
 
 
 def _show(steps: list[_Step], *, as_json: bool) -> None:
     if as_json:
-        print_json(
-            [
-                {
-                    "action": action,
-                    "model": name,
-                    "pattern": d.pattern if d else None,
-                    "prices": d.prices if d else None,
-                }
-                for action, name, d in steps
-            ]
-        )
+        fields = ((action, name, d.pattern if d else None, d.prices if d else None) for action, name, d in steps)
+        print_json([dict(zip(("action", "model", "pattern", "prices"), each, strict=True)) for each in fields])
         return
     rows = table("", "model", "US dollars for one")
     for action, name, definition in steps:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,6 +12,8 @@ from typing import Any
 
 from ..errors import PriceError, Problem
 from ..usage import Component, Mode, Unit, Usage
+from .documents import to_json
+from .index import Layer
 from .loading import load_sheet, load_shipped_sheets
 from .rates import Rate, RateCard
 from .sheet import PriceSheet, parse_sheet
@@ -36,14 +36,6 @@ class Candidate:
 
     rate: Rate
     verdict: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    """The rates of one source, by provider and component."""
-
-    index: Mapping[tuple[str, Component], Sequence[Rate]]
-    is_list: bool  # list prices, which discounts hold for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +68,7 @@ class PriceCatalog:
         Most callers want `default` or `load`.
         """
         self._terms = terms or Terms()
-        self._layers = tuple(_layer(layer, is_list=True) for layer in layers)
+        self._layers = tuple(Layer.of(layer, is_list=True) for layer in layers)
         self._tokens = tokens
         self._found: dict[tuple[str, str, Component, Mode | None, date], _Found] = {}
 
@@ -119,7 +111,10 @@ class PriceCatalog:
         Raises:
             PriceError: With every mistake.
         """
-        text = prices if isinstance(prices, str) else json.dumps(prices, default=str)
+        try:
+            text = prices if isinstance(prices, str) else to_json(prices)
+        except ValueError as error:
+            raise PriceError([Problem(place="with_prices()", value="another one", expected=str(error))]) from None
         sheet = parse_sheet(text, "with_prices()")
         if sheet.problems:
             raise PriceError(sheet.problems)
@@ -129,15 +124,14 @@ class PriceCatalog:
         """This catalogue with the rates and terms of a price sheet before all others."""
         terms = sheet.terms.over(self._terms)
         catalog = PriceCatalog([], self._tokens, terms=terms)
-        layers = (_layer(sheet.rates, is_list=False), *self._layers) if sheet.rates else self._layers
-        catalog._layers = tuple(_converted(layer, terms) for layer in layers)
+        layers = (Layer.of(sheet.rates, is_list=False), *self._layers) if sheet.rates else self._layers
+        catalog._layers = tuple(layer.converted(terms) for layer in layers)
         return catalog
 
     def rates(self) -> Iterator[Rate]:
         """All rates of price files and variables, the ones that win first. Token rates are looked up, not listed."""
         for layer in self._layers:
-            for rates in layer.index.values():
-                yield from rates
+            yield from layer.rates()
 
     def card_for(self, usage: Usage) -> RateCard | None:
         """All rates that hold for a usage, with your terms; None where the model is not known."""
@@ -199,7 +193,7 @@ class PriceCatalog:
         candidates = [Candidate(rate=rate, verdict="add-on" if rate.addon else "holds") for rate in holding]
         answered = False
         for layer in self._layers:
-            rates = layer.index.get((provider, usage.component), ())
+            rates = layer.of_provider(provider, usage.component).rates
             for rate in rates:
                 if rate not in holding:
                     verdict = "another source wins" if answered else self._verdict(rate, model, usage)
@@ -238,8 +232,7 @@ class PriceCatalog:
         )
         card = None
         for layer in self._layers:
-            rates = layer.index.get((provider, component), ())
-            chosen = self._best(rates, model, mode, day)
+            chosen = self._best(layer.of_provider(provider, component).matches(model), mode, day)
             if chosen:
                 discount = listed.discount if layer.is_list else _NO_TERMS.discount
                 name = listed.name or next((rate.name for rate in chosen.values() if rate.name), None)
@@ -250,56 +243,41 @@ class PriceCatalog:
         found = self._found[key] = _Found(provider=provider, model=model, card=card, terms=terms)
         return found
 
-    def _best(self, rates: Iterable[Rate], model: str, mode: Mode | None, day: date) -> dict[Unit, Rate]:
-        """The rates of the closest match, one per unit."""
-        matches: dict[Unit, tuple[tuple[int, bool, int, int], Rate]] = {}
-        for rate in rates:
-            closeness = rate.closeness(model)
-            if not closeness or rate.addon or not rate.holds_for(mode, day):
+    def _best(self, matches: Iterable[tuple[int, Rate]], mode: Mode | None, day: date) -> dict[Unit, Rate]:
+        """Return the rates of the closest match, one per unit."""
+        best: dict[Unit, tuple[tuple[int, bool, int, int], Rate]] = {}
+        for closeness, rate in matches:
+            if rate.addon or not rate.holds_for(mode, day):
                 continue
             if rate.plan and rate.plan != self._terms.plans.get(rate.provider):
                 continue
             dated = int(rate.since is not None) + int(rate.until is not None)
             order = (closeness, rate.plan is not None, dated, int(rate.mode is not None))
-            seen = matches.get(rate.unit)
+            seen = best.get(rate.unit)
             if seen is None or order > seen[0]:
-                matches[rate.unit] = (order, rate)
-        closest = max((order[:2] for order, _ in matches.values()), default=None)
-        return {unit: rate for unit, (order, rate) in matches.items() if order[:2] == closest}
+                best[rate.unit] = (order, rate)
+        closest = max((order[:2] for order, _ in best.values()), default=None)
+        return {unit: rate for unit, (order, rate) in best.items() if order[:2] == closest}
 
     def _addons(
         self, provider: str, model: str, component: Component, mode: Mode | None, day: date
     ) -> tuple[Rate, ...]:
-        """The closest rate of each declared feature, your own rates first."""
+        """Return the closest rate of each declared feature, your own rates first."""
+        declared = self._terms.addons_for(provider, model)
+        if not declared:
+            return ()
         chosen: dict[str, tuple[int, Rate]] = {}
         for layer in self._layers:
-            for rate in layer.index.get((provider, component), ()):
-                closeness = rate.closeness(model)
-                declared = rate.addon is not None and rate.addon in self._terms.addons_for(provider, model)
-                if not declared or not closeness or not rate.holds_for(mode, day):
+            for closeness, rate in layer.of_provider(provider, component).matches(model):
+                if rate.addon is None or rate.addon not in declared or not rate.holds_for(mode, day):
                     continue
-                seen = chosen.get(rate.addon or "")
+                seen = chosen.get(rate.addon)
                 if seen is None or closeness > seen[0]:
-                    chosen[rate.addon or ""] = (closeness, rate)
+                    chosen[rate.addon] = (closeness, rate)
         return tuple(rate for _, rate in chosen.values())
 
 
 _NO_TERMS = RateCard(rates={})
-
-
-def _layer(rates: Iterable[Rate], *, is_list: bool) -> _Layer:
-    index: defaultdict[tuple[str, Component], list[Rate]] = defaultdict(list)
-    for rate in rates:
-        index[rate.provider, rate.component].append(rate)
-    return _Layer(index=dict(index), is_list=is_list)
-
-
-def _converted(layer: _Layer, terms: Terms) -> _Layer:
-    """The layer by these exchange rates; the very same where they concern none of it."""
-    rates = [rate for rates in layer.index.values() for rate in rates]
-    if not any(rate.native and rate.native.currency in terms.currencies for rate in rates):
-        return layer
-    return _layer([terms.converted(rate) for rate in rates], is_list=layer.is_list)
 
 
 @contextmanager

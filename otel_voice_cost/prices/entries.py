@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ..errors import Problem
 from ..usage import Component, Mode, Unit
+from .problems import shown
 from .rates import EXACT, Confidence, Native, Rate
 
 __all__ = ["rate_of", "read_entries"]
@@ -79,8 +80,8 @@ def read_entries(
     currencies: Mapping[str, Decimal],
     origin: str,
     problems: list[Problem],
-) -> list[Rate]:
-    """Return the rates of the sound ``[[rate]]`` entries; add a problem for each mistake in the others.
+) -> list[tuple[str, Rate]]:
+    """Return the rates of the sound ``[[rate]]`` entries, each after its place; add a problem for each mistake.
 
     Args:
         entries: What stands under ``rate``.
@@ -95,12 +96,12 @@ def read_entries(
     rates = []
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            problems.append(Problem(place=f"{origin}, rate {number}", value=repr(entry)[:60], expected="a table"))
+            problems.append(Problem(place=f"{origin}, rate {number}", value=shown(entry), expected="a table"))
             continue
         place = f"{origin}, rate {number}{_title(entry)}"
         rate = rate_of({**defaults, **entry}, currencies, origin, place, problems)
         if rate is not None:
-            rates.append(rate)
+            rates.append((place, rate))
     return rates
 
 
@@ -118,7 +119,7 @@ def rate_of(
         code = entry.currency.upper()
         if code not in currencies:
             expected = f"[currency] with {code}: how much of it one US dollar buys"
-            problems.append(Problem(place=f"{place}, currency", value=repr(entry.currency), expected=expected))
+            problems.append(Problem(place=f"{place}, currency", value=shown(entry.currency), expected=expected))
             return None
         native = Native(currency=code, amount=entry.price, per_usd=currencies[code])
         usd = EXACT.divide(native.amount, native.per_usd)
@@ -154,4 +155,4 @@ def _problems(error: ValidationError, place: str) -> list[Problem]:
 def _value(detail: Any) -> str:
     if detail["type"] == "missing":
         return "nothing"
-    return repr(detail["input"])[:60] if detail["loc"] else "another combination"
+    return shown(detail["input"]) if detail["loc"] else "another combination"

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import PriceError, Problem
 from .sheet import PriceSheet, parse_sheet
 
-__all__ = ["load_sheet", "load_shipped_sheets", "read_sheet"]
+__all__ = ["load_sheet", "load_shipped_sheets", "read_sheet", "read_text"]
 
 _MAX_BYTES = 4_000_000  # a price file is data people read; more is a mistake
 
@@ -31,6 +31,12 @@ def read_sheet(path: Path) -> PriceSheet:
 
     A file that is missing, no regular file, larger than 4 MB or no TOML or JSON is one problem.
     """
+    text = read_text(path)
+    return PriceSheet(problems=(text,)) if isinstance(text, Problem) else parse_sheet(text, str(path))
+
+
+def read_text(path: Path) -> str | Problem:
+    """Return the text of a price file in UTF-8, with or without a byte order mark, or why there is none."""
     try:
         if path.exists() and not path.is_file():  # a device or pipe has no end
             return _refused(path, "no regular file", "a readable file in UTF-8")
@@ -38,10 +44,9 @@ def read_sheet(path: Path) -> PriceSheet:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             return _refused(path, "a larger file", "4 MB at most")
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return data.decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # a ValueError is text that is not UTF-8, or a path with a NUL
         return _refused(path, type(error).__name__, "a readable file in UTF-8")
-    return parse_sheet(text, str(path))
 
 
 @cache
@@ -57,5 +62,5 @@ def load_shipped_sheets() -> tuple[PriceSheet, ...]:
     return tuple(sheets)
 
 
-def _refused(path: Path, value: str, expected: str) -> PriceSheet:
-    return PriceSheet(problems=(Problem(place=str(path), value=value, expected=expected),))
+def _refused(path: Path, value: str, expected: str) -> Problem:
+    return Problem(place=str(path), value=value, expected=expected)

@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
-from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from ..usage import Component, Measure, Mode, Unit
+from .globs import fits
 
-__all__ = ["EXACT", "Confidence", "Native", "Rate", "RateCard", "Tier"]
+__all__ = ["EXACT", "EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_closeness"]
 
 # Of all money, whatever context the application set.
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
-_EXACT = 1_000_000  # above the length of any glob
+EXACT_ID = 1_000_000  # closeness of the exact id, above that of any glob
 Confidence = Literal["high", "medium", "low"]
+
+
+def glob_closeness(glob: str) -> int:
+    """Return how close a glob is to the models it fits: more for more literal characters, never zero."""
+    return len(glob.replace("*", "")) + 1
 
 
 class Tier(NamedTuple):
@@ -126,9 +131,9 @@ class Rate:
     def closeness(self, model: str) -> int:
         """How close its ids are to a model: 0 for no match, more for a longer glob, most for the exact id."""
         if model in self.model:
-            return _EXACT
-        globs = (pattern for pattern in self.model if "*" in pattern and fnmatchcase(model, pattern))
-        return max((len(glob.replace("*", "")) + 1 for glob in globs), default=0)
+            return EXACT_ID
+        globs = (name for name in self.model if "*" in name and fits(model, name))
+        return max(map(glob_closeness, globs), default=0)
 
     def holds_for(self, mode: Mode | None, day: date) -> bool:
         """Whether the price holds in a mode on a day; None fits both modes."""

@@ -1,15 +1,13 @@
 """A price sheet, from a file or a variable: rates in both forms, and terms.
 
-A sheet is TOML or JSON. ``[[rate]]`` entries are checked in `entries`, prices in the short form in
-`short_form`; this module reads the document and the terms.
+A sheet is TOML or JSON, read in `documents`. ``[[rate]]`` entries are checked in `entries`, prices in the short
+form in `short_form`; this module reads the terms and puts all together.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
@@ -17,20 +15,18 @@ from functools import partial
 from typing import Any
 
 from ..errors import Problem
+from .documents import read_document
 from .entries import read_entries
+from .problems import masked, shown
 from .rates import EXACT, Rate
 from .short_form import read_short_form
 from .terms import Share, Terms
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 __all__ = ["PriceSheet", "parse_sheet"]
 
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DEFAULTS = ("provider", "source", "checked")
+_LONGEST = 200  # of the name of an entry in a message
 _TERMS = ("addon", "alias", "currency", "discount", "markup", "name", "plan")
 
 
@@ -41,7 +37,7 @@ class PriceSheet:
     Attributes:
         rates: Its sound rates.
         terms: Its sound terms.
-        problems: Every mistake in it; what is wrong is left out of the others.
+        problems: Every mistake in it; what is wrong is left out of the others, or loses to what stands before it.
     """
 
     rates: tuple[Rate, ...] = ()
@@ -56,49 +52,62 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
         text: A JSON object, or TOML. ``provider``, ``source`` and ``checked`` at the top hold for every ``rate``.
         origin: Name of the file or variable, for messages and for `Rate.origin`.
     """
-    if not text.strip():
+    document = read_document(text, origin)
+    if isinstance(document, Problem):
+        return PriceSheet(problems=(document,))
+    if not document:
         return PriceSheet()
-    form = "JSON" if text.lstrip().startswith("{") else "TOML"
-    try:
-        document = _decoded(text, form)
-    except (ValueError, RecursionError) as error:
-        return PriceSheet(problems=(Problem(place=origin, value=f"no {form}", expected=f"{form}: {error}"),))
     problems: list[Problem] = []
     defaults = {key: document.pop(key) for key in _DEFAULTS if key in document}
     terms = _terms({key: document.pop(key) for key in _TERMS if key in document}, origin, problems)
     rates = read_entries(document.pop("rate", []), defaults, terms.currencies, origin, problems)
     rates += read_short_form(document, terms.currencies, origin, problems)
-    return PriceSheet(rates=tuple(rates), terms=terms, problems=tuple(problems))
+    problems += _repeats(rates)
+    return PriceSheet(
+        rates=tuple(rate for _, rate in rates),
+        terms=terms,
+        problems=tuple(_short(problem, origin) for problem in problems),
+    )
 
 
-def _decoded(text: str, form: str) -> dict[str, Any]:
-    if form == "TOML":
-        return tomllib.loads(text, parse_float=Decimal)
-    document: dict[str, Any] = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
-    return document
+def _short(problem: Problem, origin: str) -> Problem:
+    """Return a problem whose entry, which users name as they like, is masked and cut."""
+    entry = problem.place.removeprefix(origin)[:_LONGEST]
+    return Problem(place=f"{origin}{masked(entry)}", value=problem.value, expected=problem.expected)
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key[:60]!r} is there twice")
-        found[key] = value
-    return found
+def _repeats(placed: Iterable[tuple[str, Rate]]) -> Iterator[Problem]:
+    """Yield a problem for each rate that prices what an earlier one prices; the earlier one holds.
+
+    Prices of other days, modes, plans and add-ons are no repeats, nor is a glob that fits an id.
+    """
+    first: dict[tuple[object, ...], tuple[str, Rate]] = {}
+    for place, rate in placed:
+        same = (rate.provider, rate.component, rate.unit, rate.mode, rate.plan, rate.addon, rate.since, rate.until)
+        earlier = {model: first.setdefault((model, *same), (place, rate)) for model in rate.model}
+        repeated = [model for model, (_, other) in earlier.items() if other is not rate]
+        if repeated:
+            other_place, other = earlier[repeated[0]]
+            more = f" and {len(repeated) - 1} more" if len(repeated) > 1 else ""
+            yield Problem(
+                place=place,
+                value=f"a second price of {shown(repeated[0])}{more}, {str(rate)[:_LONGEST]}",
+                expected=f"one for a unit and its days; {masked(other_place[:_LONGEST])} has {str(other)[:_LONGEST]}",
+            )
 
 
 def _terms(sections: Mapping[str, Any], origin: str, problems: list[Problem]) -> Terms:
     def read(section: str, reader: Callable[[str, Any], Any]) -> dict[str, Any]:
         entries = sections.get(section, {})
         if not isinstance(entries, dict):
-            problems.append(Problem(place=f"{origin}, {section}", value=_shown(entries), expected="a table"))
+            problems.append(Problem(place=f"{origin}, {section}", value=shown(entries), expected="a table"))
             return {}
         found = {}
         for key, value in entries.items():
             try:
                 found[key.lower()] = reader(key, value)
             except ValueError as error:
-                problems.append(Problem(place=f"{origin}, {section}.{key}", value=_shown(value), expected=str(error)))
+                problems.append(Problem(place=f"{origin}, {section}.{key}", value=shown(value), expected=str(error)))
         return found
 
     return Terms(
@@ -173,7 +182,3 @@ def _per_usd(_: str, value: object) -> Decimal:
     if not amount.is_finite() or amount <= 0:
         raise ValueError("how much of the currency one US dollar buys, above zero")
     return amount
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:60]

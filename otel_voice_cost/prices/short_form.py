@@ -10,14 +10,17 @@ from typing import Any
 from ..errors import Problem
 from ..usage import BILLED_BY_CALL, Component, Unit
 from .entries import rate_of
+from .problems import shown
 from .rates import EXACT, Rate
 
 __all__ = ["read_short_form"]
 
+# Each part begins with what no part before it ends with, so that there is one way to read a text.
 _PRICE = re.compile(
-    r"(?P<price>\d+(?:\.\d+)?)\s*(?P<currency>[A-Z]{3})?\s*/"
-    r"\s*(?P<count>\d+(?:\.\d+)?)?\s*(?P<scale>[kKM])?\s*(?P<word>[a-zA-Z0-9_ ]+)"
+    r"(?P<price>\d+(?:\.\d+)?)\s*(?:(?P<currency>[A-Z]{3})\s*)?/\s*"
+    r"(?:(?P<count>\d+(?:\.\d+)?)\s*)?(?:(?P<scale>[kKM])\s*)?(?P<word>[a-zA-Z_][a-zA-Z0-9_ ]*)"
 )
+_COUNTABLE = 10**60  # a larger count takes long to make into an int, and its digits cannot be printed
 _SCALE = {None: 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600}
 _TIMED = {
@@ -76,8 +79,8 @@ _A_PRICE = 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" o
 
 def read_short_form(
     document: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, problems: list[Problem]
-) -> list[Rate]:
-    """Return the rates that stand in the short form; add a problem for each mistake.
+) -> list[tuple[str, Rate]]:
+    """Return the rates that stand in the short form, each after its place; add a problem for each mistake.
 
     Args:
         document: ``provider/model`` → component → price; globs are allowed in the model. A price is
@@ -88,7 +91,7 @@ def read_short_form(
         origin: File or variable, for messages and for `Rate.origin`.
         problems: Where mistakes are added.
     """
-    rates: list[Rate] = []
+    rates: list[tuple[str, Rate]] = []
     for key, components in document.items():
         provider, slash, model = key.partition("/")
         if not slash:
@@ -97,14 +100,14 @@ def read_short_form(
         elif not (provider and model):
             problems.append(Problem(place=f"{origin}, {key}", value="half a name", expected="provider/model"))
         elif not isinstance(components, dict):
-            problems.append(Problem(place=f"{origin}, {key}", value=repr(components)[:60], expected='{"stt": price}'))
+            problems.append(Problem(place=f"{origin}, {key}", value=shown(components), expected='{"stt": price}'))
         else:
             for name, price in components.items():
                 place = f"{origin}, {key}.{name}"
                 for fields in _quotes(name, price, place, problems):
                     entry = {"provider": provider, "model": model, "component": name, "source": origin, **fields}
                     rate = rate_of(entry, currencies, origin, place, problems)
-                    rates += [rate] if rate else []
+                    rates += [(place, rate)] if rate else []
     return rates
 
 
@@ -114,19 +117,19 @@ def _quotes(name: str, price: object, place: str, problems: list[Problem]) -> li
         component = Component(name)
     except ValueError:
         expected = "one of " + ", ".join(component.value for component in Component)
-        problems.append(Problem(place=place, value=repr(name), expected=expected))
+        problems.append(Problem(place=place, value=shown(name), expected=expected))
         return []
     found = []
     for entry in price if isinstance(price, list) else [price]:
         named = dict(entry) if isinstance(entry, dict) else {"price": entry}
         options = {key: named.pop(key) for key in _OPTIONS if key in named}
         if not named:
-            problems.append(Problem(place=place, value=repr(entry)[:60], expected=_A_PRICE))
+            problems.append(Problem(place=place, value=shown(entry), expected=_A_PRICE))
         for part, quote in named.items():
             fields = _quote(quote, component, part)
             if isinstance(fields, str):
                 where = place if part == "price" else f"{place}.{part}"
-                problems.append(Problem(place=where, value=repr(quote)[:60], expected=fields))
+                problems.append(Problem(place=where, value=shown(quote), expected=fields))
             else:
                 found += [{**each, **options} for each in fields]
     return found
@@ -150,8 +153,8 @@ def _quote(quote: object, component: Component, part: str) -> list[dict[str, Any
     if unit is None:
         named = f"tokens under {', '.join(tokens)}"
         return named if part != "price" else f"a unit of {component.value}" + (f", or {named}" if tokens else "")
-    if count != int(count) or count <= 0:
-        return "a whole number of units above zero"
+    if not 0 < count < _COUNTABLE or count != int(count):
+        return "a whole number of units above zero, 1,000,000,000,000 at most"
     price = Decimal(match["price"])
     currency = match["currency"] or "USD"
     money = {"usd": price} if currency == "USD" else {"price": price, "currency": currency}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
+from .globs import GlobIndex
 from .rates import EXACT, Rate
 
 __all__ = ["Share", "Terms"]
@@ -32,6 +32,23 @@ class Share:
     part: Decimal
     since: date | None = None
     until: date | None = None
+
+
+class _KeyIndex:
+    """Finds the keys that fit a model: a key with a slash fits ``provider/model``, one without the provider."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._keys = tuple(keys)
+        self._of_models = [number for number, key in enumerate(self._keys) if "/" in key]
+        self._of_providers = [number for number, key in enumerate(self._keys) if "/" not in key]
+        self._models = GlobIndex(self._keys[number] for number in self._of_models)
+        self._providers = GlobIndex(self._keys[number] for number in self._of_providers)
+
+    def fitting(self, provider: str, model: str) -> list[str]:
+        """Return the keys that fit a model, in their order."""
+        numbers = [self._of_models[position] for position in self._models.fitting(f"{provider}/{model}")]
+        numbers += [self._of_providers[position] for position in self._providers.fitting(provider)]
+        return [self._keys[number] for number in sorted(numbers)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +74,11 @@ class Terms:
     plans: Mapping[str, str] = field(default_factory=_nothing)
     addons: Mapping[str, frozenset[str]] = field(default_factory=_nothing)
     currencies: Mapping[str, Decimal] = field(default_factory=_nothing)
+    _keys: Mapping[str, _KeyIndex] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_model = {name: getattr(self, name) for name in ("discounts", "markups", "names", "aliases", "addons")}
+        object.__setattr__(self, "_keys", {name: _KeyIndex(keys) for name, keys in by_model.items() if keys})
 
     def over(self, other: Terms) -> Terms:
         """These terms, and ``other`` where these say nothing."""
@@ -72,7 +94,7 @@ class Terms:
 
     def known_as(self, provider: str, model: str) -> tuple[str, str]:
         """The provider and model whose rates hold: what an alias leads to, or the same."""
-        key = _closest(self.aliases, provider, model)
+        key = self._closest("aliases", provider, model)
         if key is None:
             return provider, model
         target = self.aliases[key]
@@ -83,20 +105,20 @@ class Terms:
 
     def discount_for(self, provider: str, model: str, day: date) -> Decimal:
         """The part of list prices that is not paid on a day."""
-        return _share(self.discounts, provider, model, day)
+        return self._share("discounts", provider, model, day)
 
     def markup_for(self, provider: str, model: str, day: date) -> Decimal:
         """The part of the cost that is charged beside it on a day."""
-        return _share(self.markups, provider, model, day)
+        return self._share("markups", provider, model, day)
 
     def name_for(self, provider: str, model: str) -> str | None:
         """The name of a model to show, or None."""
-        key = _closest(self.names, provider, model)
+        key = self._closest("names", provider, model)
         return None if key is None else self.names[key]
 
     def addons_for(self, provider: str, model: str) -> frozenset[str]:
         """The features of a model that are switched on."""
-        key = _closest(self.addons, provider, model)
+        key = self._closest("addons", provider, model)
         return frozenset() if key is None else self.addons[key]
 
     def converted(self, rate: Rate) -> Rate:
@@ -107,20 +129,25 @@ class Terms:
         native = native._replace(per_usd=self.currencies[native.currency])
         return replace(rate, native=native, usd=EXACT.divide(native.amount, native.per_usd))
 
+    def _fitting(self, section: str, provider: str, model: str) -> list[str]:
+        keys = self._keys.get(section)
+        return [] if keys is None else keys.fitting(provider, model)
 
-def _closest(entries: Mapping[str, object], provider: str, model: str) -> str | None:
-    """The key that fits a model with most literal characters."""
-    full = f"{provider}/{model}"
-    fitting = [key for key in entries if fnmatchcase(full if "/" in key else provider, key)]
-    return max(fitting, key=lambda key: ("/" in key, "*" not in key, len(key)), default=None)
+    def _closest(self, section: str, provider: str, model: str) -> str | None:
+        return _closest(self._fitting(section, provider, model))
+
+    def _share(self, section: str, provider: str, model: str, day: date) -> Decimal:
+        """Return the part that holds on a day, by the closest key that has one for it."""
+        entries: Mapping[str, tuple[Share, ...]] = getattr(self, section)
+        holding = {}
+        for key in self._fitting(section, provider, model):
+            for share in sorted(entries[key], key=lambda share: (share.since is not None) + (share.until is not None)):
+                if (share.since is None or share.since <= day) and (share.until is None or day <= share.until):
+                    holding[key] = share.part
+        closest = _closest(holding)
+        return Decimal(0) if closest is None else holding[closest]
 
 
-def _share(entries: Mapping[str, tuple[Share, ...]], provider: str, model: str, day: date) -> Decimal:
-    """The part that holds on a day, by the closest key that has one for it."""
-    holding = {}
-    for key, shares in entries.items():
-        for share in sorted(shares, key=lambda share: (share.since is not None) + (share.until is not None)):
-            if (share.since is None or share.since <= day) and (share.until is None or day <= share.until):
-                holding[key] = share.part
-    closest = _closest(holding, provider, model)
-    return Decimal(0) if closest is None else holding[closest]
+def _closest(keys: Iterable[str]) -> str | None:
+    """Return the key with most literal characters of those that fit; the first of equals."""
+    return max(keys, key=lambda key: ("/" in key, "*" not in key, len(key)), default=None)

@@ -20,6 +20,10 @@ from .test_commands import run
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 DEFINITIONS = {d.name: d for d in definitions_of(PriceCatalog.default(), AT)}
 SECRET = "sk-lf-do-not-print"
+SECRETS = (SECRET, "pk-lf-1", base64.b64encode(f"pk-lf-1:{SECRET}".encode()).decode())
+NOVA = "voice-cost: deepgram/nova-3 stt"
+NOVA_PATTERN = r"(?i)^(nova\-3|nova\-3\-general)$"
+DEARER = '{"deepgram/nova-3": {"stt": "0.0060/min"}}'  # $0.0000001 a millisecond
 UNITS = {"TOKENS", "CHARACTERS", "MILLISECONDS", "SECONDS", "REQUESTS", "IMAGES"}
 
 
@@ -32,7 +36,15 @@ class Project:
         ]
         self.busy = 0  # answers 503 that often first
         self.refused = ""  # a name that is answered 400
+        self.writes: int | None = None  # how many are done before all others are answered 403
+        self.reply: tuple[int, str, str] | None = None  # status, content type and body of every answer
         self.requests: list[str] = []
+        self.losses = 0  # how often no model of nova-3 was left
+
+    def add(self, name, pattern="(?i)^(.+)$", **fields):
+        """A model that stands in the project before."""
+        body = {"modelName": name, "matchPattern": pattern, "unit": "CHARACTERS", **fields}
+        self.models.append(self._stored(f"seed-{len(self.models)}", body))
 
     def _stored(self, key, body, *, managed=False):
         tiers = [{"id": "t", **tier} for tier in body.get("pricingTiers", [])]
@@ -49,6 +61,20 @@ class Project:
             "pricingTiers": tiers,
         }
 
+    def add_all(self):
+        """What a push leaves."""
+        for definition in DEFINITIONS.values():
+            tier = {"name": "Standard", "isDefault": True, "priority": 0, "conditions": [], "prices": definition.prices}
+            self.add(definition.name, definition.pattern, unit=definition.unit, pricingTiers=[tier])
+
+    def prices_of(self, model):
+        """Name and price of each model that a span of a model could be given."""
+        return [
+            (m["modelName"], *m["pricingTiers"][0]["prices"].values())
+            for m in self.models
+            if re.search(m["matchPattern"], model)
+        ]
+
     def answer(self, method, url, body):
         if self.busy:
             self.busy -= 1
@@ -59,12 +85,18 @@ class Project:
             pages = -(-len(self.models) // limit)
             meta = {"page": page, "limit": limit, "totalItems": len(self.models), "totalPages": pages}
             return 200, {"data": self.models[(page - 1) * limit : page * limit], "meta": meta}
+        if self.writes is not None:
+            if self.writes == 0:
+                return 403, {"message": "Access denied"}
+            self.writes -= 1
         if method == "DELETE":
             key = url.path.rsplit("/", 1)[1]
             found = [m for m in self.models if m["id"] == key and not m["isLangfuseManaged"]]
             if not found:
                 return 404, {"message": "No model found"}
             self.models.remove(found[0])
+            if re.search(found[0]["matchPattern"], "nova-3") and not self.prices_of("nova-3"):
+                self.losses += 1
             return 200, {"message": "deleted"}
         if body["modelName"] == self.refused or any(m["modelName"] == body["modelName"] for m in self.models):
             return 400, {"message": f"Model name '{body['modelName']}' already exists in project"}
@@ -93,10 +125,11 @@ def project():
             status, answer = 401, {"message": "Invalid credentials"}
             if self.headers["Authorization"] == expected and url.path.startswith("/api/public/models"):
                 status, answer = project.answer(self.command, url, body)
+            status, form, text = project.reply or (status, "application/json", json.dumps(answer))
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", form)
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            self.wfile.write(text.replace("$AUTHORIZATION", self.headers["Authorization"]).encode())
 
         do_GET = do_POST = do_DELETE = _answer  # noqa: N815  # http.server names them
 
@@ -104,7 +137,7 @@ def project():
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     project.url = f"http://127.0.0.1:{server.server_address[1]}"
     yield project
     server.shutdown()
@@ -114,8 +147,13 @@ def project():
 def push(project: Project, *arguments: str, secret: str = SECRET, **environment: str):
     keys = {"LANGFUSE_BASE_URL": project.url, "LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": secret}
     result = run("langfuse", "push-models", *arguments, **{**keys, **environment})
-    assert SECRET not in result.output + result.stderr
+    assert not any(secret in result.output + result.stderr for secret in SECRETS)
     return result
+
+
+def actions(result) -> dict[str, str]:
+    """What was done to the models that were not kept."""
+    return {step["model"]: step["action"] for step in json.loads(result.stdout) if step["action"] != "keep"}
 
 
 def test_every_voice_model_with_an_id_becomes_a_definition(project):
@@ -151,14 +189,9 @@ def test_a_second_push_changes_nothing(project):
 
 def test_a_changed_price_replaces_its_model(project):
     push(project)
-    mine = '{"deepgram/nova-3": {"stt": "0.0060/min"}}'
-    steps = {
-        step["model"]: step["action"] for step in json.loads(push(project, "--json", VOICE_COST_PRICES=mine).output)
-    }
 
-    assert {name for name, action in steps.items() if action != "keep"} == {"voice-cost: deepgram/nova-3 stt"}
-    prices = project.own()["voice-cost: deepgram/nova-3 stt"]["pricingTiers"][0]["prices"]
-    assert prices == {"input_audio_milliseconds": 0.0000001}
+    assert actions(push(project, "--json", VOICE_COST_PRICES=DEARER)) == {NOVA: "replace"}
+    assert project.prices_of("nova-3") == [(NOVA, 0.0000001)]
 
 
 def test_a_price_of_ones_own_wins_over_the_shipped_one_of_the_same_ids(project):
@@ -197,8 +230,132 @@ def test_a_refused_model_is_named_and_the_others_are_made(project):
     result = push(project)
 
     assert result.exit_code == 1
-    assert f"400 Model name '{project.refused}' already exists in project" in result.stderr
+    assert f"{project.refused}: 400 already exists in project" in result.stderr
     assert len(project.own()) == len(DEFINITIONS) - 1
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_no_model_is_lost_when_the_server_refuses_from_some_write_on(project, writes):
+    """A price of $0.0060 a minute takes four writes; the model is there after each, and the next run finishes them."""
+    project.add_all()
+    project.writes = writes
+    refused = push(project, VOICE_COST_PRICES=DEARER)
+
+    assert (refused.exit_code, f"{NOVA}: 403 no access to this project" in refused.stderr) == (
+        int(writes < 4),
+        writes < 4,
+    )
+    project.writes = None
+    assert push(project, VOICE_COST_PRICES=DEARER).exit_code == 0
+    assert project.prices_of("nova-3") == [(NOVA, 0.0000001)]
+    assert project.losses == 0
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_what_an_interrupted_run_left_is_finished_with_the_prices_of_today(project, writes):
+    """The first run wanted $0.0060, this one the list price of $0.0048."""
+    project.add_all()
+    project.writes = writes
+    push(project, VOICE_COST_PRICES=DEARER)
+    project.writes = None
+    push(project)
+
+    assert project.prices_of("nova-3") == [(NOVA, 0.00000008)]
+    assert set(project.own()) == set(DEFINITIONS)
+    assert project.losses == 0
+
+
+def test_delete_removes_what_an_interrupted_run_left(project):
+    project.add_all()
+    project.writes = 2
+    push(project, VOICE_COST_PRICES=DEARER)
+    project.writes = None
+    push(project, "--delete")
+
+    assert project.own() == {}
+
+
+def test_models_that_the_catalogue_no_longer_has_are_removed(project):
+    project.add_all()
+    project.add("voice-cost: acme/voice-1 tts")
+
+    assert actions(push(project, "--json")) == {"voice-cost: acme/voice-1 tts": "delete"}
+    assert set(project.own()) == set(DEFINITIONS)
+
+
+def test_a_dry_run_shows_what_would_be_removed(project):
+    project.add("voice-cost: acme/voice-1 tts")
+
+    assert actions(push(project, "--dry-run", "--json"))["voice-cost: acme/voice-1 tts"] == "delete"
+    assert set(project.own()) == {"voice-cost: acme/voice-1 tts"}
+
+
+@pytest.mark.parametrize("arguments", [(), ("--delete",)])
+def test_models_of_others_are_left_alone(project, arguments):
+    """By their name, or by a pattern that this command never writes."""
+    others = {
+        "voice-cost: my notes": "(?i)^(.+)$",
+        "my voice-cost: acme/voice-1 tts": "(?i)^(.+)$",
+        "voice-cost: acme/voice-1 llm": "(?i)^(.+)$",
+        "voice-cost: acme/voice-1 tts copy": "(?i)^(.+)$",
+        "voice-cost: acme/voice-2 tts": "^voice-2$",
+        "acme/voice-1 tts": "(?i)^(.+)$",
+    }
+    project.add_all()
+    for name, pattern in others.items():
+        project.add(name, pattern)
+    push(project, *arguments)
+
+    assert set(others) <= set(project.own())
+
+
+def test_nothing_is_removed_while_new_models_are_refused(project):
+    """A model that the catalogue has under another name would be gone."""
+    project.add_all()
+    del project.models[[m["modelName"] for m in project.models].index(NOVA)]
+    project.add("voice-cost: deepgram/nova-3-old stt", NOVA_PATTERN)
+    project.refused = NOVA
+    result = push(project)
+
+    assert "voice-cost: deepgram/nova-3-old stt" in project.own()
+    assert "nova-3-old stt: not deleted, because other models could not be made" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        ((200, "text/html; charset=utf-8", "<html>$AUTHORIZATION</html>"), "200, expected JSON, got text/html from"),
+        ((200, "text/$AUTHORIZATION", "pk-lf-1"), "200, expected JSON, got another form from"),
+        ((404, "text/html", "<html></html>"), "404, expected JSON, got text/html from"),
+        ((400, "application/json", '{"message": "bad header $AUTHORIZATION"}'), "400 from"),
+        ((401, "application/json", '{"message": "$AUTHORIZATION: sk-lf-do-not-print"}'), "401 Invalid credentials"),
+        (
+            (200, "application/json", '{"data": "$AUTHORIZATION"}'),
+            "got JSON of another form, expected Langfuse's, from",
+        ),
+    ],
+)
+def test_no_answer_is_repeated(project, reply, message):
+    project.reply = reply
+    result = push(project)
+
+    assert result.exit_code == 1
+    assert f"Langfuse: {message}" in result.stderr
+    assert ("401" in message) or f"from {project.url}/api/public/models" in result.stderr
+
+
+def test_a_password_in_the_address_is_not_shown(project):
+    project.reply = (200, "text/html", "")
+    result = push(project, LANGFUSE_BASE_URL=project.url.replace("//", "//user:hunter2@"))
+
+    assert f"from {project.url}/api/public/models" in result.stderr
+    assert "hunter2" not in result.stderr + result.output
+
+
+def test_a_model_named_after_a_key_is_not_shown(project):
+    project.add(f"voice-cost: acme/{SECRET} tts")
+
+    assert push(project, "--delete").exit_code == 0
 
 
 def test_wrong_and_missing_credentials_are_named_and_not_shown(project):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +30,30 @@ def test_a_file_of_more_than_four_megabytes_is_not_read(tmp_path):
     (problem,) = read_sheet(path).problems
 
     assert str(problem) == f"{path}: got a larger file, expected 4 MB at most"
+
+
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
+    path = tmp_path / "windows.toml"
+    path.write_bytes(codecs.BOM_UTF8 + RATE.format(usd=1, per=1).encode())
+
+    assert next(PriceCatalog.load(path).rates()).usd == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_a_file_in_another_encoding_is_named(tmp_path, encoding):
+    path = tmp_path / "prices.toml"
+    path.write_text("# für\n", encoding=encoding)
+
+    (problem,) = read_sheet(path).problems
+
+    assert str(problem) == f"{path}: got UnicodeDecodeError, expected a readable file in UTF-8"
+
+
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5_000])
+def test_a_path_that_no_file_can_have_is_a_problem(path):
+    (problem,) = read_sheet(Path(path)).problems
+
+    assert problem.expected == "a readable file in UTF-8"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
@@ -56,6 +82,10 @@ def test_a_pipe_or_device_is_not_waited_for(tmp_path):
         ('{"a": 1, "a": 2}', "the key 'a' is there twice"),
         ("[[rate]]\nmodel = 2026-01-01", "rate 1 (2026-01-01), provider: got nothing"),
         ('{"name": {"a/b": "\\ud800"}}', "expected provider/model = "),
+        ('{"a/b": {"tts": "1/' + "9" * 9_000 + ' characters"}}', "expected a whole number of units above zero"),
+        (RATE.format(usd="1e" + "9" * 20, per=1), "got a number out of range"),
+        (".".join("a" * 100_000) + " = 1", "got a dotted key of more than 16 parts in line 1"),
+        ("[" + ".".join("a" * 100_000) + "]", "got a dotted key of more than 16 parts in line 1"),
     ],
 )
 def test_what_is_no_price_is_said_and_left_out(text, message):

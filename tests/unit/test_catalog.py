@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+import sys
+from datetime import date, datetime, timezone
+from decimal import Decimal
+from fnmatch import fnmatchcase
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from otel_voice_cost import PriceCatalog, PriceError
+from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Rate, Unit, Usage
 from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.terms import Terms
 
 from ..conftest import AT
 
@@ -179,3 +185,130 @@ def test_a_price_that_starts_later_is_chosen_by_its_day():
 @pytest.mark.parametrize("model", ["no-such-model", ""])
 def test_genai_prices_knows_no_such_model(model):
     assert PriceCatalog.default().rate_for(provider="openai", model=model, component="llm", unit="input_token") is None
+
+
+NAMES = ["voice", "voice-1", "voice-*", "*", "v*", "*-1", "*o*c*", "voice-?", "voice-[12]*", "voice-**", "vox"]
+FEATURES, PLANS, DAYS = ["effects", "cloning"], ["pro", "team"], [date(2026, 11, day) for day in (22, 23, 24)]
+rate_lists = st.lists(
+    st.builds(
+        Rate,
+        provider=st.just("acme"),
+        model=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map(tuple),
+        component=st.just(Component.TTS),
+        unit=st.sampled_from([Unit.CHARACTER, Unit.AUDIO_SECOND]),
+        usd=st.integers(0, 9).map(Decimal),
+        origin=st.just("test"),
+        mode=st.sampled_from([None, None, *Mode]),
+        since=st.sampled_from([None, None, *DAYS]),
+        until=st.sampled_from([None, None, *DAYS]),
+        plan=st.sampled_from([None, None, *PLANS]),
+        addon=st.sampled_from([None, None, None, *FEATURES]),
+    ),
+    max_size=12,
+)
+
+
+def closeness(rate: Rate, model: str) -> int:
+    if model in rate.model:
+        return 1_000_000
+    globs = (name for name in rate.model if "*" in name and fnmatchcase(model, name))
+    return max((len(glob.replace("*", "")) + 1 for glob in globs), default=0)
+
+
+def chosen_one_by_one(rates, model, mode, plan) -> dict[Unit, Rate]:
+    """The rule: the exact id, else most literal characters; then plan, days and mode; the first of equals."""
+    best = {}
+    for rate in rates:
+        near = closeness(rate, model)
+        if not near or rate.addon or not rate.holds_for(mode, AT.date()) or rate.plan not in (None, plan):
+            continue
+        order = (
+            near,
+            rate.plan is not None,
+            sum(day is not None for day in (rate.since, rate.until)),
+            rate.mode is not None,
+        )
+        if rate.unit not in best or order > best[rate.unit][0]:
+            best[rate.unit] = (order, rate)
+    closest = max((order[:2] for order, _ in best.values()), default=None)
+    return {unit: rate for unit, (order, rate) in best.items() if order[:2] == closest}
+
+
+def addons_one_by_one(layers, model, mode, declared) -> list[Rate]:
+    best = {}
+    for rate in (rate for rates in layers for rate in rates):
+        near = closeness(rate, model)
+        holds = near and rate.addon in declared and rate.holds_for(mode, AT.date())
+        if holds and (rate.addon not in best or near > best[rate.addon][0]):
+            best[rate.addon] = (near, rate)
+    return [rate for _, rate in best.values()]
+
+
+@given(
+    layers=st.lists(rate_lists, min_size=1, max_size=3),
+    model=st.sampled_from(["voice", "voice-1", "voice-2", "voice-*", "vox", "1", "other", ""]),
+    mode=st.sampled_from([None, *Mode]),
+    plan=st.sampled_from([None, *PLANS]),
+    declared=st.sets(st.sampled_from(FEATURES)).map(frozenset),
+    crowd=st.booleans(),
+)
+def test_the_choice_is_that_of_trying_each_rate(layers, model, mode, plan, declared, crowd):
+    """With 300 further globs, too, so that they are looked up and not tried."""
+    terms = Terms(plans={"acme": plan} if plan else {}, addons={"acme": declared} if declared else {})
+    others = parse_sheet(
+        "".join(ENTRY.format(model=f'"crowd-{n}-*"', usd=1, more="") for n in range(300 if crowd else 0)), "test.toml"
+    ).rates
+    usage = Usage(component=Component.TTS, provider="acme", model=model, quantities={}, at=AT, mode=mode)
+    card = PriceCatalog([[*rates, *others] for rates in layers], terms=terms).card_for(usage)
+    answers = (chosen_one_by_one(rates, model, mode, plan) for rates in layers)
+    expected = next((answer for answer in answers if answer), None)
+
+    assert (card.rates if card else None) == expected
+    if card:
+        assert list(map(id, card.rates.values())) == list(map(id, expected.values()))
+        assert list(card.addons) == addons_one_by_one(layers, model, mode, declared)
+
+
+def calls_of_first_look_up(catalog: PriceCatalog, model: str) -> int:
+    """How many functions are called: a measure of work that no other process changes."""
+    calls = 0
+
+    def count(_frame, event, _argument):
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        price(catalog, model)
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def globs_each_alone(number: int) -> dict:
+    return {f"acme/model-{n}-*": {"tts": "1/character"} for n in range(number)}
+
+
+def globs_of_one_rate(number: int) -> dict:
+    globs = [f"*-model-{n}" for n in range(number)]
+    return {"rate": [{"provider": "acme", "model": globs, "component": "tts", "unit": "character", "usd": 1}]}
+
+
+def globs_of_discounts(number: int) -> dict:
+    return {"discount": {f"acme/*model-{n}*": "20%" for n in range(number)}, "acme/*": {"tts": "1/character"}}
+
+
+@pytest.mark.parametrize("prices", [globs_each_alone, globs_of_one_rate, globs_of_discounts])
+def test_the_first_look_up_of_a_model_is_no_more_work_with_40_000_globs(prices):
+    """It happens on the event loop."""
+    few, many = (PriceCatalog([]).with_prices(prices(number)) for number in (1_000, 40_000))
+
+    for model in ("model-777-x", "x-model-777", "unknown"):
+        assert calls_of_first_look_up(many, model) <= calls_of_first_look_up(few, model) + 100
+        assert price(many, model) == price(few, model)
+
+
+@pytest.mark.parametrize("prices", ["deepgram/nova-3", {1: {("a", "b"): 1}}, {"discount": "20%"}])
+def test_invalid_prices_in_code_raise(prices):
+    with pytest.raises(PriceError, match=r"with_prices\(\)"):
+        PriceCatalog([]).with_prices(prices)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+import os
+import pickle
+from datetime import date, datetime, timezone
+from decimal import Decimal
+
 import pytest
 
-from otel_voice_cost import Settings, SettingsError
+from otel_voice_cost import Settings, SettingsError, VoiceCostSpanProcessor
+from otel_voice_cost.configuration import configured
 
 
 def test_defaults():
@@ -52,5 +60,233 @@ def test_from_the_environment_a_bad_value_leaves_the_default(monkeypatch):
 
 
 def test_an_unknown_option_is_an_error():
-    with pytest.raises(SettingsError, match="VOICE_COST_COLOUR"):
+    with pytest.raises(
+        SettingsError, match=r"Settings.colour: got an unknown option, expected one of debug, dialects, "
+    ):
         Settings(colour="red")
+    with pytest.raises(SettingsError, match=r"Settings.dialect: got an unknown option, expected dialects$"):
+        Settings(dialect="genai")
+
+
+BAD = [
+    ("dialects", ("genai", "langfuze"), "'langfuze', expected one of genai, "),
+    ("dialects", "langfuze", "'langfuze', expected one of genai, "),
+    ("dialects", ("genai", "semconv"), "semconv beside genai, expected one of the two"),
+    ("prices", '{"deepgram/nova-2": {"stt": "x"}}', "'x', expected a price such as"),
+    ("prices", {"deepgram/nova-2": {"stt": "x"}}, "'x', expected a price such as"),
+    ("prices", "{", "no JSON, expected JSON"),
+    ("prices", 3, "3, expected Input should be a valid string"),
+    ("prices", {("a", "b"): 1}, "{('a', 'b'): 1}, expected a mapping that can be written as JSON"),
+    ("session_rates", '{"twilio/sip": {"telephony": "cheap"}}', "'cheap', expected a price such as"),
+    ("session_rates", {"twilio/sip": {"telephony": "cheap"}}, "'cheap', expected a price such as"),
+    ("prices_file", "none.toml", "FileNotFoundError, expected a readable file in UTF-8"),
+    ("prices_file", os.pathsep.join(["sound.toml", "bad.toml"]), "1, expected a price such as"),
+    ("prices_file", "folder", "no regular file, expected a readable file in UTF-8"),
+    ("prices_file", "a\0b", "ValueError, expected a readable file in UTF-8"),
+    ("speech_as_tokens", "sometimes", "'sometimes', expected Input should be"),
+    ("session_budget_usd", -1, "-1, expected Input should be greater than 0"),
+]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sound.toml").write_text('"acme/voice-1".tts = "1/1k characters"\n')
+    (tmp_path / "bad.toml").write_text('"acme/voice-1".tts = 1\n"acme/voice-2".tts = "2/1k characters"\n')
+    (tmp_path / "folder").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "value", "message"), BAD)
+def test_a_bad_argument_raises_and_is_named(files, name, value, message):
+    with pytest.raises(SettingsError) as raised:
+        Settings(**{name: value})
+
+    (problem,) = raised.value.problems
+    assert problem.place.startswith(f"Settings.{name}")
+    assert f": got {message}" in str(problem)
+    assert "VOICE_COST" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"), [bad for bad in BAD if type(bad[1]) is str and "\0" not in bad[1]]
+)
+def test_a_bad_variable_raises_in_code_and_is_named(files, monkeypatch, name, value, message):
+    monkeypatch.setenv(f"VOICE_COST_{name.upper()}", value)
+
+    with pytest.raises(SettingsError) as raised:
+        Settings()
+
+    (problem,) = raised.value.problems
+    assert problem.place.startswith(f"VOICE_COST_{name.upper()}")
+    assert f": got {message}" in str(problem)
+
+
+def test_every_mistake_is_raised_at_once(files, monkeypatch):
+    """Arguments by their name, variables by theirs, entries by their place."""
+    monkeypatch.setenv("VOICE_COST_ENABLED", "perhaps")
+    monkeypatch.setenv("VOICE_COST_PRICES_FILE", "bad.toml")
+
+    with pytest.raises(SettingsError) as raised:
+        Settings(dialects=("x",), prices={"a/b": {"stt": "y"}}, session_budget_usd=0)
+
+    assert [problem.place for problem in raised.value.problems] == [
+        "VOICE_COST_ENABLED",
+        "Settings.session_budget_usd",
+        "Settings.dialects",
+        "Settings.prices, a/b.stt",
+        "VOICE_COST_PRICES_FILE, bad.toml, acme/voice-1.tts",
+    ]
+
+
+def usd(settings: Settings, model: str) -> str | None:
+    rate = configured(settings).catalog.rate_for(provider="acme", model=model, component="tts", unit="character")
+    return str(rate.usd) if rate else None
+
+
+def test_from_the_environment_nothing_raises_and_what_is_sound_holds(files, monkeypatch):
+    for name, value, _ in BAD:
+        if isinstance(value, str) and "\0" not in value:
+            monkeypatch.setenv(f"VOICE_COST_{name.upper()}", value)
+    monkeypatch.setenv("VOICE_COST_PRICES", '{"acme/voice-3": {"tts": "3/1k characters"}, "acme/voice-4": 4}')
+    monkeypatch.setenv("VOICE_COST_PRICES_FILE", "bad.toml")
+
+    settings, problems = Settings.from_environment()
+    found = configured(settings)
+
+    assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_AS_TOKENS"]
+    assert [problem.place for problem in found.problems] == [
+        "VOICE_COST_SESSION_RATES, twilio/sip.telephony",
+        "VOICE_COST_PRICES, acme/voice-4",
+        "VOICE_COST_PRICES_FILE, bad.toml, acme/voice-1.tts",
+    ]
+    assert [usd(settings, f"voice-{number}") for number in (1, 2, 3, 4)] == [None, "2", "3", None]
+
+
+def test_prices_may_be_a_mapping():
+    """Days, Decimals and floats are what they are in TOML."""
+    prices = {
+        "acme/voice-1": {"tts": {"price": "1/1k characters", "since": date(2026, 1, 1)}},
+        "rate": [
+            {"provider": "acme", "model": "voice-2", "component": "tts", "unit": "character", "usd": Decimal("0.1")},
+            {"provider": "acme", "model": "voice-3", "component": "tts", "unit": "character", "usd": 0.3},
+        ],
+    }
+    settings = Settings(prices=prices, session_rates={"twilio/sip": {"telephony": "0.004/min"}})
+    found = configured(settings)
+
+    assert [usd(settings, f"voice-{number}") for number in (1, 2, 3)] == ["1", "0.1", "0.3"]
+    assert [item.provider for item in found.items] == ["twilio"]
+    assert found.problems == []
+    assert Settings(prices=settings.prices, session_rates=settings.session_rates) == settings
+
+
+def test_a_rate_names_the_argument_or_variable_that_states_it(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_PRICES", '{"acme/voice-1": {"tts": "1/character"}}')
+
+    for settings, origin in (
+        (Settings(), "VOICE_COST_PRICES"),
+        (Settings(prices={"acme/voice-1": {"tts": "2/character"}}), "Settings.prices"),
+    ):
+        rate = configured(settings).catalog.rate_for(
+            provider="acme", model="voice-1", component="tts", unit="character", at=datetime.now(timezone.utc)
+        )
+        assert rate.origin == origin
+
+
+def test_a_price_file_is_parsed_once_for_settings_and_processors(files):
+    settings = Settings(prices_file="sound.toml")
+
+    first, second = (next(configured(settings).catalog.rates()) for _ in range(2))
+
+    assert first.origin == "sound.toml"
+    assert first is second
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda settings: pickle.loads(pickle.dumps(settings))])
+def test_settings_can_be_copied_and_sent_to_another_process(again):
+    settings = Settings(prices={"acme/voice-1": {"tts": "1/character"}})
+
+    assert again(settings) == settings
+    assert usd(again(settings), "voice-1") == "1"
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("VOICE_COST_DIALECT", "VOICE_COST_DIALECTS"),
+        ("VOICE_COST_PRICE_FILE", "VOICE_COST_PRICES_FILE"),
+        ("voice_cost_price", "VOICE_COST_PRICES"),
+        ("VOICE_COST_BUDGET_USD", "VOICE_COST_SESSION_BUDGET_USD"),
+        ("VOICE_COST_XYZ", "one of VOICE_COST_DEBUG, VOICE_COST_DIALECTS, VOICE_COST_ENABLED, "),
+    ],
+)
+def test_an_unknown_variable_is_named_with_the_nearest_known(monkeypatch, variable, expected):
+    monkeypatch.setenv(variable, "secret")
+
+    settings, problems = Settings.from_environment()
+
+    assert settings == Settings()
+    (problem,) = problems
+    assert str(problem).startswith(f"{variable}: got an unknown variable, expected {expected}")
+    assert "secret" not in str(problem)
+
+
+def test_an_unknown_variable_is_logged_once(monkeypatch, caplog):
+    monkeypatch.setenv("VOICE_COST_DIALECT", "genai")
+
+    VoiceCostSpanProcessor().shutdown()
+
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == ["Left out. VOICE_COST_DIALECT: got an unknown variable, expected VOICE_COST_DIALECTS"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_80_TCP", "PORT_80_TCP_ADDR"),
+        *("GATEWAY_SERVICE_HOST", "GATEWAY_PORT_4317_TCP_PROTO"),
+    ],
+)
+def test_the_variables_of_a_kubernetes_service_are_no_mistake(monkeypatch, name):
+    """Kubernetes sets them for a service named voice-cost or voice-cost-gateway."""
+    monkeypatch.setenv(f"VOICE_COST_{name}", "10.0.0.1")
+
+    assert Settings.from_environment()[1] == ()
+
+
+def test_a_name_in_lower_case_is_known(monkeypatch):
+    monkeypatch.setenv("voice_cost_enabled", "false")
+
+    settings, problems = Settings.from_environment()
+
+    assert (settings.enabled, problems) == (False, ())
+
+
+SECRETS = ["sk-lf-0123-4567", "pk-lf-0123", "ab12" * 8]
+VARIABLES = ["ENABLED", "DIALECTS", "PRICES", "PRICES_FILE", "SESSION_RATES", "SESSION_BUDGET_USD", "DEBUG", "XYZ"]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_key_in_the_wrong_variable_is_not_logged(monkeypatch, caplog, name, secret):
+    monkeypatch.setenv(f"VOICE_COST_{name}", secret)
+
+    VoiceCostSpanProcessor().shutdown()
+
+    assert f"VOICE_COST_{name}" in caplog.text
+    assert secret not in caplog.text
+
+
+def test_a_value_that_is_no_secret_is_shown(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_SESSION_BUDGET_USD", "-2.5")
+
+    (problem,) = Settings.from_environment()[1]
+
+    assert str(problem) == "VOICE_COST_SESSION_BUDGET_USD: got '-2.5', expected Input should be greater than 0"
+
+
+def test_a_byte_order_mark_in_a_variable_is_skipped(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_PRICES", '\ufeff{"acme/voice-1": {"tts": "1/character"}}')
+
+    assert usd(Settings(), "voice-1") == "1"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from decimal import Decimal
 
 import pytest
@@ -50,6 +52,9 @@ def test_the_example_of_the_documentation():
         ("realtime", "0.08/min", "session_second", "0.08", 60),
         ("llm", "0.01/request", "request", "0.01", 1),
         ("stt", "0/min", "audio_second", "0", 60),
+        ("tts", " 0.05\tUSD /  1 k   characters ", "character", "0.05", 1_000),
+        ("tts", "15 /1.5 M utf8 bytes", "utf8_byte", "15", 1_500_000),
+        ("stt", "1/   min", "audio_second", "1", 60),
     ],
 )
 def test_quotes_as_vendors_print_them(component, price, unit, usd, per):
@@ -80,6 +85,8 @@ def test_free_is_a_price_of_zero_for_every_unit():
         ({"a/b": {"stt": 1}}, 'VOICE_COST_PRICES, a/b.stt: got 1, expected a price such as "0.0043/min"'),
         ({"a/b": {"stt": "-1/min"}}, "VOICE_COST_PRICES, a/b.stt: got '-1/min', expected a price"),
         ({"a/b": {"stt": "1/0 min"}}, "VOICE_COST_PRICES, a/b.stt: got '1/0 min', expected a whole number of units"),
+        ({"a/b": {"stt": "1/" + "9" * 9_000 + " min"}}, "a/b.stt: got '1/9999"),
+        ({"a/b": {"stt": "1/12 34"}}, "VOICE_COST_PRICES, a/b.stt: got '1/12 34', expected a price"),
         ({"a/b": {"stt": "1/characters"}}, "VOICE_COST_PRICES, a/b.stt: got '1/characters', expected a unit of stt"),
         ({"a/b": {"llm": "1/min"}}, "VOICE_COST_PRICES, a/b.llm: got '1/min', expected a unit of llm"),
         ({"a/b": {"llm": "1/1M tokens"}}, "expected a unit of llm, or tokens under input, cached_input"),
@@ -181,3 +188,19 @@ def test_a_mistake_in_terms_is_named(document, message):
     assert f"VOICE_COST_PRICES, {message}" in str(sheet.problems[0])
     assert len(sheet.problems) == 1
     assert [rate.provider for rate in sheet.rates] == ["good"]
+
+
+def test_a_price_text_is_read_in_linear_time():
+    """A text of 400 spaces took more than 30 s: each way to share them among the parts was tried."""
+    code = """
+from otel_voice_cost.prices.sheet import parse_sheet
+import json
+for n in (400, 20_000):
+    for text in ("1/" + " " * n + "!", "1" + " " * n + "!", "1/1" + " " * n + "!", "1/k" + " " * n + "!",
+                 "1" * n + "!", "1." + "1" * n + "!", "1/" + "1" * n + "!", "1/" + "a " * n + "!",
+                 "1 USD" + " " * n + "/" + " " * n + "5" + " " * n + "M" + " " * n + "!", "1/" + "k" * n + "!"):
+        for sheet in ({"a/b": {"stt": text}}, {"discount": {"a": text}}, {"rate": [{"model": text}]}):
+            assert parse_sheet(json.dumps(sheet), "x").problems
+"""
+
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)

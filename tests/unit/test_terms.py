@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from decimal import Decimal, localcontext
+from fnmatch import fnmatchcase
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Unit, Usage
 from otel_voice_cost.cost import cost_of, summed
+from otel_voice_cost.prices.terms import Share, Terms
 
 from ..conftest import AT
 
@@ -229,3 +233,70 @@ def test_shares_and_counts_are_exact_in_any_decimal_context():
 
     assert cost_of(MINUTE, prices.card_for(MINUTE)).usd == Decimal("0.00420744")
     assert next(prices.rates()).per == 12345
+
+
+KEYS = [
+    "*",
+    "acme",
+    "ac*",
+    "a?me",
+    "acme/*",
+    "acme/voice-1",
+    "acme/voice-*",
+    "*/voice-?",
+    "*/*",
+    "acme/[uv]*",
+    "b",
+    "b/*",
+]
+DAY = date(2026, 11, 23)
+days = st.sampled_from([None, None, date(2026, 11, 22), DAY, date(2026, 11, 24)])
+shares = st.lists(
+    st.builds(Share, part=st.integers(1, 9).map(Decimal), since=days, until=days), min_size=1, max_size=3
+).map(tuple)
+
+
+def closest_one_by_one(keys, provider, model):
+    """The rule: a key for models, then one without a star, then the longest; the first of equals."""
+    full = f"{provider}/{model}"
+    fitting = [key for key in keys if fnmatchcase(full if "/" in key else provider, key)]
+    return max(fitting, key=lambda key: ("/" in key, "*" not in key, len(key)), default=None)
+
+
+def share_one_by_one(entries, provider, model):
+    holding = {}
+    for key, found in entries.items():
+        for share in sorted(found, key=lambda share: (share.since is not None) + (share.until is not None)):
+            if (share.since or DAY) <= DAY <= (share.until or DAY):
+                holding[key] = share.part
+    closest = closest_one_by_one(holding, provider, model)
+    return Decimal(0) if closest is None else holding[closest]
+
+
+@given(
+    discounts=st.dictionaries(st.sampled_from(KEYS), shares),
+    names=st.dictionaries(st.sampled_from([key for key in KEYS if "/" in key]), st.text("AB", min_size=1)),
+    addons=st.dictionaries(st.sampled_from(KEYS), st.sampled_from([frozenset("a"), frozenset("b")])),
+    aliases=st.dictionaries(st.sampled_from([key for key in KEYS if "*" not in key]), st.sampled_from(["x", "y"])),
+    provider=st.sampled_from(["acme", "ac", "b", "b/c", ""]),
+    model=st.sampled_from(["voice-1", "voice-22", "x", "", "*"]),
+    crowd=st.sampled_from([0, 300]),
+)
+def test_the_closest_key_is_that_of_trying_each(discounts, names, addons, aliases, provider, model, crowd):
+    """With 300 further globs, too, so that they are looked up and not tried."""
+    more = {f"acme/crowd-{n}-*": (Share(part=Decimal(1)),) for n in range(crowd)}
+    discounts = {**more, **discounts}
+    terms = Terms(discounts=discounts, markups=discounts, names=names, addons=addons, aliases=aliases)
+
+    assert terms.discount_for(provider, model, DAY) == share_one_by_one(discounts, provider, model)
+    assert terms.markup_for(provider, model, DAY) == share_one_by_one(discounts, provider, model)
+    assert terms.name_for(provider, model) == names.get(closest_one_by_one(names, provider, model))
+    assert terms.addons_for(provider, model) == addons.get(closest_one_by_one(addons, provider, model), frozenset())
+    alias = closest_one_by_one(aliases, provider, model)
+    assert terms.known_as(provider, model) == ((aliases[alias], model) if alias else (provider, model))
+
+
+def test_terms_over_others_are_looked_up_too():
+    terms = Terms(names={"a/b": "mine"}).over(Terms(names={"a/b": "theirs", "a/c": "other"}))
+
+    assert (terms.name_for("a", "b"), terms.name_for("a", "c")) == ("mine", "other")

@@ -1,0 +1,103 @@
+"""Decode the text of a price sheet: TOML or JSON, with exact numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from ..errors import Problem
+from .problems import masked
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["read_document", "to_json"]
+
+_BYTE_ORDER_MARK = "\ufeff"
+_MOST_PARTS = 16  # of a dotted key; prices need 5
+_PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*')"""
+# Strings and comments, in which dots do not matter, keys of too many parts, and all else. A quote that opens
+# nothing ends the search: no parser reads on.
+_TOKENS = re.compile(
+    r'"{3}(?:[^\\]|\\.)*?"{3,5}' + r"|'{3}.*?'{3,5}|#[^\n]*"
+    r"""|(?P<end>"{3}|'{3})"""
+    rf"|(?P<deep>{_PART}(?:[ \t]*\.[ \t]*{_PART}){{{_MOST_PARTS}}})"
+    rf"""|{_PART}|(?P<open>["'])|[^"'#A-Za-z0-9_-]+""",
+    re.DOTALL,
+)
+
+
+def read_document(text: str, origin: str) -> dict[str, Any] | Problem:
+    """Return what a text states, or the one problem that it has as a whole.
+
+    A byte order mark is skipped. A dotted TOML key of more than 16 parts is refused: the time that `tomllib` takes
+    for one grows with the square of its length.
+
+    Args:
+        text: A JSON object, or TOML.
+        origin: Name of the file or variable, for the message.
+    """
+    text = text.lstrip(_BYTE_ORDER_MARK)
+    form = "JSON" if text.lstrip().startswith("{") else "TOML"
+    try:
+        if form == "JSON":
+            document: dict[str, Any] = json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
+            return document
+        deep = _deep_key(text)
+        if deep is not None:
+            line = text.count("\n", 0, deep) + 1
+            value = f"a dotted key of more than {_MOST_PARTS} parts in line {line}"
+            return Problem(place=origin, value=value, expected="provider/model in quotes, and one or two names")
+        return tomllib.loads(text, parse_float=Decimal)
+    except (ValueError, RecursionError) as error:
+        return Problem(place=origin, value=f"no {form}", expected=f"{form}: {masked(str(error)[:400])}")
+    except ArithmeticError:
+        return Problem(place=origin, value="a number out of range", expected="exponents of at most 18 digits")
+
+
+def to_json(prices: Mapping[str, Any]) -> str:
+    """Return a mapping as JSON text, days as ``2026-10-01``.
+
+    Raises:
+        ValueError: With what was expected: it contains itself, or has a key that JSON does not know.
+    """
+    try:
+        return json.dumps(dict(prices), default=_plain)
+    except (TypeError, ValueError, RecursionError):
+        raise ValueError("a mapping that can be written as JSON") from None
+
+
+def _plain(value: object) -> object:
+    """Return a number for a Decimal that a float holds exactly, a mapping or list for its kin, else text."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Decimal) and value.is_finite() and Decimal(repr(float(value))) == value:
+        return float(value)
+    return str(value)
+
+
+def _deep_key(text: str) -> int | None:
+    """Return the position of a key of too many parts, or None."""
+    if not any(len(line) > 2 * _MOST_PARTS and line.count(".") >= _MOST_PARTS for line in text.split("\n")):
+        return None
+    for token in _TOKENS.finditer(text):
+        if token["deep"] is not None:
+            return token.start()
+        if token["end"] is not None or token["open"] is not None:
+            return None
+    return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:60]!r} is there twice")
+        found[key] = value
+    return found
