@@ -1,4 +1,4 @@
-"""Records of ended calls: handed to a callback and written to a file, in a thread of their own.
+"""Records of ended calls: handed to a callback and written to a file, each in a separate thread.
 
 A line is one call as a JSON object; each of its ``Charges`` is one line of the bill. Columns of FOCUS have its
 names, others begin with ``x_``. Money and amounts are text, digit for digit.
@@ -9,27 +9,42 @@ Source:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-import queue
+import stat
+import sys
 import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from time import monotonic
+from queue import Empty, SimpleQueue
+from time import monotonic, sleep
 from typing import Any
 
 from ._diagnostics import Diagnostics
 from ._forks import reset_after_fork
+from ._reentry import run_in_thread
 from .bill import CallCost, CostPart
 from .cost import EXACT, CostLine
 from .dialects.voice_cost import to_text
 
+with suppress(ImportError):  # not on Windows
+    import fcntl
+
 __all__ = ["Outbox", "as_focus", "file_of_day"]
 
 _TWELVE = Decimal(1).scaleb(-12)
-_MAX_WAITING = 10_000  # records; more are lost and said to be
+_MAX_WAITING = 10_000  # records for one receiver; more are dropped, with a warning
+_POLL_SECONDS = 0.001
+_LOCK_TRIES = 1_000  # one a millisecond
+_NO_LOCKS = (OSError, NameError)  # raised by file systems without locks, and on Windows, which has no fcntl
+_SAFE_FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")  # each is absent on some system
+_OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | sum(getattr(os, flag, 0) for flag in _SAFE_FLAGS)
 
 
 def as_focus(record: CallCost) -> dict[str, Any]:
@@ -86,6 +101,8 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
         }
         for unit, amount in part.unpriced_quantities.items()
     ]
+    if part.unpriced and not part.unpriced_quantities:  # nobody knows the amounts
+        charges.append(common | {"EffectiveCost": None, "x_Unpriced": part.reason, "x_UnpricedUsages": part.unpriced})
     return charges
 
 
@@ -108,102 +125,179 @@ def _moment(moment: datetime) -> str:
 
 def file_of_day(path: Path, day: datetime) -> Path:
     """Return the file for a day: ``calls.jsonl`` becomes ``calls-2026-11-24.jsonl``."""
-    return path.with_name(f"{path.stem}-{day.astimezone(timezone.utc):%Y-%m-%d}{path.suffix}")
+    return path.with_name(f"{path.stem}-{day.astimezone(timezone.utc).date().isoformat()}{path.suffix}")
 
 
 class Outbox:
-    """Hands records over in a thread of its own, begun with the first. Never raises, never blocks a call."""
+    """Hands each record to a callback and to a file, which do not wait for each other.
+
+    Never raises and never blocks a call, whether called from threads, signal handlers or garbage collections.
+    """
 
     def __init__(
         self, diagnostics: Diagnostics, on_session_end: Callable[[CallCost], object] | None, path: Path | None
     ) -> None:
-        """Say where records go.
+        """Set where records go.
 
         Args:
             diagnostics: Counts and logs what fails.
             on_session_end: Called with each record.
-            path: File to add to; the day is put into its name, so that no process rotates another's file.
+            path: File to add to. The day is put into its name, so that no process rotates another's file.
         """
         self._diagnostics = diagnostics
         self._on_session_end = on_session_end
         self._path = path
-        self._torn: Path | None = None  # a file whose last line is not whole
         self.reset()
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Begin anew, in a forked child: the parent hands over what it has."""
-        self._waiting: queue.Queue[CallCost | None] = queue.Queue(_MAX_WAITING)
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        """Start over in a forked child: the parent hands over what it has."""
+        self._workers: list[_Worker] = []
+        if self._path is not None:
+            receiver = f"the file of records {self._path}"
+            self._workers.append(_Worker(receiver, partial(self._write, self._path), self._diagnostics))
+        if self._on_session_end is not None:
+            self._workers.append(_Worker("on_session_end", self._on_session_end, self._diagnostics))
 
     def put(self, record: CallCost) -> None:
-        """Hand a record over, soon."""
-        if self._on_session_end is None and self._path is None:
-            return
-        try:
-            self._waiting.put_nowait(record)
-        except queue.Full:
-            self._diagnostics.warn("record lost", "Records of calls are lost: too many wait to be handed over.")
-            return
-        with self._lock:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="voice-cost-records", daemon=True)
-                self._thread.start()
+        """Hand a record over soon; at interpreter exit, if no thread can start, before this returns."""
+        for worker in self._workers:
+            worker.put(record)
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Wait until all are handed over; False where time ran out."""
+        """Wait until all records are handed over; return False if time ran out or no thread can start."""
         deadline = monotonic() + timeout_seconds
-        with self._waiting.all_tasks_done:
-            while self._waiting.unfinished_tasks:
-                left = deadline - monotonic()
-                if left <= 0:
-                    return False
-                self._waiting.all_tasks_done.wait(left)
-        return True
+        return all(worker.flush(deadline - monotonic()) for worker in self._workers)
 
     def close(self, timeout_seconds: float) -> None:
-        """Hand over what waits and end the thread."""
-        if self.flush(timeout_seconds):
-            with self._lock:
-                thread, self._thread = self._thread, None
-            if thread is not None:
-                self._waiting.put_nowait(None)
+        """Hand over what waits, here if no thread can start, and end the threads; log what is left by then."""
+        deadline = monotonic() + timeout_seconds
+        left = [(worker.close(deadline - monotonic()), worker.receiver) for worker in self._workers]
+        if counts := ", ".join(f"{count} for {receiver}" for count, receiver in left if count):
+            message = f"Records of calls were not handed over in time at shutdown: {counts}."
+            self._diagnostics.warn("record lost", f"{message} If the process ends now, they are lost.")
+
+    def _write(self, path: Path, record: CallCost) -> None:
+        file = file_of_day(path, record.ended_at)
+        line = json.dumps(as_focus(record), ensure_ascii=False) + "\n"
+        try:
+            _append_line(file, line.encode("utf-8", "replace"))
+        except OSError as error:
+            reason = f"{error.strerror}; expected a regular file, not a link, to read and write"
+            self._diagnostics.fault(error, f"the file of records {file} ({reason})")
+
+
+class _Worker:
+    """Hands records to one receiver, in a thread that starts with the first.
+
+    A garbage collection or a signal handler may call this in the middle of any line here, on the same thread. So
+    nothing waits for a lock: the queue and the deque are reentrant, and the lock is only tried.
+    """
+
+    def __init__(self, receiver: str, hand_over: Callable[[CallCost], object], diagnostics: Diagnostics) -> None:
+        self.receiver = receiver
+        self._hand_over = hand_over
+        self._diagnostics = diagnostics
+        self._waiting: SimpleQueue[CallCost | None] = SimpleQueue()  # None ends the thread
+        self._unfinished: deque[None] = deque()  # as long as there are records that wait or are being handed over
+        self._running = threading.Lock()  # held by the thread; of several that start at once, one gets it
+
+    def put(self, record: CallCost) -> None:
+        if self._waiting.qsize() >= _MAX_WAITING:
+            message = f"Records of calls are dropped: {_MAX_WAITING} already wait for {self.receiver}."
+            self._diagnostics.warn("record lost", message)
+            return
+        self._unfinished.append(None)
+        self._waiting.put(record)
+        self._ensure_thread()
+
+    def flush(self, timeout_seconds: float) -> bool:
+        deadline = monotonic() + timeout_seconds
+        runs = not self._unfinished or self._ensure_thread()
+        while self._unfinished:
+            if not runs or monotonic() >= deadline:
+                return False
+            sleep(_POLL_SECONDS)
+        return True
+
+    def close(self, timeout_seconds: float) -> int:
+        """End the thread; return the number of records that are not handed over."""
+        if not self.flush(timeout_seconds) and not self._ensure_thread():
+            self._hand_over_here()
+        self._waiting.put(None)
+        return len(self._unfinished)
+
+    def _ensure_thread(self) -> bool:
+        """Return whether a thread runs, after starting one if none did."""
+        if sys.is_finalizing():  # other threads are frozen, and waiting for a new one would never end
+            self._hand_over_here()
+            return False
+        if self._running.locked():
+            return True
+        try:
+            run_in_thread(self._work)
+            return True
+        except Exception as error:  # noqa: BLE001  # a limit, no memory, or the interpreter exits
+            if threading.main_thread().is_alive():  # this may be an event loop, which a callback would block
+                self._diagnostics.warn("no thread", f"Records of calls wait for a thread: {error}.")
+            else:  # at exit, where Python 3.12 starts no thread any more
+                self._hand_over_here()
+            return False
 
     def _work(self) -> None:
-        waiting = self._waiting
-        while True:
-            record = waiting.get()
+        while self._running.acquire(blocking=False):
             try:
-                if record is None:
-                    return
-                self._hand_over(record)
+                for record in iter(self._waiting.get, None):
+                    self._finish(record)
             finally:
-                waiting.task_done()
+                self._running.release()
+            if self._waiting.empty():  # else it was put while the lock was still held, and started no thread
+                return
 
-    def _hand_over(self, record: CallCost) -> None:
-        if self._path is not None:
-            try:
-                self._write(record, self._path)
-            except Exception as error:  # noqa: BLE001  # a full disk, or what JSON cannot hold
-                self._diagnostics.fault(error, "the file of records")
-        if self._on_session_end is not None:
-            try:
-                self._on_session_end(record)
-            except Exception as error:  # noqa: BLE001  # somebody else's code
-                self._diagnostics.fault(error, "on_session_end")
+    def _hand_over_here(self) -> None:
+        with suppress(Empty):
+            while True:
+                if (record := self._waiting.get_nowait()) is not None:
+                    self._finish(record)
 
-    def _write(self, record: CallCost, path: Path) -> None:
-        """Add a line with one write, so that lines of several processes do not mix."""
-        file = file_of_day(path, record.ended_at)
-        line = (json.dumps(as_focus(record), ensure_ascii=False) + "\n").encode("utf-8", "replace")
-        if file == self._torn:
-            line = b"\n" + line
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    def _finish(self, record: CallCost) -> None:
         try:
-            written = os.write(descriptor, line)
-            self._torn = file if written < len(line) else None
+            self._hand_over(record)
+        except BaseException as error:  # noqa: BLE001  # the SystemExit of a callback too must not end the thread
+            self._diagnostics.fault(error, self.receiver)
         finally:
-            os.close(descriptor)
-        if written < len(line):
-            self._diagnostics.warn("record lost", "A record of a call is lost: its file takes no more.")
+            self._unfinished.pop()
+
+
+def _append_line(file: Path, line: bytes) -> None:
+    """Add a line with one write, after ending one that a killed writer or a full disk left cut off.
+
+    Raises:
+        OSError: The file is not a regular one, or does not take the whole line.
+    """
+    descriptor = os.open(file, _OPEN_FLAGS, 0o640)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
+        _lock(descriptor)
+        if os.lseek(descriptor, 0, os.SEEK_END) > 0:
+            os.lseek(descriptor, -1, os.SEEK_END)
+            line = line if os.read(descriptor, 1) == b"\n" else b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            os.write(descriptor, b"\n")  # raises the reason, unless there is room again
+            raise OSError(errno.EIO, "The line was cut off")
+    finally:
+        with suppress(*_NO_LOCKS):  # closing does not unlock if a child was forked meanwhile
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Keep other writers out, whose lines look cut off while they write; for a second at most: one may be stopped."""
+    with suppress(*_NO_LOCKS):
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                sleep(_POLL_SECONDS)
