@@ -33,7 +33,7 @@ def test_the_code_runs(code):
     keys = {
         "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
         "LANGFUSE_SECRET_KEY": "sk-lf-1",
-        "LANGFUSE_HOST": "http://127.0.0.1:9",
+        "LANGFUSE_BASE_URL": "http://127.0.0.1:9",
         "LANGFUSE_TRACING_ENABLED": "false",
     }
 
@@ -77,6 +77,25 @@ def test_every_variable_in_the_documentation_exists():
 
     for page in PAGES:
         assert set(re.findall(r"VOICE_COST_[A-Z_]+", page.read_text())) <= known
+
+
+def test_every_set_up_says_where_to_put_it():
+    """Under `__main__` it is never run in a job process, and the entrypoint is too late."""
+    set_ups = [page for page in PAGES if "set_tracer_provider(provider)\n" in page.read_text()]
+
+    assert {page.stem for page in set_ups} >= {"README", "index", "fleet", "langfuse", "phoenix", "sentry"}
+    assert [page.name for page in set_ups if "Where to put it" not in page.read_text()] == []
+
+
+def test_langfuse_has_one_address_everywhere():
+    """Langfuse 5 calls LANGFUSE_HOST deprecated."""
+    example = ROOT / "examples" / "langfuse"
+    texts = [
+        path.read_text() for path in [*PAGES, *example.glob("*.py"), *example.glob("*.md"), example / ".env.example"]
+    ]
+
+    assert [text for text in texts if "LANGFUSE_HOST" in text] == []
+    assert sum('os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com")' in text for text in texts) == 3
 
 
 def test_links_between_pages_lead_somewhere():

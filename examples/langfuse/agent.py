@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import os
 
-from livekit.agents import Agent, AgentServer, AgentSession, JobContext, cli
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli
 from livekit.agents.telemetry import set_tracer_provider
 from livekit.plugins import cartesia, deepgram, openai, silero
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -23,31 +23,26 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from otel_voice_cost import VoiceCostSpanProcessor
 
-server = AgentServer()
 
-
-def send_traces_to_langfuse() -> TracerProvider:
-    """Everything that this package asks for: one line before the exporter."""
+def prewarm(process: JobProcess) -> None:
+    """Send traces to Langfuse; LiveKit calls this before the process gets a call."""
     keys = f"{os.environ['LANGFUSE_PUBLIC_KEY']}:{os.environ['LANGFUSE_SECRET_KEY']}"
     exporter = OTLPSpanExporter(
         endpoint=os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com") + "/api/public/otel/v1/traces",
         headers={"Authorization": "Basic " + base64.b64encode(keys.encode()).decode()},
     )
     provider = TracerProvider(resource=Resource.create({"service.name": "order-desk"}))
-    provider.add_span_processor(VoiceCostSpanProcessor())
+    provider.add_span_processor(VoiceCostSpanProcessor())  # the line to add, before the exporter
     provider.add_span_processor(BatchSpanProcessor(exporter))
     set_tracer_provider(provider)
-    return provider
+
+
+server = AgentServer()
+server.setup_fnc = prewarm
 
 
 @server.rtc_session()
 async def answer(context: JobContext) -> None:
-    provider = send_traces_to_langfuse()
-
-    async def flush() -> None:
-        provider.force_flush()
-
-    context.add_shutdown_callback(flush)
     session = AgentSession(
         stt=deepgram.STT(model="nova-3"),
         llm=openai.LLM(model="gpt-4.1-mini"),
