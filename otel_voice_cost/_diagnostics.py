@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable
-from threading import Lock
-from traceback import extract_tb
+from contextlib import suppress
+from time import monotonic
 
-from ._forks import reset_after_fork
+from ._reentry import Inbox
 from .errors import VoiceCostError
 
 __all__ = ["FAILED", "Diagnostics"]
@@ -16,11 +16,14 @@ __all__ = ["FAILED", "Diagnostics"]
 FAILED = "failed"
 
 _logger = logging.getLogger("otel_voice_cost")
-_MAX_REMEMBERED = 1_000  # kinds and places; further ones are counted and not logged
+_MAX_REMEMBERED = 500  # places of one kind; then its memory begins anew, once a minute
+_FORGET_SECONDS = 60.0
 
 
 class Diagnostics:
-    """Counts, and logs the first of each kind. Safe to call from any thread.
+    """Counts, and logs the first of each kind. Safe to call from anywhere: threads, signal handlers, collections.
+
+    Whatever a handler or filter of the application raises ends here.
 
     Attributes:
         counts: By name.
@@ -32,44 +35,37 @@ class Diagnostics:
         self.counts: Counter[str] = Counter()
         self.debugging = False
         self.on_fault: Callable[[str], None] | None = None
-        self._said: set[tuple[str, str]] = set()
-        self.reset()
-        reset_after_fork(self)
+        self._counting = Inbox(self._add_one)
+        self._said: dict[str, _Said] = {}
 
-    def reset(self) -> None:
-        """Open the lock, in a forked child."""
-        self._lock = Lock()
-
-    def fault(self, error: Exception, place: str) -> None:
+    def fault(self, error: BaseException, place: str) -> None:
         """Count a fault of pricing and log the first of its kind at its place.
 
         Our own errors say what is wrong. Of any other, the message may quote an attribute, so its
         type and line are logged instead.
         """
         kind = type(error).__qualname__
+        place = place if type(place) is str else f"a span whose name is no text but {type(place).__name__}"
         self.count(FAILED)
         if self.on_fault is not None:
             self.on_fault(kind)
-        if self._first(kind, place):
-            frames = extract_tb(error.__traceback__)
-            where = f"{kind} in {frames[-1].name}, line {frames[-1].lineno}" if frames else kind
-            what = str(error) if isinstance(error, VoiceCostError) else where
-            _logger.warning("No cost for %s: %s. More of this kind are counted, not logged.", place, what)
+        if self._is_first(kind, place):
+            what = str(error) if isinstance(error, VoiceCostError) else f"{kind}{_line_of(error)}"
+            self._log(logging.WARNING, f"No cost for {place}: {what}. More of this kind are counted, not logged.")
 
     def warn(self, kind: str, message: str) -> None:
         """Log ``message`` unless the very same message was logged before."""
-        if self._first(kind, message):
-            _logger.warning("%s", message)
+        if self._is_first(kind, message):
+            self._log(logging.WARNING, message)
 
     def note(self, kind: str, message: str) -> None:
         """As `warn`, at level INFO: worth knowing, nothing to mend."""
-        if self._first(kind, message):
-            _logger.info("%s", message)
+        if self._is_first(kind, message):
+            self._log(logging.INFO, message)
 
     def count(self, name: str) -> None:
         """Add one to ``counts``."""
-        with self._lock:
-            self.counts[name] += 1
+        self._counting.put(name)
 
     def start_debugging(self) -> None:
         """Let `debug` log: at level DEBUG, on standard error where no handler is set."""
@@ -81,11 +77,42 @@ class Diagnostics:
     def debug(self, message: str) -> None:
         """Log ``message`` at level DEBUG if `debugging`."""
         if self.debugging:
-            _logger.debug("%s", message)
+            self._log(logging.DEBUG, message)
 
-    def _first(self, kind: str, place: str) -> bool:
-        with self._lock:
-            if (kind, place) in self._said or len(self._said) >= _MAX_REMEMBERED:
+    def _add_one(self, name: str) -> None:
+        self.counts[name] += 1
+
+    def _log(self, level: int, message: str) -> None:
+        with suppress(Exception):  # a filter may want a field that only the application's records have
+            _logger.log(level, "%s", message)
+
+    def _is_first(self, kind: str, place: str) -> bool:
+        return self._said.setdefault(kind, _Said()).is_first(place)
+
+
+class _Said:
+    """Which lines of one kind were logged: bounded, and never silent for good."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, object] = {}
+        self._forget_from = 0.0
+
+    def is_first(self, place: str) -> bool:
+        if place in self._places:
+            return False
+        if len(self._places) >= _MAX_REMEMBERED:
+            if monotonic() < self._forget_from:
                 return False
-            self._said.add((kind, place))
-            return True
+            self._places = {}
+        if not self._places:
+            self._forget_from = monotonic() + _FORGET_SECONDS
+        mine = object()
+        return self._places.setdefault(place, mine) is mine  # in one step, for other threads
+
+
+def _line_of(error: BaseException) -> str:
+    """Function and line that raised; read off the frames alone, for source files are slow to read."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace is not None else ""

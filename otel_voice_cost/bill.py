@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from .cost import EXACT, Cost, CostLine, total_usd
+from .cost import EXACT, Cost, CostLine, total_of
 from .usage import Component, Unit
 
-__all__ = ["Bill", "CallCost", "CostPart", "TurnCost"]
+__all__ = ["Bill", "CallCost", "CostPart", "TraceCost", "TurnCost"]
 
 _ZERO = Decimal(0)
 _SIXTY = Decimal(60)
+_MAX_MODELS = 256  # of one call; the usage of further ones is one part
+_FURTHER = "other models"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,8 @@ class CostPart:
         name: Name of the model to show, where a price entry gives one.
         usages: How often it was priced or could not be: requests, or reports of speech-to-text.
         quantities: Amount per unit that was billed.
-        lines: The same by rate: amount, US dollars, list price. Empty where costs came with the spans.
+        lines: The same by rate: amount, US dollars, list price. Empty where costs came with the spans, and for
+            the models of a call beyond 256, which are one part, ``other models``.
         usd: US dollars, after your discount.
         list_usd: US dollars before it.
         markup_usd: What you charge beside it.
@@ -72,7 +75,7 @@ class TurnCost:
     @property
     def usd(self) -> Decimal:
         """US dollars."""
-        return total_usd(self.by_component.values())
+        return total_of(self.by_component.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,22 +115,22 @@ class CallCost:
     @property
     def usd(self) -> Decimal:
         """US dollars, after your discounts."""
-        return total_usd([part.usd for part in self.parts])
+        return total_of([part.usd for part in self.parts])
 
     @property
     def list_usd(self) -> Decimal:
         """US dollars before your discounts."""
-        return total_usd([part.list_usd for part in self.parts])
+        return total_of([part.list_usd for part in self.parts])
 
     @property
     def markup_usd(self) -> Decimal:
         """What you charge beside the cost."""
-        return total_usd([part.markup_usd for part in self.parts])
+        return total_of([part.markup_usd for part in self.parts])
 
     @property
     def estimated_usd(self) -> Decimal:
         """The part of the cost that is an estimate."""
-        return total_usd([part.estimated_usd for part in self.parts])
+        return total_of([part.estimated_usd for part in self.parts])
 
     @property
     def unpriced(self) -> int:
@@ -152,6 +155,42 @@ class CallCost:
     def next_turn_usd(self) -> Decimal:
         """What the next turn may cost: as much as the dearest of the last three. Zero before the first."""
         return max((turn.usd for turn in self.turns[-3:]), default=_ZERO)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceCost:
+    """What the ended sessions of one trace cost together: LiveKit may hold several in one.
+
+    Attributes:
+        by_component: US dollars of each component that has a cost.
+        unpriced: How many usages have no cost.
+        seconds: Length of all.
+    """
+
+    by_component: Mapping[Component, Decimal] = field(default_factory=dict)
+    unpriced: int = 0
+    seconds: Decimal = _ZERO
+
+    def plus(self, record: CallCost) -> TraceCost:
+        """The same with one more session."""
+        by_component = dict(self.by_component)
+        for component, usd in record.by_component.items():
+            by_component[component] = EXACT.add(by_component.get(component, _ZERO), usd)
+        return TraceCost(
+            by_component=by_component,
+            unpriced=self.unpriced + record.unpriced,
+            seconds=EXACT.add(self.seconds, record.seconds),
+        )
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars."""
+        return total_of(self.by_component.values())
+
+    @property
+    def usd_per_minute(self) -> Decimal | None:
+        """US dollars for a minute; None where the sessions have no length."""
+        return EXACT.divide(EXACT.multiply(self.usd, _SIXTY), self.seconds) if self.seconds > 0 else None
 
 
 class _Part:
@@ -180,7 +219,7 @@ class _Part:
         self.unpriced_quantities: dict[Unit, Decimal] = {}
         self.lines: dict[tuple[Unit, int], CostLine] = {}  # by the rate's id: hashing one is slow
 
-    def add(self, cost: Cost) -> None:
+    def add(self, cost: Cost, *, in_lines: bool = True) -> None:
         self.usages += 1
         if cost.usd is None:
             self.unpriced, self.reason = self.unpriced + 1, cost.unpriced
@@ -195,7 +234,7 @@ class _Part:
             self.estimated_usd = add(self.estimated_usd, cost.usd)
         if cost.markup_usd is not None:
             self.markup_usd = add(self.markup_usd, cost.markup_usd)
-        for unit, amount, rate, usd, list_usd in cost.lines:
+        for unit, amount, rate, usd, list_usd in cost.lines if in_lines else ():
             seen = self.lines.get((unit, id(rate)))
             if seen is not None:
                 amount, usd, list_usd = add(seen.amount, amount), add(seen.usd, usd), add(seen.list_usd, list_usd)
@@ -240,9 +279,13 @@ class Bill:
         usage = cost.usage
         key = (usage.component, usage.provider, usage.model)
         part = self._parts.get(key)
+        is_further = part is None and len(self._parts) >= _MAX_MODELS
+        if is_further:
+            key = (usage.component, _FURTHER, _FURTHER)
+            part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = _Part()
-        part.add(cost)
+        part.add(cost, in_lines=not is_further)
 
     def copy(self) -> Bill:
         """The same, to add to."""
@@ -253,7 +296,7 @@ class Bill:
     @property
     def usd(self) -> Decimal:
         """US dollars so far."""
-        return total_usd([part.usd for part in self._parts.values()])
+        return total_of([part.usd for part in self._parts.values()])
 
     def parts(self) -> tuple[CostPart, ...]:
         """What was added, by component and model."""

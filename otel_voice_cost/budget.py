@@ -7,10 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from threading import Lock
 
 from ._diagnostics import Diagnostics
-from ._forks import reset_after_fork
 from .bill import CallCost
 from .cost import EXACT
 from .errors import VoiceCostError
@@ -20,6 +18,8 @@ __all__ = ["Brake", "Budget", "OnBudget"]
 
 OnBudget = Callable[[CallCost], Awaitable[object] | object]
 _SIXTY = Decimal(60)
+_PLACE = "a budget's callback"
+_REACHED = object()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +80,7 @@ class Brake:
         self.budget = budget
         self._diagnostics = diagnostics
         self._share = Decimal(str(budget.on_warning))
-        self._tasks: set[asyncio.Future[object]] = set()  # the loop itself holds them weakly
-        self.reset()
-        reset_after_fork(self)
-
-    def reset(self) -> None:
-        """Open the lock, in a forked child."""
-        self._lock = Lock()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
 
     def check(self, session: Session, spent: Decimal, seconds: Decimal, record: Callable[[], CallCost]) -> None:
         """Call back if the session has spent too much.
@@ -100,16 +94,11 @@ class Brake:
         limit = self.budget.usd_for(seconds)
         if limit is None:
             return
-        with self._lock:
-            exceeded = spent > limit and not session.budget_exceeded
-            warned = not exceeded and not session.budget_warned and spent >= EXACT.multiply(limit, self._share)
-            session.budget_exceeded |= exceeded
-            session.budget_warned |= exceeded or warned
-        if exceeded:
-            self._diagnostics.note("budget exceeded", f"A session has spent more than its budget of {limit:f} USD.")
-            self._call(session, self.budget.on_exceeded, record)
-        elif warned:
+        if spent >= EXACT.multiply(limit, self._share) and _take(session, "warned"):
             self._call(session, self.budget.warn, record)
+        if spent > limit and _take(session, "exceeded"):
+            self._diagnostics.warn("budget exceeded", f"A session has spent more than its budget of {limit:f} USD.")
+            self._call(session, self.budget.on_exceeded, record)
 
     def _call(self, session: Session, callback: OnBudget | None, record: Callable[[], CallCost]) -> None:
         if callback is None:
@@ -121,17 +110,23 @@ class Brake:
         loop.call_soon_threadsafe(self._run, callback, record_now, context=session.context)
 
     def _run(self, callback: OnBudget, record: CallCost) -> None:
+        """In the event loop, which what leaves here would end."""
         try:
             result = callback(record)
             if inspect.isawaitable(result):
-                task = asyncio.ensure_future(result)
+                task = asyncio.ensure_future(self._finished(result))
                 self._tasks.add(task)
-                task.add_done_callback(self._done)
-        except Exception as error:  # noqa: BLE001  # somebody else's code in the session's loop
-            self._diagnostics.fault(error, "a budget's callback")
+                task.add_done_callback(self._tasks.discard)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # somebody else's code
+            self._diagnostics.fault(error, _PLACE)
 
-    def _done(self, task: asyncio.Future[object]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, Exception):
-            self._diagnostics.fault(error, "a budget's callback")
+    async def _finished(self, result: Awaitable[object]) -> None:
+        try:
+            await result
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # as in `_run`
+            self._diagnostics.fault(error, _PLACE)
+
+
+def _take(session: Session, mark: str) -> bool:
+    """Whether a mark is reached for the first time. In one step: another thread may be here too."""
+    return session.marks.pop(mark, _REACHED) is not _REACHED

@@ -16,7 +16,7 @@ from .errors import UnitMismatchError
 from .prices.rates import EXACT, Rate, RateCard
 from .usage import Component, Measure, Mode, Unit, Usage
 
-__all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "in_words", "summed", "total_usd"]
+__all__ = ["EXACT", "Cost", "CostLine", "cost_in_usd", "cost_of", "in_words", "summed", "total_of"]
 
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
@@ -83,7 +83,7 @@ class Cost:
         return self._usd(is_output=True)
 
     def _usd(self, *, is_output: bool) -> Decimal | None:
-        return total_usd([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
+        return total_of([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
 
 
 def in_words(cost: Cost) -> str:
@@ -127,20 +127,20 @@ def cost_of(usage: Usage, card: RateCard | None) -> Cost:
         return _unpriced(usage, f"{usage.provider}/{usage.model} has no rate {billing.lacking}")
     total_input = _ZERO
     if billing.tiered:
-        total_input = sum(
-            (n for unit, n in quantities.items() if unit.measure is Measure.TOKEN and not unit.is_output), _ZERO
+        total_input = total_of(
+            n for unit, n in quantities.items() if unit.measure is Measure.TOKEN and not unit.is_output
         )
     lines = [_line(unit, quantities[unit], rate, card, usage.mode, total_input) for unit, rate in billing.rates]
     if billing.units is not None:
         usage = _of_units(usage, billing.units)
-    usd = total_usd([line.usd for line in lines])
+    usd = total_of([line.usd for line in lines])
     return Cost(
         usage=usage,
         usd=usd,
         lines=tuple(lines),
         rate_source=lines[0].rate.source,
         name=card.name,
-        list_usd=total_usd([line.list_usd for line in lines]) if card.discount else usd,
+        list_usd=total_of([line.list_usd for line in lines]) if card.discount else usd,
         markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
     )
 
@@ -173,11 +173,11 @@ def _rounded(usd: Decimal) -> Decimal:
         return usd
 
 
-def total_usd(amounts: Iterable[Decimal]) -> Decimal:
-    """Add US dollars without rounding, whatever the application's decimal context."""
+def total_of(amounts: Iterable[Decimal]) -> Decimal:
+    """Add amounts without rounding, whatever the application's decimal context."""
     total = _ZERO
-    for usd in amounts:
-        total = EXACT.add(total, usd)
+    for amount in amounts:
+        total = EXACT.add(total, amount)
     return total
 
 
@@ -204,12 +204,12 @@ def summed(costs: list[Cost]) -> Cost:
         return _unpriced(usage, reason)
     return Cost(
         usage=usage,
-        usd=total_usd(cost.usd for cost in costs if cost.usd is not None),
+        usd=total_of(cost.usd for cost in costs if cost.usd is not None),
         lines=tuple(lines.values()),
         rate_source=first.rate_source,
         name=first.name,
-        list_usd=total_usd(cost.list_usd for cost in costs if cost.list_usd is not None),
-        markup_usd=total_usd(charged)
+        list_usd=total_of(cost.list_usd for cost in costs if cost.list_usd is not None),
+        markup_usd=total_of(charged)
         if (charged := [c.markup_usd for c in costs if c.markup_usd is not None])
         else None,
     )
@@ -223,7 +223,7 @@ def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
         return _ZERO
     amount = max(amount, rate.minimum)
     if rate.increment:
-        steps = EXACT.divide(amount, rate.increment).to_integral_value(rounding=ROUND_CEILING)
+        steps = EXACT.divide(amount, rate.increment).to_integral_value(rounding=ROUND_CEILING, context=EXACT)
         amount = EXACT.multiply(steps, rate.increment)
     return amount
 

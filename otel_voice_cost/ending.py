@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
-from decimal import Decimal, localcontext
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from opentelemetry.sdk.trace import Event
@@ -16,15 +17,20 @@ from .dialects import Attributes, Dialects, SpanFacts
 from .dialects import voice_cost as ours
 from .errors import UsageError
 from .livekit.events import SpanKey, UsageEvent
-from .livekit.metrics import decoded, moment, read_metrics
+from .livekit.metrics import decoded, moment, read_metrics, unreadable_usage
 from .livekit.spans import SESSION_IDS
 from .pricing import Pricing, agent_of
 from .session_rates import SessionItem, session_usages, sip_start_ns
-from .sessions import Session, SessionBook
+from .sessions import Accruals, Accrued, Reports, Session, SessionBook, add_accrual
 
-__all__ = ["Ending", "OwnSpan", "seconds_of"]
+__all__ = ["IDS", "Ending", "OwnSpan", "seconds_of", "unreadable"]
+
+# Of a span, for spans of our own: who is spoken to.
+IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id")
 
 _BILLION = Decimal(10**9)
+_MAX_OUTSIDE = 256  # spans outside sessions below which usage was reported
+_NO_IDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class OwnSpan(NamedTuple):
@@ -32,21 +38,25 @@ class OwnSpan(NamedTuple):
 
     Attributes:
         name: The component and ``_usage``: ``stt_usage``, ``telephony_usage``.
-        session_key: The ``agent_session`` that is its parent.
+        parent: The ``agent_session``, or the span that was current outside sessions; zeros for none.
         start_ns: First report it holds, nanoseconds since the epoch.
         end_ns: Last report it holds.
         attributes: Complete.
     """
 
     name: str
-    session_key: SpanKey
+    parent: SpanKey
     start_ns: int
     end_ns: int
     attributes: Attributes
 
 
 class Ending:
-    """Settles sessions and makes their records."""
+    """Settles sessions and makes their records.
+
+    Attributes:
+        outside: What was reported outside sessions, by the span that was current.
+    """
 
     def __init__(
         self,
@@ -73,18 +83,65 @@ class Ending:
         self._diagnostics = diagnostics
         self._items = items
         self._on_record = on_record
+        self.outside: dict[SpanKey, Accruals] = {}
+        self._reports = Reports()  # outside sessions
 
-    def accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> None:
-        """Price a report for the next user turn (``heard``) or a span of our own.
+    def accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> list[OwnSpan]:
+        """Price a report for the next user turn (``heard``) or a span of our own; return spans to be made at once."""
+        cost = self._cost_of(event, session)
+        if cost is None:
+            return []
+        if session.ended:
+            self._pricing.late(cost.usage)
+        overflow = self._book.accrue(session, cost, event.time_ns, heard=heard)
+        return [self._carried(session, overflow)] if overflow is not None else []
 
-        Raises:
-            UsageError: The report is malformed.
+    def _cost_of(self, event: UsageEvent, session: Session | None) -> Cost | None:
+        """The cost of a report, None where it bills nothing."""
+        try:
+            usage = read_metrics(event.component, decoded(event.text), event.time_ns)
+        except UsageError as error:
+            self._diagnostics.fault(error, f"a report of {event.component.value}")
+            usage = unreadable_usage(event.component, event.text, event.time_ns)
+            return self._pricing.unpriced(usage, session, unreadable(error))
+        return None if usage is None else self._pricing.price(usage, session)
+
+    # outside sessions
+
+    def accrue_outside(self, event: UsageEvent) -> list[OwnSpan]:
+        """Price a report that belongs to no session, for a span below the one that is current."""
+        cost = self.cost_outside(event)
+        if cost is None:
+            return []
+        with self._book.gate.lock:
+            overflow = add_accrual(self.outside.setdefault(event.span_key, {}), cost, event.time_ns)
+            oldest = next(iter(self.outside)) if len(self.outside) > _MAX_OUTSIDE else None
+        spans = [self._carried_outside(event.span_key, overflow, _NO_IDS)] if overflow is not None else []
+        return spans if oldest is None else spans + self.end_outside(oldest)
+
+    def cost_outside(self, event: UsageEvent) -> Cost | None:
+        """Price a report that belongs to no session; None where it bills nothing, or repeats another."""
+        with self._book.gate.lock:
+            if event.work is not None and self._reports.is_repeat((event.component, event.work), event.reporter):
+                return None
+        return self._cost_of(event, None)
+
+    def end_outside(self, key: SpanKey, attributes: Mapping[str, Any] = _NO_IDS) -> list[OwnSpan]:
+        """Spans for what was reported below a span outside sessions.
+
+        Args:
+            key: The span.
+            attributes: Of the span, where it has ended.
         """
-        usage = read_metrics(event.component, decoded(event.text), event.time_ns)
-        if usage is not None:
-            if session.ended:
-                self._pricing.late(usage)
-            self._book.accrue(session, self._pricing.price(usage, session), event.time_ns, heard=heard)
+        ids = {name: attributes[name] for name in IDS if name in attributes}
+        accruals = self.outside.pop(key, {})
+        return [self._carried_outside(key, accrued, ids) for accrued in list(accruals.values())]
+
+    def _carried_outside(self, key: SpanKey, accrued: Accrued, ids: Mapping[str, Any]) -> OwnSpan:
+        self._pricing.unclaimed(accrued.cost.usage, None)
+        return self._own_span(key, ids, accrued.cost, accrued.first_ns, accrued.last_ns)
+
+    # sessions
 
     def end(
         self, session: Session, end_ns: int, attributes: Mapping[str, Any], events: Iterable[Event] = ()
@@ -92,20 +149,27 @@ class Ending:
         """End a session: return what its span gets, and the spans to be made before that leaves.
 
         Args:
-            session: A session that has not ended.
+            session: The session. Where it ends elsewhere at this moment, nothing is left to do.
             end_ns: Its end, nanoseconds since the epoch.
             attributes: Of its span.
             events: Of its span.
         """
+        if not self._book.begin_to_end(session):
+            return {}, []
         end_ns = max(end_ns, session.start_ns)  # a clock may jump back
+        spans: list[OwnSpan] = []
+        written: Attributes = {}
         try:
             session.identity = _inherited(attributes)
-            spans = self._left(session) + self._charges(session, end_ns, attributes, events)
+            spans += self._left(session)
+            spans += self._charges(session, end_ns, attributes, events)
             record = self.record(session, end_ns, attributes, ended=True)
+            self._on_record(record)
             written = self._written(record)
+        except Exception as error:  # noqa: BLE001  # the spans so far are made all the same
+            self._diagnostics.fault(error, "the end of a session")
         finally:
             dropped = self._book.close(session)
-        self._on_record(record)
         return written, spans + self.settle(dropped, end_ns)
 
     def _written(self, record: CallCost) -> Attributes:
@@ -117,23 +181,21 @@ class Ending:
             unpriced=record.unpriced,
             estimated=any(part.estimated_usd for part in record.parts),
         )
-        return totals | self._dialects.session_attributes(record)
+        return totals | self._dialects.session_attributes(record, self._book.add_to_trace(record))
 
     def settle(self, sessions: Iterable[Session], now_ns: int) -> list[OwnSpan]:
         """Price everything that no span has claimed, and end the sessions that have not ended."""
         spans: list[OwnSpan] = []
-        with localcontext(EXACT):
-            for session in sessions:
-                if session.ended or session.passive:
-                    spans += self._left(session)
-                else:
-                    spans += self.end(session, now_ns, session.attributes)[1]
+        for session in sessions:
+            if session.ended:
+                spans += self._left(session)
+            else:
+                spans += self.end(session, now_ns, session.attributes)[1]
         return spans
 
-    def flush(self, sessions: Iterable[Session]) -> list[OwnSpan]:
-        """Spans for what running sessions have heard and no span carries yet; requests under way keep theirs."""
-        with localcontext(EXACT):
-            return [span for session in sessions for span in self._accrued(session)]
+    def flush(self, session: Session) -> list[OwnSpan]:
+        """Spans for what a session has heard and no span carries yet; requests under way keep theirs."""
+        return self._left(session) if session.ended else self._accrued(session)
 
     def record(self, session: Session, now_ns: int, attributes: Mapping[str, Any], *, ended: bool) -> CallCost:
         """The record of a session, with all that was reported by now."""
@@ -155,20 +217,19 @@ class Ending:
 
     def _left(self, session: Session) -> list[OwnSpan]:
         """Spans for what no span has claimed."""
-        for event in self._book.unclaimed(session):
-            try:
-                self.accrue(session, event, heard=False)
-            except UsageError as error:
-                self._diagnostics.fault(error, f"a report of {event.component.value}")
-        return self._accrued(session)
+        spans = [span for event in self._book.unclaimed(session) for span in self.accrue(session, event, heard=False)]
+        return spans + self._accrued(session)
 
     def _accrued(self, session: Session) -> list[OwnSpan]:
         """Spans for what is priced and waits for one."""
         left = [*self._book.take_heard(session), *self._book.take_unclaimed(session)]
-        for accrued in left:
-            self._book.add_cost(session, accrued.cost, None)
-            self._pricing.unclaimed(accrued.cost.usage, session)
-        return [self.own_span(session, accrued.cost, accrued.first_ns, accrued.last_ns) for accrued in left]
+        return [self._carried(session, accrued) for accrued in left]
+
+    def _carried(self, session: Session, accrued: Accrued) -> OwnSpan:
+        """A span of our own for a cost that no span of LiveKit's carries."""
+        self._book.add_cost(session, accrued.cost, None)
+        self._pricing.unclaimed(accrued.cost.usage, session)
+        return self.own_span(session, accrued.cost, accrued.first_ns, accrued.last_ns)
 
     def _charges(
         self, session: Session, end_ns: int, attributes: Mapping[str, Any], events: Iterable[Event]
@@ -187,16 +248,18 @@ class Ending:
         return spans
 
     def own_span(self, session: Session, cost: Cost, start_ns: int, end_ns: int) -> OwnSpan:
-        """A span of our own that carries a cost."""
+        """A span of our own that carries a cost of a session."""
+        return self._own_span(session.key, session.identity, cost, start_ns, end_ns)
+
+    def _own_span(self, parent: SpanKey, ids: Mapping[str, Any], cost: Cost, start_ns: int, end_ns: int) -> OwnSpan:
         name = f"{cost.usage.component.value}_usage"
-        facts = SpanFacts(name=name, attributes=session.identity, is_error=False)
-        return OwnSpan(
-            name=name,
-            session_key=session.key,
-            start_ns=start_ns,
-            end_ns=end_ns,
-            attributes={**session.identity, **self._dialects.cost_attributes(cost, facts)},
-        )
+        written = self._dialects.cost_attributes(cost, SpanFacts(name=name, attributes=ids, is_error=False))
+        return OwnSpan(name=name, parent=parent, start_ns=start_ns, end_ns=end_ns, attributes={**ids, **written})
+
+
+def unreadable(error: UsageError) -> str:
+    """Why usage that could not be read has no cost."""
+    return f"metrics could not be read: {error}"
 
 
 def seconds_of(length_ns: int) -> Decimal:

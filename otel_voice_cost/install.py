@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
+from .bill import CallCost
+from .budget import Budget
 from .errors import VoiceCostError
 from .order import processors_of, put_first
 from .processor import VoiceCostSpanProcessor
@@ -18,7 +22,13 @@ __all__ = ["install"]
 
 
 def install(
-    provider: TracerProvider, *, catalog: PriceCatalog | None = None, settings: Settings | None = None
+    provider: TracerProvider,
+    *,
+    catalog: PriceCatalog | None = None,
+    settings: Settings | None = None,
+    meter_provider: MeterProvider | None = None,
+    on_session_end: Callable[[CallCost], object] | None = None,
+    budget: Budget | None = None,
 ) -> VoiceCostSpanProcessor:
     """Put a `VoiceCostSpanProcessor` before all processors a provider has.
 
@@ -26,8 +36,11 @@ def install(
 
     Args:
         provider: A provider of the SDK, with or without processors.
-        catalog: As for the processor.
-        settings: As for the processor.
+        catalog: As for the processor, like all that follow.
+        settings: Options.
+        meter_provider: Where metrics go.
+        on_session_end: Called with the record of each session that ends.
+        budget: What a call may cost.
 
     Returns:
         The processor that is in front now.
@@ -42,7 +55,17 @@ def install(
             "call install() after the provider is built"
         )
     present = [p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor)]
-    processor = present[0] if present else VoiceCostSpanProcessor(catalog=catalog, settings=settings)
+    processor = (
+        present[0]
+        if present
+        else VoiceCostSpanProcessor(
+            catalog=catalog,
+            settings=settings,
+            meter_provider=meter_provider,
+            on_session_end=on_session_end,
+            budget=budget,
+        )
+    )
     if not put_first(provider, processor):
         if not present:
             processor.shutdown()

@@ -10,12 +10,15 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.metrics import MeterProvider, get_meter, get_meter_provider
 
 from ._diagnostics import FAILED, Diagnostics
+from ._reentry import Inbox
 from .bill import CallCost
 from .cost import Cost
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
@@ -52,7 +55,7 @@ _OVERFLOW: Labels = {"otel.metric.overflow": True}
 
 
 class Meters:
-    """Counts for `Stats` and for OpenTelemetry. Never raises."""
+    """Counts for `Stats` and for OpenTelemetry. Never raises, and never waits for a lock that its thread holds."""
 
     def __init__(self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None) -> None:
         """Make the instruments.
@@ -86,7 +89,19 @@ class Meters:
             name: meter.create_counter(f"voice_cost.{name}", description=text) for name, text in _COUNTERS.items()
         }
         self._labels: dict[tuple[str, ...], Labels] = {}
+        self._recording = Inbox(self._record)
+        self._provider = meter_provider
         diagnostics.on_fault = self._failed
+
+    def is_held_here(self) -> bool:
+        """Whether this thread is in the middle of counting: it came from inside."""
+        return self._recording.is_held_here()
+
+    def flush(self, timeout_millis: int) -> None:
+        """Export what was counted, where the provider can: the SDK's does, the API's has nothing to export."""
+        flush = getattr(self._provider or get_meter_provider(), "force_flush", None)
+        if flush is not None:
+            flush(timeout_millis)
 
     def add(self, cost: Cost, agent: str | None) -> None:
         """Count a usage, once, when it is priced.
@@ -98,38 +113,45 @@ class Meters:
         names = [UNPRICED] if cost.usd is None else [PRICED, ESTIMATED] if cost.estimated else [PRICED]
         for name in names:
             self._diagnostics.count(name)
-        try:
-            labels = self._labels_of(cost.usage, agent)
-            for name in names:
-                self._counters[name].add(1, labels)
-            for unit, amount in cost.usage.quantities.items():
-                self._usage.add(float(amount), labels | _UNITS[unit])
-            if cost.usd is not None:
-                self._cost.record(float(cost.usd), labels)
-        except Exception as error:  # noqa: BLE001  # a metrics SDK's fault costs no span its price
-            self._diagnostics.fault(error, "metrics")
+        self._recording.put(partial(self._add, names, cost, agent))
 
     def count(self, name: str, usage: Usage, agent: str | None) -> None:
         """Count a late or unclaimed usage."""
         self._diagnostics.count(name)
-        try:
-            self._counters[name].add(1, self._labels_of(usage, agent))
-        except Exception as error:  # noqa: BLE001  # as in `add`
-            self._diagnostics.fault(error, "metrics")
+        self._recording.put(lambda: self._counters[name].add(1, self._labels_of(usage, agent)))
 
     def add_session(self, record: CallCost) -> None:
         """Count a session that has ended."""
-        try:
-            labels = {AGENT_NAME: record.agent} if record.agent else {}
-            self._session.record(float(record.usd), labels)
-            if record.usd_per_minute is not None:
-                self._per_minute.record(float(record.usd_per_minute), labels)
-        except Exception as error:  # noqa: BLE001  # as in `add`
-            self._diagnostics.fault(error, "metrics")
+        self._recording.put(partial(self._add_session, record))
+
+    def _add(self, names: list[str], cost: Cost, agent: str | None) -> None:
+        labels = self._labels_of(cost.usage, agent)
+        for name in names:
+            self._counters[name].add(1, labels)
+        for unit, amount in cost.usage.quantities.items():
+            self._usage.add(float(amount), labels | _UNITS[unit])
+        if cost.usd is not None:
+            self._cost.record(float(cost.usd), labels)
+
+    def _add_session(self, record: CallCost) -> None:
+        labels = {AGENT_NAME: record.agent} if record.agent else {}
+        self._session.record(float(record.usd), labels)
+        if record.usd_per_minute is not None:
+            self._per_minute.record(float(record.usd_per_minute), labels)
 
     def _failed(self, kind: str) -> None:
+        self._recording.put(partial(self._add_failed, kind))
+
+    def _add_failed(self, kind: str) -> None:
         with suppress(Exception):  # a fault here would be the next
             self._counters[FAILED].add(1, {ERROR_TYPE: kind})
+
+    def _record(self, step: Callable[[], None]) -> None:
+        """Call a metrics SDK, whose instruments have locks; a fault of its costs no span its price."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  # somebody else's code
+            self._diagnostics.fault(error, "metrics")
 
     def _labels_of(self, usage: Usage, agent: str | None) -> Labels:
         key = (usage.component, usage.provider, usage.model, agent or "")

@@ -16,8 +16,8 @@ __all__ = ["order_problem", "processors_of", "put_first"]
 
 
 def processors_of(holder: object) -> tuple[SpanProcessor, ...]:
-    """The processors of a provider or of the multi-processor a live span keeps; empty if unknown."""
-    active = getattr(holder, "_active_span_processor", None) or getattr(holder, "_span_processor", None)
+    """The processors of a provider, of a live span or of the multi-processor that both keep; empty if unknown."""
+    active = getattr(holder, "_active_span_processor", None) or getattr(holder, "_span_processor", None) or holder
     processors = getattr(active, "_span_processors", ())
     return processors if isinstance(processors, tuple) else ()
 

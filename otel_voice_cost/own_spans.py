@@ -6,6 +6,7 @@ import weakref
 
 from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
@@ -14,6 +15,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from .dialects import Attributes
 from .ending import OwnSpan
 from .livekit.events import SpanKey, livekit_tracer
+from .livekit.spans import is_livekit
 from .order import processors_of
 
 __all__ = ["SpanMaker"]
@@ -22,7 +24,11 @@ _ids = RandomIdGenerator()
 
 
 class SpanMaker:
-    """Makes spans that pass the same processors as LiveKit's."""
+    """Makes spans that pass the same processors as LiveKit's.
+
+    Attributes:
+        provider_processor: All processors of the provider as one; None before its first span.
+    """
 
     def __init__(self, owner: SpanProcessor, downstream: SpanProcessor | None) -> None:
         """Make spans for one processor.
@@ -36,14 +42,19 @@ class SpanMaker:
         self._attributes: dict[SpanKey, Attributes] = {}  # of spans being made
         self._resource: Resource | None = None  # of the provider, for spans built by hand
         self._scope: InstrumentationScope | None = None
-        self._behind: tuple[SpanProcessor, ...] = ()
+        self.provider_processor: SpanProcessor | None = None
 
     def note_provider(self, span: Span) -> None:
-        """Remember where the spans of a session go, should LiveKit use another provider by its end."""
-        self._resource, self._scope = span.resource, span.instrumentation_scope
-        processors = processors_of(span)
-        owner = self._owner()
-        self._behind = processors[processors.index(owner) + 1 :] if owner in processors else ()
+        """Remember where spans go, should LiveKit use another provider later."""
+        self.provider_processor = getattr(span, "_span_processor", None)
+        self._resource = span.resource
+        if is_livekit(span):
+            self._scope = span.instrumentation_scope
+
+    def behind(self) -> tuple[SpanProcessor, ...]:
+        """The processors that get a span after the owner."""
+        processors, owner = processors_of(self.provider_processor), self._owner()
+        return processors[processors.index(owner) + 1 :] if owner in processors else ()
 
     def take(self, key: SpanKey) -> Attributes | None:
         """The attributes of a span of our own on its way; None for any other span."""
@@ -56,25 +67,29 @@ class SpanMaker:
         Wrapping, or where LiveKit uses another provider by now, the span is built by hand.
         """
         tracer = livekit_tracer() if self._downstream is None else None
+        parent = _context(*own.parent) if any(own.parent) else None
         if tracer is not None:
-            parent = trace.set_span_in_context(trace.NonRecordingSpan(_context(*own.session_key)))
-            span = tracer.start_span(own.name, context=parent, start_time=own.start_ns)
+            above = trace.set_span_in_context(trace.NonRecordingSpan(parent or trace.INVALID_SPAN_CONTEXT), Context())
+            span = tracer.start_span(own.name, context=above, start_time=own.start_ns)
             if self._owner() in processors_of(span):
                 context = span.get_span_context()
                 self._attributes[context.trace_id, context.span_id] = own.attributes
                 span.end(own.end_ns)
                 return
+            if parent is None and not span.is_recording():
+                return  # not sampled
+        trace_id = parent.trace_id if parent is not None else _ids.generate_trace_id()
         built = ReadableSpan(
             name=own.name,
-            context=_context(own.session_key[0], _ids.generate_span_id()),
-            parent=_context(*own.session_key),
+            context=_context(trace_id, _ids.generate_span_id()),
+            parent=parent,
             resource=self._resource,
             attributes=BoundedAttributes(attributes=own.attributes, immutable=True),
             start_time=own.start_ns,
             end_time=own.end_ns,
             instrumentation_scope=self._scope,
         )
-        for processor in [self._downstream] if self._downstream is not None else self._behind:
+        for processor in [self._downstream] if self._downstream is not None else self.behind():
             processor.on_end(built)
 
 

@@ -46,6 +46,10 @@ class Pricing:
             self._diagnostics.note("estimated", f"The cost of {name} is an estimate, by {cost.lines[0].rate.origin}.")
         return cost
 
+    def unpriced(self, usage: Usage, session: Session | None, reason: str) -> Cost:
+        """Count a usage whose amounts nobody knows: it has no cost, for this reason."""
+        return self.counted(Cost(usage=usage, usd=None, unpriced=reason), session)
+
     def counted(self, cost: Cost, session: Session | None) -> Cost:
         """Count a cost that came from elsewhere."""
         self._meters.add(cost, agent_of(session))
@@ -55,7 +59,7 @@ class Pricing:
         """Count a report that came after the end of its session."""
         self._meters.count(LATE, usage, None)
 
-    def unclaimed(self, usage: Usage, session: Session) -> None:
+    def unclaimed(self, usage: Usage, session: Session | None) -> None:
         """Count usage that no span of LiveKit's carries."""
         self._meters.count(UNCLAIMED, usage, agent_of(session))
 

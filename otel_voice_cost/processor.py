@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
@@ -17,14 +16,16 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from ._diagnostics import Diagnostics
+from ._process_end import settle_at_process_end
+from ._reentry import run_in_thread
 from .bill import CallCost
 from .budget import Brake, Budget
 from .cost import EXACT
-from .dialects import Dialects, Options, dialect_problems, known_dialects
+from .dialects import Attributes, Dialects, Options, dialect_problems, known_dialects
 from .dialects.voice_cost import MARKS, USD
 from .ending import Ending, OwnSpan, seconds_of
 from .errors import Problem
-from .livekit.events import SpanKey, livekit_provider, read_event
+from .livekit.events import SPANLESS, SpanKey, UsageEvent, livekit_provider, read_event
 from .livekit.spans import RULES, SILENT, Role, is_livekit
 from .meters import Meters
 from .order import order_problem, processors_of
@@ -33,7 +34,7 @@ from .pipeline import Pipeline, span_key
 from .pricing import Pricing
 from .records import Outbox
 from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
-from .sessions import Session, SessionBook
+from .sessions import BOOK, Session
 from .stats import Stats, stats_of
 
 if TYPE_CHECKING:
@@ -43,10 +44,22 @@ if TYPE_CHECKING:
 __all__ = ["VoiceCostSpanProcessor"]
 
 _T = TypeVar("_T")
-_PATIENCE_SECONDS = 5.0  # for records to be handed over at shutdown
+_PATIENCE_SECONDS = 5.0  # for usage and records to be handed over at shutdown, and at the end of a process
+_LOOP_SECONDS = 0.005  # that an event loop is held
+_PART = 10  # of the time of a flush is what usage and records may take, so that the exporter has its time
 
-# The first processor to see a session accounts for it; the live span carries who that is.
-_owners: weakref.WeakKeyDictionary[Span, weakref.ref[VoiceCostSpanProcessor]] = weakref.WeakKeyDictionary()
+_BUILT_IN_LOOP = (
+    "VoiceCostSpanProcessor was built inside a running event loop, which stood still while prices were read. Build it "
+    "where the module is imported or in the function that prepares a job process (setup_fnc, prewarm_fnc)."
+)
+_NO_SPANS = (
+    "LiveKit reported usage, but none of its spans reached a VoiceCostSpanProcessor, so no cost is on any span. Call "
+    "livekit.agents.telemetry.set_tracer_provider(provider) with the provider that has it, outside of "
+    'if __name__ == "__main__": a job process does not run that part.'
+)
+_OUTSIDE = (
+    "Speech-to-text was used outside of a session: its cost is on spans of its own, below the span that was current."
+)
 
 
 class VoiceCostSpanProcessor(SpanProcessor):
@@ -85,12 +98,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
         """
         # What only building needs: half of the time of importing the package.
         from .configuration import configured  # noqa: PLC0415
-        from .livekit.listening import subscribe  # noqa: PLC0415
+        from .livekit.listening import hears_first, listen_again, subscribe  # noqa: PLC0415
         from .settings import Settings  # noqa: PLC0415
 
         self._downstream = downstream
         self._is_shut_down = False
         self._diagnostics = Diagnostics()
+        self._book = BOOK
         if settings is None:
             settings, problems = Settings.from_environment()
             self._log_problems(problems)
@@ -99,11 +113,15 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if settings.debug:
             self._diagnostics.start_debugging()
         self._outbox: Outbox | None = None
+        self._meters: Meters | None = None
+        self._provider_processor: SpanProcessor | None = None  # all of the provider as one
         if not self._active:
             return
-        self._book = SessionBook()
+        if _in_event_loop():
+            self._diagnostics.warn("loop", _BUILT_IN_LOOP)
         self._span_maker = SpanMaker(self, downstream)
         meters = Meters(self._diagnostics, meter_provider)
+        self._meters = meters
         outbox = Outbox(self._diagnostics, on_session_end, Path(settings.records) if settings.records else None)
         self._outbox = outbox
         if budget is None and settings.session_budget_usd is not None:
@@ -117,22 +135,28 @@ class VoiceCostSpanProcessor(SpanProcessor):
         hand_over = partial(_hand_over, meters, outbox)
         self._ending = Ending(pricing, dialects, self._book, self._diagnostics, items, hand_over)
         self._pipeline = Pipeline(pricing, self._ending, dialects, self._book, self._diagnostics)
-        self._order_checked = downstream is not None
         if downstream is None and not shows_swapped_attributes():
             self._diagnostics.warn(
                 "sdk",
                 "The installed OpenTelemetry SDK hides attributes that one span processor adds from the next. "
                 "Wrap the exporting processor instead: VoiceCostSpanProcessor(BatchSpanProcessor(...)).",
             )
+        self._listen_again, self._hears_first = listen_again, hears_first
         self._unsubscribe: Callable[[], None] = subscribe(self._on_metrics)
 
     # span processor
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note which session the span belongs to."""
+        if self._provider_processor is None:
+            self._guarded("the first span", self._see_provider, span)
         if self._active:
             try:
-                self._begin(span)
+                if self._book.gate.is_held_here():
+                    self._book.gate.wait(partial(self._guarded, "the start of a span", self._begin, span))
+                else:
+                    self._begin(span)
+                    self._book.gate.catch_up()
             except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
                 self._diagnostics.fault(error, "the start of a span")
         if self._downstream is not None:
@@ -143,19 +167,37 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("the wrapped processor", self._downstream._on_ending, span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Give the span its cost and hand it on."""
+        """Give the span its cost and hand it on.
+
+        A span that ends inside of this package, in a garbage collection or signal handler, has its cost and is handed
+        on as soon as the thread is through. Processors behind, unless wrapped, then have it before that.
+        """
+        if self._active and self._book.gate.is_held_here():
+            self._book.gate.wait(partial(self._end, span))
+        else:
+            self._end(span)
+            self._book.gate.catch_up()
+
+    def _end(self, span: ReadableSpan) -> None:
         if self._active:
             try:
                 span = self._priced(span)
             except Exception as error:  # noqa: BLE001  # as in `_guarded`
                 self._diagnostics.fault(error, span.name)
+            except BaseException:  # an interrupt goes on, and so does the span
+                for processor in self._span_maker.behind() if self._downstream is None else (self._downstream,):
+                    self._guarded("a processor behind", processor.on_end, span)
+                raise
         if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.on_end, span)
 
     def shutdown(self) -> None:
-        """Put all usage that still waits on spans of its own, stop listening, shut downstream down."""
+        """Put all usage that still waits on spans of its own, stop listening, shut downstream down.
+
+        Usage and records have 5 seconds each; what is not handed over by then is counted in the log.
+        """
         if self._active:
-            self._guarded("usage that waits at shutdown", self._drain, live=True)
+            self._guarded("usage that waits at shutdown", self._settle, _PATIENCE_SECONDS, self._settle_all)
             self._active = False
             self._unsubscribe()
         if self._is_shut_down:
@@ -164,30 +206,58 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.shutdown)
         if self._outbox is not None:
-            self._outbox.close(_PATIENCE_SECONDS)
+            self._guarded("records at shutdown", self._outbox.close, _PATIENCE_SECONDS)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Put usage that waits for a span on spans of its own, flush downstream and hand over records.
 
-        So what running sessions heard is safe; their requests under way keep their spans.
+        So what running sessions heard is safe; their requests under way keep their spans. Waiting usage and records
+        have a tenth of the time, and of an event loop 5 milliseconds; they go on in threads of their own.
 
         Args:
             timeout_millis: Time for all of it.
 
         Returns:
-            Whether downstream flushed and all records were handed over in time.
+            Whether downstream flushed. An exporter behind this processor would else be skipped.
         """
         deadline_ns = monotonic_ns() + timeout_millis * 1_000_000
 
         def left_millis() -> int:
             return max(0, (deadline_ns - monotonic_ns()) // 1_000_000)
 
+        patience = _LOOP_SECONDS if _in_event_loop() else timeout_millis / 1_000 / _PART
         if self._active:
-            self._guarded("usage that waits", self._drain, live=False)
+            self._guarded("usage that waits", self._settle, patience, self._settle_waiting)
         flushed = self._downstream is None or bool(
             self._guarded("the wrapped processor", self._downstream.force_flush, left_millis())
         )
-        return (self._outbox is None or self._outbox.flush(left_millis() / 1_000)) and flushed
+        if self._outbox is not None:
+            self._guarded("records", self._outbox.flush, min(patience, left_millis() / 1_000))
+        return flushed
+
+    def settle_at_process_end(self) -> None:
+        """Settle sessions, hand over records, flush spans and metrics, within 5 seconds; the process ends after it.
+
+        A disabled processor flushes too: else switching cost off would lose the spans.
+        """
+        deadline_ns = monotonic_ns() + int(_PATIENCE_SECONDS * 1e9)
+
+        def left_seconds() -> float:
+            return (deadline_ns - monotonic_ns()) / 1e9
+
+        if self._active:
+            self._guarded("usage that waits", self._settle, _PATIENCE_SECONDS / 2, self._settle_all)
+        waits = []
+        if self._provider_processor is not None and not self._is_shut_down:
+            flush_spans = partial(self._provider_processor.force_flush, int(_PATIENCE_SECONDS * 1_000))
+            waits.append(self._in_thread("the flush at the end of the process", flush_spans))
+        if self._meters is not None:
+            flush_metrics = partial(self._meters.flush, int(_PATIENCE_SECONDS * 1_000))
+            waits.append(self._in_thread("the flush of metrics at the end of the process", flush_metrics))
+        if self._outbox is not None:
+            self._guarded("records at the end of the process", self._outbox.close, max(0.0, left_seconds()))
+        for wait in waits:
+            wait(left_seconds())
 
     def stats(self) -> Stats:
         """What this processor has counted so far."""
@@ -223,14 +293,14 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _running(self, session_id: str | None) -> Session | None:
         if session_id is not None:
-            return self._book.find(session_id)
+            return self._book.find(self, session_id)
         context = trace.get_current_span().get_span_context()
         node = self._book.node((context.trace_id, context.span_id))
         session = node.session if node else None
         if session is None:  # 1.2 does not leave the session's span current
-            running = self._book.running()
+            running = self._book.running(self)
             return running[0] if len(running) == 1 else None
-        return None if session.ended or session.passive else session
+        return None if session.ended or session.owner() is not self else session
 
     def uninstall(self) -> None:
         """Stop listening to LiveKit; spans are then priced by what they carry alone."""
@@ -248,32 +318,41 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return None
 
     def _begin(self, span: Span) -> None:
-        if not self._order_checked:
-            self._check_order(span)
-        parent = span.parent
+        key, parent = span_key(span), span.parent
         above = self._book.node(parent[:2]) if parent else None
         rule = RULES.get(span.name)
         if rule is None or not is_livekit(span):
             if above is not None:
-                self._book.begin(span_key(span), above)
-        elif rule.role is Role.SESSION:
-            self._begin_session(span)
+                self._book.begin(key, above, start_ns=span.start_time or 0)
+            return
+        if not self._book.has_seen_livekit:
+            self._book.has_seen_livekit = True
+            self._watch()
+        if rule.role is Role.SESSION:
+            self._begin_session(span, key)
         else:
-            self._book.begin(span_key(span), above, is_turn=rule.role is Role.TURN, request=rule.nests)
+            is_turn = rule.role is Role.TURN
+            self._book.begin(key, above, start_ns=span.start_time or 0, is_turn=is_turn, request=rule.nests)
 
-    def _begin_session(self, span: Span) -> None:
-        owner = _owners.setdefault(span, weakref.ref(self))()
-        passive = owner is not None and owner is not self
-        if passive:
+    def _begin_session(self, span: Span, key: SpanKey) -> None:
+        self._watch()
+        if self._book.is_open(key):
             self._diagnostics.warn(
                 "second processor",
                 "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
             )
+            return
         self._span_maker.note_provider(span)
-        dropped = self._book.open(span_key(span), span.start_time or time_ns(), passive=passive, span=span)
+        dropped = self._book.open(key, span.start_time or time_ns(), owner=self, span=span)
         if self._brake is not None:
-            self._note_loop(span_key(span))
-        self._flush(dropped)
+            self._note_loop(key)
+        self._make_spans(self._ending.settle(dropped, time_ns()))
+
+    def _watch(self) -> None:
+        """See to it that nothing is lost with the process, and that LiveKit's reports are heard."""
+        settle_at_process_end(self)
+        for name in self._listen_again():
+            self._diagnostics.warn("unheard", f"LiveKit's {name} cannot be listened to: usage without a span is lost.")
 
     def _note_loop(self, key: SpanKey) -> None:
         """Keep the event loop that a session runs in, for callbacks."""
@@ -285,10 +364,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if node is not None and node.session is not None:
             node.session.loop, node.session.context = loop, copy_context()
 
-    def _check_budget(self, key: SpanKey) -> None:
-        node = self._book.node(key)
-        session = node.session if node else None
-        if self._brake is None or session is None or session.ended or session.passive:
+    def _check_budget(self, session: Session) -> None:
+        if self._brake is None or session.ended:
             return
         now_ns, attributes = time_ns(), session.attributes
         self._brake.check(
@@ -298,28 +375,28 @@ class VoiceCostSpanProcessor(SpanProcessor):
             lambda: self._ending.record(session, now_ns, attributes, ended=False),
         )
 
-    def _check_order(self, span: Span) -> None:
-        self._order_checked = True
-        problem = order_problem(span, self)
+    def _see_provider(self, span: Span) -> None:
+        """Look at the provider with its first span: where this processor stands, and what is behind it."""
+        self._provider_processor = getattr(span, "_span_processor", self)
+        settle_at_process_end(self)
+        if not self._active:
+            return
+        self._span_maker.note_provider(span)
+        problem = order_problem(span, self) if self._downstream is None else None
         if problem:
             self._diagnostics.warn("order", problem)
 
     def _priced(self, span: ReadableSpan) -> ReadableSpan:
         """Return the span with its cost: the very same one, or a copy for downstream."""
         key = span_key(span)
+        if self._ending.outside and key in self._ending.outside:
+            self._make_spans(self._ending.end_outside(key, span.attributes or {}))
         if not is_livekit(span) or (span.name in SILENT and not self._diagnostics.debugging):
             self._book.finish(key)
             return span
-        try:
-            attributes = self._span_maker.take(key)
-            if attributes is None:
-                attributes, own_spans = self._pipeline.attributes_for(span, key)
-                if own_spans:
-                    self._make_spans(own_spans)
-        finally:
-            self._book.finish(key)
-        if self._brake is not None and USD in attributes:
-            self._guarded("a budget", self._check_budget, key)
+        attributes = self._span_maker.take(key)
+        if attributes is None:
+            attributes = self._attributes_for(span, key)
         if self._diagnostics.debugging and MARKS.isdisjoint(attributes):
             self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(attributes) or 'nothing'}")
         if not attributes:
@@ -329,35 +406,111 @@ class VoiceCostSpanProcessor(SpanProcessor):
         add_attributes(span, attributes)
         return span
 
-    def _on_metrics(self, metrics: object) -> None:
-        self._guarded("a usage report", self._report, metrics)
+    def _attributes_for(self, span: ReadableSpan, key: SpanKey) -> Attributes:
+        """Account for a span, where no other processor has, by the processor that owns its session."""
+        if self._book.is_over(key):
+            return {}
+        node = self._book.node(key)
+        session = node.session if node else None
+        owner = session.owner() if session is not None else self
+        try:
+            return owner._account(span, key, session) if owner is not None else {}
+        finally:
+            self._book.finish(key)
 
-    def _report(self, metrics: object) -> None:
-        event = read_event(metrics)
+    def _account(self, span: ReadableSpan, key: SpanKey, session: Session | None) -> Attributes:
+        attributes, own_spans = self._pipeline.attributes_for(span, key)
+        if own_spans:
+            self._make_spans(own_spans)
+        if self._brake is not None and session is not None and USD in attributes:
+            self._guarded("a budget", self._check_budget, session)
+        return attributes
+
+    # the way of a report
+
+    def _on_metrics(self, metrics: object, reporter: object) -> None:
+        self._guarded("a usage report", self._hear, metrics, reporter)
+
+    def _hear(self, metrics: object, reporter: object) -> None:
+        event = read_event(metrics, reporter)
         if event is None:
             return
-        if event.sampled:
-            self._pipeline.report(event)
+        if self._book.gate.is_held_here():
+            self._book.gate.wait(partial(self._guarded, "a usage report", self._report, event))
+        else:
+            self._report(event)
+            self._book.gate.catch_up()
+
+    def _report(self, event: UsageEvent) -> None:
+        node = self._book.node(event.span_key)
+        session = node.session if node else None
+        if not event.sampled:
+            if self._takes_what_is_outside():
+                self._pipeline.report_unsampled(event)
+            return
+        if session is None and event.component in SPANLESS:
+            running = self._book.running()
+            session = running[0] if len(running) == 1 else None
+        if session is None:
+            self._report_outside(event)
+        elif session.owner() is self:
+            self._make_spans(self._pipeline.report(session, event))
             if self._brake is not None:
-                self._guarded("a budget", self._check_budget, event.span_key)
-        elif self is next(
-            (p for p in processors_of(livekit_provider()) if isinstance(p, VoiceCostSpanProcessor)), None
-        ):
-            self._pipeline.report_unsampled(event)
+                self._guarded("a budget", self._check_budget, session)
+
+    def _report_outside(self, event: UsageEvent) -> None:
+        has_span = event.component not in SPANLESS
+        if not self._book.has_seen_livekit and (has_span or not any(_ours(livekit_provider()))):
+            self._diagnostics.warn("no spans", _NO_SPANS)
+        if not has_span and self._takes_what_is_outside():
+            self._watch()
+            self._diagnostics.note("outside", _OUTSIDE)
+            self._make_spans(self._pipeline.report_outside(event))
+
+    def _takes_what_is_outside(self) -> bool:
+        """Whether this is the first of its kind on the provider that LiveKit uses, else the first that was built."""
+        first = next(_ours(livekit_provider()), None)
+        return self._hears_first(self._on_metrics) if first is None else first is self
 
     # spans of our own
 
-    def _drain(self, *, live: bool) -> None:
-        self._flush(self._book.drain(live=live))
-        if not live:
-            self._make_spans(self._ending.flush(self._book.running()))
+    def _settle(self, patience_seconds: float, step: Callable[[], None]) -> None:
+        """Make spans for usage that waits, if any does.
 
-    def _flush(self, sessions: Iterable[Session]) -> None:
-        self._make_spans(self._ending.settle(sessions, time_ns()))
+        In a thread of ours: a signal handler may flush, on a thread that holds the lock of an exporter.
+        """
+        if not (self._ending.outside or self._book.unsettled(self) or step == self._settle_all):
+            return
+        wait = self._in_thread("usage that waits", step)
+        if not (self._book.gate.is_held_here() or (self._meters is not None and self._meters.is_held_here())):
+            wait(patience_seconds)  # else it needs what this thread holds
+
+    def _settle_waiting(self) -> None:
+        for session in self._book.unsettled(self):
+            self._make_spans(self._ending.flush(session))
+        self._settle_outside()
+
+    def _settle_all(self) -> None:
+        for session in self._book.drain(self):
+            self._make_spans(self._ending.settle([session], time_ns()))
+        self._settle_outside()
+
+    def _settle_outside(self) -> None:
+        for key in list(self._ending.outside):
+            self._make_spans(self._ending.end_outside(key))
 
     def _make_spans(self, spans: list[OwnSpan]) -> None:
         for span in spans:
             self._guarded(span.name, self._span_maker.make, span)
+
+    def _in_thread(self, place: str, step: Callable[[], object]) -> Callable[[float], bool]:
+        """Begin a step in a thread, and return the way to wait; without threads, as at exit, it is taken here."""
+        guarded = partial(self._guarded, place, step)
+        try:
+            return run_in_thread(guarded)
+        except RuntimeError:
+            guarded()
+            return lambda seconds: True
 
     # construction
 
@@ -369,6 +522,18 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _log_problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
             self._diagnostics.warn("problem", f"Left out. {problem}")
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _ours(provider: object) -> Iterator[VoiceCostSpanProcessor]:
+    return (p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor))
 
 
 def _hand_over(meters: Meters, outbox: Outbox, record: CallCost) -> None:

@@ -4,37 +4,47 @@ A session begins with its ``agent_session`` span. Spans inherit it from their pa
 wait here for the span that carries them, speech-to-text for the next ``user_turn``. What no span
 claimed is settled when the session ends. Everything is bounded in number and age.
 
-Nothing here prices or reads attributes, and no lock is held while somebody does.
+There is one book in a process: LiveKit may use another provider, with another processor, while a session runs.
+The processor that saw a session begin accounts for it.
+
+Nothing here prices or reads attributes, and the lock is not held while somebody does.
 """
 
 from __future__ import annotations
 
+import weakref
 from asyncio import AbstractEventLoop
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from decimal import Decimal
-from threading import Lock
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ._forks import reset_after_fork
-from .bill import Bill, CostPart, TurnCost
-from .cost import EXACT, Cost, summed, total_usd
+from ._reentry import Gate
+from .bill import Bill, CallCost, CostPart, TraceCost, TurnCost
+from .cost import EXACT, Cost, summed, total_of
 from .livekit.events import SpanKey, UsageEvent
 from .livekit.spans import SESSION_IDS
 from .usage import Component
 
-__all__ = ["Accrued", "Session", "SessionBook", "SpanNode", "Totals"]
+__all__ = ["BOOK", "Accruals", "Accrued", "Reports", "Session", "SessionBook", "SpanNode", "Totals", "add_accrual"]
 
-_MAX_WAITING = 4_096  # reports of one session that no span has claimed yet
-_MAX_ENDED_SPANS = 512  # ended spans of one session that late children and events may still name
+_MAX_WAITING = 64  # reports of one session that no span has claimed: each further one settles the oldest
+_MAX_ACCRUED = 8  # models of one session whose cost waits for a span: each further one gets a span at once
+_MAX_REMEMBERED = 4_096  # texts of reports, and requests outside sessions
+_MAX_SPANS = 65_536  # of one running session that children and events may still name, ended or not
+_MAX_ENDED_SPANS = 512  # of one that has ended
 _MAX_ENDED_SESSIONS = 64
+_MAX_OPEN_TURNS = 64  # of one session; the oldest is taken to have ended
 _MAX_TURNS = 4_096  # of one session in its record
 _MAX_SESSIONS = 10_000
-_MAX_AGE_NS = 24 * 3_600 * 10**9
+_MAX_TRACES = 1_024
+_MAX_SILENCE_NS = 24 * 3_600 * 10**9  # of a session, until it is taken to be over
+_SWEEP = 4  # spans of dropped sessions that are forgotten with each span that begins
 
 
 class _BoundedCounter:
@@ -45,7 +55,7 @@ class _BoundedCounter:
 
     def add(self, key: str) -> None:
         self._counts[key] = self._counts.pop(key, 0) + 1
-        if len(self._counts) > _MAX_WAITING:
+        if len(self._counts) > _MAX_REMEMBERED:
             self._counts.popitem(last=False)
 
     def take(self, key: str) -> bool:
@@ -86,7 +96,7 @@ class Totals:
     @property
     def usd(self) -> Decimal:
         """US dollars of all components."""
-        return total_usd(self.by_component.values())
+        return total_of(self.by_component.values())
 
     def _plus(self, component: Component, usd: Decimal) -> None:
         before = self.by_component.get(component)
@@ -110,8 +120,37 @@ class Accrued:
         self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
 
 
-_Model = tuple[Component, str, str]
-_Accruals = dict[_Model, Accrued]
+def _amount_heard(accrued: Accrued) -> Decimal:
+    return total_of(accrued.cost.usage.quantities.values())
+
+
+class Reports:
+    """The reports of work that no span tells apart; a class around another component reports its work once more."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[Hashable, dict[int, int]] = OrderedDict()  # work → how often each object reported it
+
+    def is_repeat(self, work: Hashable, reporter: int) -> bool:
+        """Note a report, and say whether another object has reported the same as often before."""
+        times = self._times.setdefault(work, {})
+        times[reporter] = times.get(reporter, 0) + 1
+        if len(self._times) > _MAX_REMEMBERED:
+            self._times.popitem(last=False)
+        return any(times[reporter] <= count for other, count in times.items() if other != reporter)
+
+
+Accruals = dict[tuple[Component, str, str, bool], Accrued]  # by model; what could not be read apart
+
+
+def add_accrual(accruals: Accruals, cost: Cost, time_ns: int) -> Accrued | None:
+    """Add a cost to those that wait for a span; return the oldest if there are too many."""
+    usage = cost.usage
+    key = (usage.component, usage.provider, usage.model, bool(usage.quantities))
+    if key in accruals:
+        accruals[key].add(cost, time_ns)
+    else:
+        accruals[key] = Accrued(cost, time_ns, time_ns)
+    return accruals.pop(next(iter(accruals))) if len(accruals) > _MAX_ACCRUED else None
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -120,27 +159,29 @@ class Session:
 
     key: SpanKey
     start_ns: int
-    passive: bool  # another processor does the accounting
+    owner: weakref.ref[Any]  # the processor that accounts for it
     span: ReadableSpan | None = None  # while it runs
+    last_ns: int = 0  # its last sign of life
+    ending: bool = False  # somebody has begun to end it
     ended: bool = False
+    dropped: bool = False  # and forgotten: what comes now belongs to no session
     agent: str | None = None  # its name; empty where it has none
     bill: Bill = field(default_factory=Bill)
     ended_turns: list[TurnCost] = field(default_factory=list)
     loop: AbstractEventLoop | None = None  # and context it runs in, for a budget's callbacks
     context: Context | None = None
-    budget_warned: bool = False
-    budget_exceeded: bool = False
-    heard: _Accruals = field(default_factory=dict)  # speech-to-text since the last user turn
+    marks: dict[str, None] = field(default_factory=lambda: {"warned": None, "exceeded": None})  # not reached yet
+    heard: Accruals = field(default_factory=dict)  # speech-to-text since the last user turn
     heard_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
-    unclaimed: _Accruals = field(default_factory=dict)  # priced, for spans of our own
+    unclaimed: Accruals = field(default_factory=dict)  # priced, for spans of our own
     turns: dict[SpanKey, Totals] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)  # for spans of our own
     waiting: OrderedDict[str, deque[UsageEvent]] = field(default_factory=OrderedDict)
     waiting_count: int = 0
+    reports: Reports = field(default_factory=Reports)
     early: _BoundedCounter = field(default_factory=_BoundedCounter)  # span came before its event
     settled: _BoundedCounter = field(default_factory=_BoundedCounter)  # priced without its span
-    spans: dict[SpanKey, None] = field(default_factory=dict)
-    ended_spans: deque[SpanKey] = field(default_factory=deque)
+    spans: deque[SpanKey] = field(default_factory=deque)  # the oldest first, without its own
 
     @property
     def attributes(self) -> Mapping[str, Any]:
@@ -158,12 +199,19 @@ class SpanNode:
     component: Component | None = None  # of the request, if it is one
     outer: SpanNode | None = None  # the request that this request is part of
     covered: bool = False  # a request inside it bills
+    work_inside: list[Hashable] = field(default_factory=list)  # of the last requests inside it that bill
 
-    def cover(self) -> None:
-        """Note that this request bills: those it is part of only repeat it."""
+    def cover(self, work: Hashable) -> None:
+        """Note that this request bills: those it is part of may only repeat it.
+
+        Args:
+            work: What tells its work apart; None where nothing can.
+        """
         outer = self.outer
         while outer is not None and outer.component is self.component:
             outer.covered = True
+            if work is not None:
+                outer.work_inside = [*outer.work_inside[1 - _MAX_WAITING :], work]
             outer = outer.outer
 
 
@@ -171,37 +219,62 @@ _OUTSIDE = SpanNode(session=None, turn=None)
 
 
 class SessionBook:
-    """All live sessions of one processor, and the last ended ones for what comes late."""
+    """All live sessions of a process, and the last ended ones for what comes late.
+
+    Attributes:
+        gate: Its lock. Whoever is called from inside, by a garbage collection or signal handler, waits there.
+        has_seen_livekit: Whether any span of LiveKit's has begun.
+    """
 
     def __init__(self) -> None:
+        self.gate = Gate()
         self.reset()
         reset_after_fork(self)
 
     def reset(self) -> None:
         """Forget everything."""
-        self._lock = Lock()
+        self.gate.reset()
+        self.has_seen_livekit = False
         self._nodes: dict[SpanKey, SpanNode] = {}
-        self._outside: dict[SpanKey, None] = {}  # spans of requests outside any session
+        self._open: set[SpanKey] = set()
+        self._outside: OrderedDict[SpanKey, None] = OrderedDict()  # spans of requests outside any session
         self._live: OrderedDict[SpanKey, Session] = OrderedDict()
         self._ended: OrderedDict[SpanKey, Session] = OrderedDict()
+        self._traces: OrderedDict[str, TraceCost] = OrderedDict()
+        self._to_forget: deque[deque[SpanKey]] = deque()
 
-    def open(self, key: SpanKey, start_ns: int, *, passive: bool, span: ReadableSpan | None = None) -> list[Session]:
-        """Begin a session; return the sessions dropped for their age or number."""
-        session = Session(key=key, start_ns=start_ns, passive=passive, span=span)
-        with self._lock:
+    def open(self, key: SpanKey, start_ns: int, *, owner: object, span: ReadableSpan | None = None) -> list[Session]:
+        """Begin a session; return the sessions dropped for their silence or number.
+
+        Args:
+            key: Its span.
+            start_ns: Its start, nanoseconds since the epoch.
+            owner: The processor that accounts for it.
+            span: The live span.
+        """
+        session = Session(key=key, start_ns=start_ns, last_ns=start_ns, owner=weakref.ref(owner), span=span)
+        with self.gate.lock:
+            self._ended.pop(key, None)  # where ids repeat
             self._nodes[key] = SpanNode(session=session, turn=None)
-            session.spans[key] = None
+            self._open.add(key)
             self._live[key] = session
             return self._dropped(start_ns)
 
     def begin(
-        self, key: SpanKey, above: SpanNode | None, *, is_turn: bool = False, request: Component | None = None
+        self,
+        key: SpanKey,
+        above: SpanNode | None,
+        *,
+        start_ns: int = 0,
+        is_turn: bool = False,
+        request: Component | None = None,
     ) -> None:
         """Note a span that begins below a known one, and requests anywhere.
 
         Args:
             key: The span.
             above: What is known of its parent.
+            start_ns: Its start, nanoseconds since the epoch.
             is_turn: Whether it is an agent turn.
             request: The component, if the span is a request.
         """
@@ -214,62 +287,102 @@ class SessionBook:
             node = SpanNode(session=session, turn=key if is_turn else above.turn, request=above.request)
         if request is not None:
             node.component, node.outer, node.request = request, above.request, node
-        with self._lock:
+        with self.gate.lock:
+            if key in self._open:  # another processor of the provider was first
+                return
             self._nodes[key] = node
-            spans = session.spans if session else self._outside
-            spans[key] = None
-            if session is None and len(spans) > _MAX_WAITING:
-                self._forget(spans, next(iter(spans)))
-            elif session is not None and is_turn:
-                session.turns[key] = Totals()
+            self._open.add(key)
+            if session is None:
+                self._outside[key] = None
+                if len(self._outside) > _MAX_REMEMBERED:
+                    self._forget(self._outside.popitem(last=False)[0])
+            else:
+                session.last_ns = max(session.last_ns, start_ns)
+                self._note(session, key, is_turn=is_turn)
+            if self._to_forget:
+                self._sweep()
 
     def node(self, key: SpanKey) -> SpanNode | None:
         """What is known of a span, also some time after its end."""
-        return self._nodes.get(key)
+        node = self._nodes.get(key)
+        return None if node is None or (node.session is not None and node.session.dropped) else node
+
+    def is_open(self, key: SpanKey) -> bool:
+        """Whether the span is known and has not ended."""
+        return key in self._open
+
+    def is_over(self, key: SpanKey) -> bool:
+        """Whether another processor of the provider has had the end of this span before."""
+        return key not in self._open and key in self._nodes
 
     def finish(self, key: SpanKey) -> None:
-        """Note the end of a span. Late children and events still find it for a while."""
-        node = self._nodes.get(key)
-        if node is None:
-            return
-        session = node.session
-        with self._lock:
-            if session is None:
-                self._forget(self._outside, key)
-                return
-            session.ended_spans.append(key)
-            if len(session.ended_spans) > _MAX_ENDED_SPANS:
-                self._forget(session.spans, session.ended_spans.popleft())
+        """Note the end of a span. Late children and events still find it while its session lasts, and for a while."""
+        self._open.discard(key)
+        if key in self._outside:
+            with self.gate.lock:
+                self._outside.pop(key, None)
+                self._forget(key)
+
+    def begin_to_end(self, session: Session) -> bool:
+        """Claim the end of a session, which can come from two sides at once: its span and a shutdown."""
+        with self.gate.lock:
+            was_ending, session.ending = session.ending, True
+            return not was_ending
 
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
-        with self._lock:
+        with self.gate.lock:
             session.ended, session.span, session.loop, session.context = True, None, None, None
             if self._live.pop(session.key, None) is not None:
                 self._ended[session.key] = session
+                late = len(session.spans) - _MAX_ENDED_SPANS
+                if late > 0:
+                    self._to_forget.append(deque(session.spans.popleft() for _ in range(late)))
             dropped = []
             while len(self._ended) > _MAX_ENDED_SESSIONS:
-                dropped.append(self._drop(self._ended))
+                dropped.append(self._drop(self._ended, next(iter(self._ended))))
             return dropped
 
-    def drain(self, *, live: bool) -> Iterator[Session]:
-        """The ended sessions, and the live ones too if asked; those are dropped."""
-        with self._lock:
-            sessions = list(self._ended.values())
-            while live and self._live:
-                sessions.append(self._drop(self._live))
-        yield from sessions
+    def drain(self, owner: object) -> list[Session]:
+        """A processor's sessions, ended and live; all are dropped."""
+        with self.gate.lock:
+            return [
+                self._drop(sessions, session.key)
+                for sessions in (self._ended, self._live)
+                for session in list(sessions.values())
+                if session.owner() is owner
+            ]
 
-    def running(self) -> list[Session]:
-        """The live sessions that this processor accounts for."""
-        with self._lock:
-            return [session for session in self._live.values() if not session.passive]
+    def unsettled(self, owner: object) -> list[Session]:
+        """A processor's sessions that hold costs for spans of our own, and the ended ones that have heard late."""
+        with self.gate.lock:
+            return [
+                session
+                for session in (*self._live.values(), *self._ended.values())
+                if session.owner() is owner
+                and (session.heard or session.unclaimed or (session.ended and session.waiting))
+            ]
+
+    def running(self, owner: object = None) -> list[Session]:
+        """The live sessions: all, or those that one processor accounts for."""
+        with self.gate.lock:
+            live = [(session, session.owner()) for session in self._live.values() if not session.ended]
+        return [session for session, of in live if of is not None and (owner is None or of is owner)]
+
+    def add_to_trace(self, record: CallCost) -> TraceCost:
+        """Note the record of a session that has ended; return what the ended sessions of its trace cost."""
+        with self.gate.lock:
+            before = self._traces.pop(record.trace_id, TraceCost())
+            self._traces[record.trace_id] = cost = before.plus(record)
+            if len(self._traces) > _MAX_TRACES:
+                self._traces.popitem(last=False)
+            return cost
 
     # reports of usage
 
     def report(self, session: Session, event: UsageEvent) -> UsageEvent | None:
         """Keep a report for its span. Return the oldest if there are too many: settle it now."""
-        with self._lock:
+        with self.gate.lock:
             if session.early.take(event.text):
                 return None
             session.waiting.setdefault(event.text, deque()).append(event)
@@ -278,7 +391,7 @@ class SessionBook:
 
     def claim(self, session: Session, text: str) -> bool:
         """Match a span with its report. False: it was settled before, so it is not priced again."""
-        with self._lock:
+        with self.gate.lock:
             if text in session.waiting:
                 self._take(session, text)
                 return True
@@ -289,7 +402,7 @@ class SessionBook:
 
     def claim_like(self, session: Session, component: Component, fragments: tuple[str, ...]) -> UsageEvent | None:
         """Match a span that lost its metrics: the oldest report whose JSON has all the fragments."""
-        with self._lock:
+        with self.gate.lock:
             for text, events in session.waiting.items():
                 if events[0].component is component and all(part in text for part in fragments):
                     session.settled.add(text)  # the span that carries it may end later
@@ -298,32 +411,35 @@ class SessionBook:
 
     def unclaimed(self, session: Session) -> list[UsageEvent]:
         """Take all reports that no span has claimed."""
-        with self._lock:
+        with self.gate.lock:
             events = []
             while session.waiting:
                 events.append(self._oldest(session))
             return events
 
-    def accrue(self, session: Session, cost: Cost, time_ns: int, *, heard: bool) -> None:
-        """Keep a cost for the next user turn (``heard``) or for a span of our own."""
-        usage = cost.usage
-        model = (usage.component, usage.provider, usage.model)
-        with self._lock:
-            accruals = session.heard if heard else session.unclaimed
-            if model in accruals:
-                accruals[model].add(cost, time_ns)
-            else:
-                accruals[model] = Accrued(cost, time_ns, time_ns)
+    def is_repeat(self, session: Session, event: UsageEvent) -> bool:
+        """Whether another object of the session has reported this work before: a class around the one that did it."""
+        if event.work is None:
+            return False
+        with self.gate.lock:
+            return session.reports.is_repeat((event.component, event.work), event.reporter)
+
+    def accrue(self, session: Session, cost: Cost, time_ns: int, *, heard: bool) -> Accrued | None:
+        """Keep a cost for the next user turn (``heard``) or for a span of our own. Return one that waits no longer."""
+        with self.gate.lock:
+            return add_accrual(session.heard if heard else session.unclaimed, cost, time_ns)
 
     def take_heard(self, session: Session) -> list[Accrued]:
         """What speech-to-text reported since the last call, the model that heard most first."""
-        with self._lock:
+        with self.gate.lock:
             heard, session.heard = session.heard, {}
-        return sorted(heard.values(), key=lambda accrued: -sum(accrued.cost.usage.quantities.values()))
+        return sorted(
+            heard.values(), key=lambda accrued: total_of(accrued.cost.usage.quantities.values()), reverse=True
+        )
 
     def take_unclaimed(self, session: Session) -> list[Accrued]:
         """The costs that wait for a span of our own."""
-        with self._lock:
+        with self.gate.lock:
             unclaimed, session.unclaimed = session.unclaimed, {}
         return list(unclaimed.values())
 
@@ -331,7 +447,7 @@ class SessionBook:
 
     def add_cost(self, session: Session, cost: Cost, turn: SpanKey | None, *, before_turn: bool = False) -> None:
         """Add a cost to its session's total and its turn's."""
-        with self._lock:
+        with self.gate.lock:
             session.bill.add(cost)
             if before_turn:
                 session.heard_before_turn.add(cost)
@@ -340,24 +456,16 @@ class SessionBook:
 
     def take_turn(self, session: Session, turn: SpanKey) -> Totals:
         """Close a turn: its own costs and what was heard before it."""
-        with self._lock:
+        with self.gate.lock:
             totals = session.turns.pop(turn, None) or Totals()
             heard, session.heard_before_turn = session.heard_before_turn, Totals()
             totals.merge(heard)
-            if totals and len(session.ended_turns) < _MAX_TURNS:
-                session.ended_turns.append(
-                    TurnCost(
-                        number=len(session.ended_turns) + 1,
-                        by_component=totals.by_component,
-                        unpriced=totals.unpriced,
-                        estimated=totals.estimated,
-                    )
-                )
+            self._end_turn(session, totals)
             return totals
 
     def bill_of(self, session: Session) -> tuple[tuple[CostPart, ...], tuple[TurnCost, ...]]:
         """The parts of a session's bill, with what waits for its span, and its turns so far."""
-        with self._lock:
+        with self.gate.lock:
             bill = session.bill.copy()
             for accrued in (*session.heard.values(), *session.unclaimed.values()):
                 bill.add(accrued.cost)
@@ -365,15 +473,17 @@ class SessionBook:
 
     def spent(self, session: Session) -> Decimal:
         """US dollars of a session so far, with what waits for its span."""
-        with self._lock:
+        with self.gate.lock:
             waiting = (*session.heard.values(), *session.unclaimed.values())
-            return total_usd([session.bill.usd, *(a.cost.usd for a in waiting if a.cost.usd is not None)])
+            return total_of([session.bill.usd, *(a.cost.usd for a in waiting if a.cost.usd is not None)])
 
-    def find(self, session_id: str) -> Session | None:
+    def find(self, owner: object, session_id: str) -> Session | None:
         """The running session that has this id: its trace's, or one its span carries."""
-        for session in self.running():
-            ids = {**session.identity, **session.attributes}
-            if session_id == f"{session.key[0]:032x}" or session_id in [ids.get(key) for key in SESSION_IDS]:
+        for session in self.running(owner):
+            found = (session.identity, session.attributes)
+            if session_id == f"{session.key[0]:032x}" or any(
+                session_id == ids.get(key) for ids in found for key in SESSION_IDS
+            ):
                 return session
         return None
 
@@ -392,21 +502,61 @@ class SessionBook:
         session.settled.add(text)
         return self._take(session, text)
 
+    def _note(self, session: Session, key: SpanKey, *, is_turn: bool) -> None:
+        session.spans.append(key)
+        if len(session.spans) > _MAX_SPANS:
+            self._forget(session.spans.popleft())
+        if is_turn:
+            session.turns[key] = Totals()
+            if len(session.turns) > _MAX_OPEN_TURNS:
+                self._end_turn(session, session.turns.pop(next(iter(session.turns))))
+
+    def _end_turn(self, session: Session, totals: Totals) -> None:
+        if totals and len(session.ended_turns) < _MAX_TURNS:
+            session.ended_turns.append(
+                TurnCost(
+                    number=len(session.ended_turns) + 1,
+                    by_component=totals.by_component,
+                    unpriced=totals.unpriced,
+                    estimated=totals.estimated,
+                )
+            )
+
     def _dropped(self, now_ns: int) -> list[Session]:
-        dropped = []
+        dropped, looked_at = [], set[SpanKey]()
         while self._live:
-            oldest = next(iter(self._live.values()))
-            if len(self._live) <= _MAX_SESSIONS and now_ns - oldest.start_ns < _MAX_AGE_NS:
+            key, oldest = next(iter(self._live.items()))
+            is_silent = now_ns - oldest.last_ns >= _MAX_SILENCE_NS
+            if is_silent or len(self._live) > _MAX_SESSIONS or oldest.owner() is None:
+                dropped.append(self._drop(self._live, key))
+            elif now_ns - oldest.start_ns >= _MAX_SILENCE_NS and key not in looked_at:
+                self._live.move_to_end(key)  # old, and it speaks; the next may be silent
+                looked_at.add(key)
+            else:
                 break
-            dropped.append(self._drop(self._live))
         return dropped
 
-    def _drop(self, sessions: OrderedDict[SpanKey, Session]) -> Session:
-        _, session = sessions.popitem(last=False)
-        for key in list(session.spans):
-            self._forget(session.spans, key)
+    def _drop(self, sessions: OrderedDict[SpanKey, Session], key: SpanKey) -> Session:
+        session = sessions.pop(key)
+        session.dropped = True
+        self._forget(key)
+        self._to_forget.append(session.spans)
         return session
 
-    def _forget(self, spans: dict[SpanKey, None], key: SpanKey) -> None:
-        spans.pop(key, None)
+    def _sweep(self) -> None:
+        """Forget some spans of dropped sessions: all at once would take too long."""
+        for _ in range(_SWEEP):
+            if not self._to_forget:
+                return
+            if self._to_forget[0]:
+                self._forget(self._to_forget[0].popleft())
+            else:
+                self._to_forget.popleft()
+
+    def _forget(self, key: SpanKey) -> None:
         self._nodes.pop(key, None)
+        self._open.discard(key)
+
+
+BOOK = SessionBook()
+"""The sessions of this process."""

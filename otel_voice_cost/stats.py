@@ -15,8 +15,8 @@ class Stats:
     Attributes:
         priced: Usages with a cost: spans, and reports that no span carries. Estimates included.
         estimated: Those of them whose cost is an estimate.
-        unpriced: Usages without a cost, for want of a rate.
-        failed: Faults; each cost a span or report its price, never the span.
+        unpriced: Usages without a cost: no rate, no amounts, or metrics that could not be read.
+        failed: Faults, metrics that could not be read among them; each cost a span or report its price, never the span.
         late: Reports that came after the end of their session.
         unclaimed: Usages that no span of LiveKit's carries, so they are on spans of our own.
     """

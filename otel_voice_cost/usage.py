@@ -203,7 +203,7 @@ def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | N
     return amount
 
 
-def read_count(fields: Mapping[str, object], name: str) -> Decimal:
+def read_count(fields: Mapping[str, object], name: str) -> int:
     """Return the whole number under ``name``; zero where the field is absent or null.
 
     Raises:
@@ -211,10 +211,11 @@ def read_count(fields: Mapping[str, object], name: str) -> Decimal:
     """
     value = fields.get(name)
     if value is None:
-        return _ZERO
+        return 0
     if type(value) is int and 0 <= value <= _MOST:  # what LiveKit reports, but for mistakes
-        return Decimal(value)
+        return value
     amount = read_amount(fields, name)
-    if amount != amount.to_integral_value():
+    count = int(amount)
+    if amount != count:
         raise UsageError(f"{name}: got {amount}, expected a whole number")
-    return amount
+    return count

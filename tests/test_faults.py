@@ -29,14 +29,22 @@ MALFORMED = [
 ]
 
 
+def record_of(caplog, message):
+    """The whole message, as it was logged."""
+    (line,) = [record.message for record in caplog.records if message in record.message]
+    return line.removeprefix("No cost for tts_request: ").removesuffix(". More of this kind are counted, not logged.")
+
+
 @pytest.mark.parametrize(("metrics", "message"), MALFORMED)
-def test_malformed_metrics_leave_the_span_as_it_was(end_span, caplog, metrics, message):
+def test_malformed_metrics_have_no_cost_and_say_why(end_span, caplog, metrics, message):
     attributes = {"lk.tts_metrics": metrics, "app.call_id": "c-1"}
 
     span = end_span("tts_request", attributes)
     end_span("tts_request", attributes)
 
-    assert dict(span.attributes) == attributes
+    added = {key: value for key, value in span.attributes.items() if key not in attributes}
+    assert attributes.items() <= dict(span.attributes).items()
+    assert added == {"voice_cost.unpriced": f"metrics could not be read: {record_of(caplog, message)}"}
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "No cost for tts_request" in record.message
@@ -60,7 +68,8 @@ def test_malformed_metrics_leave_the_span_as_it_was(end_span, caplog, metrics, m
 def test_contradictory_metrics_are_not_priced(end_span, caplog, name, key, metrics, message):
     span = end_span(name, {key: json.dumps(metrics)})
 
-    assert set(span.attributes) == {key}
+    assert set(span.attributes) == {key, "voice_cost.unpriced"}
+    assert message in span.attributes["voice_cost.unpriced"]
     assert message in caplog.text
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal, getcontext, localcontext
+from decimal import Context as DecimalContext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,8 +13,12 @@ import pytest
 from livekit.agents.telemetry import set_tracer_provider
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Status, StatusCode
 
+from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
 
 from .sessions.harness import amounts_in, amounts_on, cost_of_amounts, cost_on
@@ -110,3 +115,23 @@ def test_a_recording_holds_no_speech(path):
     assert "answer" not in text.lower()
     assert "lk.pii" not in text
     assert "sentence" not in "".join(line for line in text.splitlines() if "scenario" not in line)
+
+
+HOSTILE = DecimalContext(prec=2, rounding=ROUND_UP, Emin=-1, Emax=1, capitals=0, traps=[*getcontext().flags])
+
+
+@pytest.mark.parametrize("entries", [case for case in scenarios() if case.id.startswith("1.8.9")])
+def test_the_applications_decimal_context_changes_nothing(price_catalog, entries):
+    """While spans are priced no context is set: a collection in the middle of that can crash Python 3.11."""
+
+    def written():
+        exporter, provider = InMemorySpanExporter(), TracerProvider()
+        provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+        provider.add_span_processor(SimpleSpanProcessor(exporter))
+        play(entries, provider)
+        provider.shutdown()
+        return [(span.name, dict(span.attributes or {})) for span in exporter.get_finished_spans()]
+
+    plain = written()
+    with localcontext(HOSTILE):
+        assert written() == plain

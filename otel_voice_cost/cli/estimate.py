@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..cost import Cost, cost_of, total_usd
+from ..cost import Cost, cost_of, total_of
 from ..dialects.voice_cost import to_text
 from ..livekit.identity import canonical_model, canonical_provider
 from ..prices.catalog import PriceCatalog
@@ -158,7 +158,7 @@ def _parts(stack: str) -> list[tuple[Component, str]]:
 
 def _total(parts: _Parts) -> Decimal | None:
     costs = [cost.usd for _, _, cost in parts]
-    return None if None in costs else total_usd(usd for usd in costs if usd is not None)
+    return None if None in costs else total_of(usd for usd in costs if usd is not None)
 
 
 def _per_minute(usd: Decimal, shape: Shape) -> Decimal:

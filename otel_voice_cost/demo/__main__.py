@@ -49,7 +49,7 @@ def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:
         exporters.append(("OTEL_EXPORTER_OTLP_ENDPOINT", OTLPSpanExporter()))
     public, secret = os.environ.get("LANGFUSE_PUBLIC_KEY"), os.environ.get("LANGFUSE_SECRET_KEY")
     if public and secret:
-        host = os.environ.get("LANGFUSE_HOST", "https://cloud.langfuse.com").rstrip("/")
+        host = os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com").rstrip("/")
         token = base64.b64encode(f"{public}:{secret}".encode()).decode()
         exporter = OTLPSpanExporter(
             endpoint=f"{host}/api/public/otel/v1/traces", headers={"Authorization": f"Basic {token}"}

@@ -1,7 +1,7 @@
 """Step 5: cost → attributes. One module per backend; its name is the name in ``VOICE_COST_DIALECTS``.
 
 A dialect module has ``cost_attributes(cost, span, options)``. It may have ``repeat_attributes(span, options)``
-for spans that only repeat a model, ``session_attributes(record)`` for ``agent_session``, and ``CONFLICTS``,
+for spans that only repeat a model, ``session_attributes(record, trace)`` for ``agent_session``, and ``CONFLICTS``,
 names of dialects that it cannot run beside. A dialect adds beside what LiveKit and the agent set.
 """
 
@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ..bill import CallCost
+from ..bill import CallCost, TraceCost
 from ..cost import Cost
 from ..errors import Problem
 
@@ -128,10 +128,10 @@ class Dialects:
                 attributes.update(module.repeat_attributes(span, self._options))
         return attributes
 
-    def session_attributes(self, record: CallCost) -> Attributes:
-        """Attributes for the span of a session."""
+    def session_attributes(self, record: CallCost, trace: TraceCost) -> Attributes:
+        """Attributes for the span of a session, with what the ended sessions of its trace cost together."""
         attributes: Attributes = {}
         for module in self._modules:
             if hasattr(module, "session_attributes"):
-                attributes.update(module.session_attributes(record))
+                attributes.update(module.session_attributes(record, trace))
         return attributes

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
-from ..bill import CallCost
+from ..bill import CallCost, TraceCost
 from ..cost import Cost
 from ..usage import Component, Measure, Unit
 from . import Options, SpanFacts
@@ -93,16 +93,19 @@ def cost_attributes(cost: Cost, span: SpanFacts, options: Options) -> dict[str, 
     return attributes
 
 
-def session_attributes(record: CallCost) -> dict[str, Any]:
-    """Return the totals of a session as metadata of its trace, in doubles, to filter the list of traces by."""
+def session_attributes(record: CallCost, trace: TraceCost) -> dict[str, Any]:
+    """Return what the sessions of the trace cost by now as its metadata, in doubles, to filter the list of traces by.
+
+    A trace has one such entry of each name, so the last session that ends writes the sum of all.
+    """
     attributes: dict[str, Any] = {
-        TRACE_METADATA + "voice_cost_usd": float(record.usd),
-        TRACE_METADATA + "voice_cost_unpriced": record.unpriced,
+        TRACE_METADATA + "voice_cost_usd": float(trace.usd),
+        TRACE_METADATA + "voice_cost_unpriced": trace.unpriced,
     }
-    for component, usd in record.by_component.items():
+    for component, usd in trace.by_component.items():
         attributes[f"{TRACE_METADATA}voice_cost_{component.value}_usd"] = float(usd)
-    if record.usd_per_minute is not None:
-        attributes[TRACE_METADATA + "voice_cost_usd_per_minute"] = float(record.usd_per_minute)
+    if trace.usd_per_minute is not None:
+        attributes[TRACE_METADATA + "voice_cost_usd_per_minute"] = float(trace.usd_per_minute)
     return attributes
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..cost import Cost, total_usd
+from ..cost import Cost, total_of
 from ..usage import Unit
 from . import Options, SpanFacts, as_doubles
 from .genai import token_counts
@@ -53,5 +53,5 @@ def cost_attributes(cost: Cost, _span: SpanFacts, options: Options) -> dict[str,
             attributes[TOKENS + name] = attributes.get(TOKENS + name, 0) + int(amount)
     parts = {"total": cost.usd, "prompt": cost.input_usd, "completion": cost.output_usd}
     for name in dict.fromkeys(name for line in cost.lines for name in _DETAILS.get(line.unit, ())):
-        parts[name] = total_usd(line.usd for line in cost.lines if name in _DETAILS.get(line.unit, ()))
+        parts[name] = total_of(line.usd for line in cost.lines if name in _DETAILS.get(line.unit, ()))
     return attributes | as_doubles({COST + name: usd for name, usd in parts.items()})

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from ..bill import CallCost
+from ..bill import CallCost, TraceCost
 from ..cost import Cost
 from ..usage import Component, Measure, Unit
 from . import Options, SpanFacts
@@ -84,7 +84,7 @@ def total_attributes(
     return attributes
 
 
-def session_attributes(record: CallCost) -> dict[str, Any]:
+def session_attributes(record: CallCost, trace: TraceCost) -> dict[str, Any]:
     """Return a session's turns, its length in seconds and its cost per minute, as doubles.
 
     The list price is there where a discount lowered it, the markup where one is set.
@@ -103,6 +103,6 @@ def session_attributes(record: CallCost) -> dict[str, Any]:
 def to_text(usd: Decimal) -> str:
     """Dollars with all their digits and no exponent."""
     text = str(usd)
-    if "E" in text:
+    if "E" in text or "e" in text:  # by the capitals of the application's decimal context
         text = f"{usd:f}"
     return text.rstrip("0").rstrip(".") if text[-1] == "0" and "." in text else text

@@ -12,9 +12,11 @@ from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
 from ..usage import Component
 from .metrics import COMPONENTS
 
-__all__ = ["SpanKey", "UsageEvent", "livekit_provider", "livekit_tracer", "read_event"]
+__all__ = ["SPANLESS", "SpanKey", "UsageEvent", "livekit_provider", "livekit_tracer", "read_event"]
 
 SpanKey = tuple[int, int]  # trace id, span id
+
+SPANLESS = frozenset({Component.INTERRUPTION, Component.STT, Component.TURN_DETECTION})  # told by events alone
 
 # Adapters that measure the work of the component inside once more: before 1.8.
 _REPEATING = {"livekit.agents.stt.multi_speaker_adapter.MultiSpeakerAdapter"}
@@ -29,6 +31,8 @@ class UsageEvent(NamedTuple):
         span_key: The span that was current.
         time_ns: When, nanoseconds since the epoch.
         sampled: Whether that span is exported; True where there was none.
+        reporter: The object that reported.
+        work: What tells the work apart from other work of the session, where no span does; None where nothing can.
     """
 
     component: Component
@@ -36,10 +40,16 @@ class UsageEvent(NamedTuple):
     span_key: SpanKey
     time_ns: int
     sampled: bool = True
+    reporter: int = 0
+    work: tuple[object, ...] | None = None
 
 
-def read_event(metrics: Any) -> UsageEvent | None:
+def read_event(metrics: Any, reporter: object) -> UsageEvent | None:
     """Return a metrics object as an event of the current span, or None where it reports no usage.
+
+    Args:
+        metrics: LiveKit's.
+        reporter: The component that reports.
 
     Raises:
         Exception: Whatever a broken metrics object raises when it is made into JSON.
@@ -54,7 +64,15 @@ def read_event(metrics: Any) -> UsageEvent | None:
         span_key=(context.trace_id, context.span_id),
         time_ns=time_ns(),
         sampled=context.trace_flags.sampled or not context.is_valid,
+        reporter=id(reporter),
+        work=_work_of(metrics) if component is Component.STT else None,
     )
+
+
+def _work_of(metrics: Any) -> tuple[object, ...] | None:
+    """The request and its amounts, which a class around another reports once more."""
+    amounts = [getattr(metrics, name, None) for name in ("audio_duration", "input_tokens", "output_tokens")]
+    return (metrics.request_id, *amounts) if getattr(metrics, "request_id", None) else None
 
 
 def livekit_tracer() -> Tracer | None:

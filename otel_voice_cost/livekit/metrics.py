@@ -26,7 +26,9 @@ __all__ = [
     "moment",
     "read_gen_ai_usage",
     "read_metrics",
+    "unreadable_usage",
     "usage_fragments",
+    "work_of",
 ]
 
 COMPONENTS = {
@@ -45,7 +47,7 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 _LONGEST_NAME = 256  # of a model, provider or class; what is longer is none, and so is what no exporter can encode
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
 _Fields = Mapping[str, object]
-_Amounts = dict[Unit, Decimal]
+_Amounts = dict[Unit, "Decimal | int"]  # counts are ints until they are added up: no decimal context rounds them
 
 
 def decoded(text: str) -> dict[str, object]:
@@ -81,12 +83,7 @@ def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes
     amounts = {unit: n for unit, n in _READERS[component](fields).items() if n}
     if not amounts:
         return None
-    metadata = fields.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else _NOTHING
-    provider = canonical_provider(
-        _text(metadata.get("model_provider")) or _text(attributes.get(PROVIDER)), _text(fields.get("label"))
-    )
-    model = canonical_model(_text(metadata.get("model_name")) or _text(attributes.get(MODEL)))
+    provider, model = model_of(attributes, fields)
     if component is Component.LLM and provider == "google":
         _add_thinking(amounts, fields, Unit.REASONING_TOKEN, "prompt_tokens", "completion_tokens")
     elif component is Component.REALTIME and provider == "google":
@@ -95,7 +92,7 @@ def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes
         component=component,
         provider=provider,
         model=model,
-        quantities=amounts,
+        quantities={unit: Decimal(n) for unit, n in amounts.items()},
         at=_reported_moment(fields) or moment(time_ns),
         mode=_mode(fields) if component is Component.STT else None,
     )
@@ -124,9 +121,40 @@ def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Usage | None:
     return read_metrics(Component.LLM, fields, time_ns, attributes)
 
 
-def model_of(attributes: _Fields) -> tuple[str, str]:
-    """Return provider and model as a span's attributes name them."""
-    return canonical_provider(_text(attributes.get(PROVIDER))), canonical_model(_text(attributes.get(MODEL)))
+def unreadable_usage(component: Component, text: object, time_ns: int, attributes: _Fields = _NOTHING) -> Usage:
+    """Return a usage of which no more than its model is known, for metrics that cannot be read.
+
+    Args:
+        component: What the metrics are of.
+        text: The metrics, whatever they are.
+        time_ns: Moment of the usage, nanoseconds since the epoch.
+        attributes: Of the span.
+    """
+    try:
+        fields = decoded(text) if isinstance(text, str) else {}
+    except UsageError:
+        fields = {}
+    provider, model = model_of(attributes, fields)
+    return Usage(component=component, provider=provider, model=model, at=moment(time_ns))
+
+
+def model_of(attributes: _Fields, fields: _Fields = _NOTHING) -> tuple[str, str]:
+    """Return provider and model as the metrics name them, else a span's attributes."""
+    metadata = fields.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else _NOTHING
+    provider = _text(metadata.get("model_provider")) or _text(attributes.get(PROVIDER))
+    model = _text(metadata.get("model_name")) or _text(attributes.get(MODEL))
+    return canonical_provider(provider, _text(fields.get("label"))), canonical_model(model)
+
+
+def work_of(fields: _Fields) -> tuple[object, ...] | None:
+    """Return what tells a request to a language model apart: its id and amounts; None where it has no id.
+
+    A class of the application's around an LLM passes the chunks on, and so reports the same.
+    """
+    request = fields.get("request_id")
+    names = ("prompt_tokens", "completion_tokens", "prompt_cached_tokens", "cache_creation_tokens")
+    return (request, *(str(fields.get(name)) for name in names)) if isinstance(request, str) and request else None
 
 
 def usage_fragments(attributes: _Fields) -> tuple[str, ...]:
@@ -174,10 +202,10 @@ def _stt(fields: _Fields) -> _Amounts:
 def _realtime(fields: _Fields) -> _Amounts:
     inputs, outputs = _object(fields, "input_token_details"), _object(fields, "output_token_details")
     text, audio, image = (read_count(inputs, f"{kind}_tokens") for kind in ("text", "audio", "image"))
-    text += max(read_count(fields, "input_tokens") - text - audio - image, _ZERO)  # no modality named
+    text += max(read_count(fields, "input_tokens") - text - audio - image, 0)  # no modality named
     cached_text, cached_audio, cached_image = _cached(inputs, text, audio)
     out_text, out_audio = read_count(outputs, "text_tokens"), read_count(outputs, "audio_tokens")
-    out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, _ZERO)
+    out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, 0)
     return {
         Unit.INPUT_TEXT_TOKEN: _rest("text_tokens", text, cached_text),
         Unit.CACHED_INPUT_TEXT_TOKEN: cached_text,
@@ -205,11 +233,11 @@ _READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
 }
 
 
-def _cached(inputs: _Fields, text: Decimal, audio: Decimal) -> tuple[Decimal, Decimal, Decimal]:
+def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
     """Cached text, audio and image tokens. Where only their sum is known: text first, then audio."""
     details = _object(inputs, "cached_tokens_details")
     kinds = tuple(read_count(details, f"{kind}_tokens") for kind in ("text", "audio", "image"))
-    unnamed = read_count(inputs, "cached_tokens") - sum(kinds, _ZERO)
+    unnamed = read_count(inputs, "cached_tokens") - sum(kinds)
     if unnamed <= 0:
         return kinds[0], kinds[1], kinds[2]
     more_text = min(unnamed, text - kinds[0])
@@ -217,7 +245,7 @@ def _cached(inputs: _Fields, text: Decimal, audio: Decimal) -> tuple[Decimal, De
     return kinds[0] + more_text, kinds[1] + more_audio, kinds[2] + unnamed - more_text - more_audio
 
 
-def _rest(name: str, whole: Decimal, parts: Decimal) -> Decimal:
+def _rest(name: str, whole: int, parts: int) -> int:
     """What is left of an inclusive count without its parts."""
     if parts > whole:
         raise UsageError(f"{name}: got {whole}, expected at least its parts, {parts}")
@@ -230,9 +258,9 @@ def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str)
     Source:
         livekit-plugins-google 1.8.9, ``llm.py`` and ``realtime/realtime_api.py``.
     """
-    hidden = read_count(fields, "total_tokens") - sum((read_count(fields, name) for name in counted), _ZERO)
+    hidden = read_count(fields, "total_tokens") - sum(read_count(fields, name) for name in counted)
     if hidden > 0:
-        amounts[unit] = amounts.get(unit, _ZERO) + hidden
+        amounts[unit] = int(amounts.get(unit, 0)) + hidden
 
 
 def _mode(fields: _Fields) -> Mode:

@@ -144,7 +144,13 @@ def is_livekit(span: ReadableSpan) -> bool:
 def attributes_of(span: ReadableSpan) -> dict[str, Any]:
     """A copy of a span's attributes. The SDK's own mapping takes a lock and Python code for each look-up."""
     attributes: Any = span.attributes
-    return attributes.copy() if attributes else {}
+    if not attributes:
+        return {}
+    try:
+        copied: dict[str, Any] = attributes.copy()
+    except AttributeError:  # a neighbour may leave any mapping, behind the SDK's proxy
+        return dict(attributes)
+    return copied
 
 
 def rule_of(span: ReadableSpan) -> SpanRule | None:

@@ -44,7 +44,7 @@ STEPS = [
     *[(Ending, name) for name in ("accrue", "end", "own_span", "record", "settle", "_left")],
     *[(SpanMaker, name) for name in ("make", "note_provider", "take")],
     (Bill, "add"),
-    *[(VoiceCostSpanProcessor, name) for name in ("_begin_session", "_make_spans", "_flush", "_report")],
+    *[(VoiceCostSpanProcessor, name) for name in ("_begin_session", "_make_spans", "_settle", "_report")],
     (Meters, "_labels_of"),
 ]
 

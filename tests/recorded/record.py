@@ -73,8 +73,8 @@ class Recorder(SpanProcessor):
         parent = self._number((span.parent.trace_id, span.parent.span_id)) if span.parent else None
         self.entries.append({"start": number, "parent": parent, "name": span.name, "ns": span.start_time})
 
-    def hear(self, metrics: Any) -> None:
-        event = read_event(metrics)
+    def hear(self, metrics: Any, reporter: object) -> None:
+        event = read_event(metrics, reporter)
         if event is not None:
             number = self._number(event.span_key)
             self.entries.append({"report": metrics.type, "label": metrics.label, "in": number, "json": event.text})

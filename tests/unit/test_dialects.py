@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from otel_voice_cost import CallCost, Component, Cost, Mode, Rate, Settings, Unit, Usage, VoiceCostSpanProcessor
-from otel_voice_cost.bill import Bill
+from otel_voice_cost.bill import Bill, TraceCost
 from otel_voice_cost.cost import CostLine
 from otel_voice_cost.dialects import (
     Dialects,
@@ -388,7 +388,7 @@ def test_a_list_of_traces_can_be_filtered_by_what_a_call_cost():
         parts=bill.parts(), turns=(),
     )  # fmt: skip
 
-    assert beside_ours(Dialects(("langfuse",), Options()).session_attributes(record)) == {
+    assert beside_ours(Dialects(("langfuse",), Options()).session_attributes(record, TraceCost().plus(record))) == {
         "langfuse.trace.metadata.voice_cost_usd": 0.01,
         "langfuse.trace.metadata.voice_cost_stt_usd": 0.01,
         "langfuse.trace.metadata.voice_cost_unpriced": 1,

@@ -36,7 +36,7 @@ class Listener:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def hear(self, metrics: object) -> None:
+    def hear(self, metrics: object, _reporter: object) -> None:
         self.heard.append(metrics)
 
 
@@ -138,8 +138,8 @@ def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, cap
 def test_reports_of_other_kinds_are_no_usage():
     vad = VADMetrics(label="l", timestamp=0, idle_time=0, inference_duration_total=0, inference_count=0)
 
-    assert read_event(vad) is None
-    assert read_event(object()) is None
+    assert read_event(vad, None) is None
+    assert read_event(object(), None) is None
 
 
 def test_livekit_may_be_imported_after_us():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from decimal import Decimal
 
 import pytest
@@ -31,9 +32,16 @@ def book():
     return SessionBook()
 
 
+class Owner:
+    """A processor."""
+
+
+OWNER = Owner()
+
+
 @pytest.fixture
 def session(book):
-    book.open((1, 1), 0, passive=False)
+    book.open((1, 1), 0, owner=OWNER)
     return book.node((1, 1)).session
 
 
@@ -56,7 +64,7 @@ def test_spans_outside_any_session_are_not_kept(book):
 def test_requests_outside_any_session_are_kept_while_they_last(book):
     book.begin((9, 2), None, request=Component.TTS)
     book.begin((9, 3), book.node((9, 2)), request=Component.TTS)
-    book.node((9, 3)).cover()
+    book.node((9, 3)).cover(None)
 
     assert book.node((9, 2)).covered
     book.finish((9, 3))
@@ -67,7 +75,7 @@ def test_requests_outside_any_session_are_kept_while_they_last(book):
 def test_requests_of_another_component_are_not_covered(book, session):
     book.begin((1, 2), book.node((1, 1)), request=Component.TTS)
     book.begin((1, 3), book.node((1, 2)), request=Component.LLM)
-    book.node((1, 3)).cover()
+    book.node((1, 3)).cover(None)
 
     assert not book.node((1, 2)).covered
 
@@ -105,11 +113,11 @@ def test_a_cut_report_is_found_by_what_is_left_of_it(book, session):
 
 
 def test_reports_that_wait_are_bounded(book, session):
-    overflow = [book.report(session, event(str(number))) for number in range(4_100)]
+    overflow = [book.report(session, event(str(number))) for number in range(68)]
 
     assert [left.text for left in overflow if left] == ["0", "1", "2", "3"]
     assert not book.claim(session, "3")
-    assert len(book.unclaimed(session)) == 4_096
+    assert len(book.unclaimed(session)) == 64
 
 
 def test_spans_without_reports_are_bounded(book, session):
@@ -122,19 +130,82 @@ def test_spans_without_reports_are_bounded(book, session):
     assert book.unclaimed(session) == []
 
 
-def test_ended_spans_are_remembered_for_a_while(book, session):
-    for number in range(2, 602):
+def test_the_spans_of_a_session_are_remembered_while_it_runs(book, session):
+    """A task that was begun under an ended span keeps it as its context for good."""
+    for number in range(2, 10_002):
         book.begin((1, number), book.node((1, 1)))
         book.finish((1, number))
 
+    assert book.node((1, 2)).session is session
+
+
+def test_the_spans_of_a_running_session_are_bounded(book, session):
+    for number in range(2, 65_540):
+        book.begin((1, number), book.node((1, 1)))
+
+    assert book.node((1, 3)) is None
+    assert book.node((1, 4)).session is session
+    assert book.node((1, 1)).session is session
+    assert len(book._open) == 65_537
+
+
+def test_most_spans_of_an_ended_session_are_forgotten_as_others_begin(book, session):
+    for number in range(2, 1_002):
+        book.begin((1, number), book.node((1, 1)))
+    book.close(session)
+    assert book.node((1, 1_001)).session is session
+
+    book.open((2, 1), 0, owner=OWNER)
+    for number in range(2, 202):
+        book.begin((2, number), book.node((2, 1)))
+
     assert book.node((1, 2)) is None
-    assert book.node((1, 601)).session is session
+    assert book.node((1, 1_001)).session is session
+    assert len(book._nodes) == 1 + 512 + 201
+
+
+def test_turns_that_never_end_are_bounded(book, session):
+    for number in range(2, 102):
+        book.begin((1, number), book.node((1, 1)), is_turn=True)
+        book.add_cost(session, cost("1"), (1, number))
+
+    assert len(session.turns) == 64
+    assert len(book.bill_of(session)[1]) == 36  # the oldest are taken to have ended
+
+
+def test_models_of_a_session_are_bounded_and_none_of_their_cost_is_lost(book, session):
+    for number in range(300):
+        book.add_cost(session, cost("1", model=f"m{number}"), None)
+
+    (parts, _) = book.bill_of(session)
+    assert len(parts) == 257
+    (further,) = [part for part in parts if part.model == "other models"]
+    assert (further.usd, further.usages, further.lines) == (44, 44, ())
+    assert sum(part.usd for part in parts) == 300
+
+
+def test_costs_that_wait_for_a_span_are_bounded_by_model(book, session):
+    overflow = [book.accrue(session, cost("1", model=f"m{number}"), 0, heard=False) for number in range(10)]
+
+    assert [accrued.cost.usage.model for accrued in overflow if accrued] == ["m0", "m1"]
+    assert len(book.take_unclaimed(session)) == 8
+
+
+def test_work_reported_once_more_by_an_object_around_is_a_repeat(book, session):
+    def reported(reporter, *work):
+        return book.is_repeat(session, event("a", Component.STT)._replace(reporter=reporter, work=work or None))
+
+    inner, outer = 1, 2
+    assert [reported(who, "r", 5.0) for who in (inner, outer, inner, outer, inner)] == [False, True, False, True, False]
+    assert not reported(outer, "r", 4.0)
+    assert not reported(outer)
+    assert not reported(inner)
 
 
 def test_ended_sessions_are_remembered_for_a_while(book):
     dropped = []
     for number in range(70):
-        book.open((number, 1), number, passive=False)
+        book.open((number, 1), number, owner=OWNER)
         dropped += book.close(book.node((number, 1)).session)
 
     assert [session.key for session in dropped] == [(number, 1) for number in range(6)]
@@ -142,21 +213,38 @@ def test_ended_sessions_are_remembered_for_a_while(book):
     assert book.node((6, 1)) is not None
 
 
-def test_a_session_that_never_ends_is_dropped_after_a_day(book, session):
-    assert book.open((2, 1), DAY_NS - 1, passive=False) == []
-    assert book.open((3, 1), DAY_NS, passive=False) == [session]
+def test_a_session_that_is_silent_for_a_day_is_dropped(book, session):
+    assert book.open((2, 1), DAY_NS - 1, owner=OWNER) == []
+    assert book.open((3, 1), DAY_NS, owner=OWNER) == [session]
     assert book.node((1, 1)) is None
 
 
-def test_a_clock_that_jumps_back_drops_nothing(book):
-    book.open((1, 1), DAY_NS, passive=False)
+def test_a_session_of_days_that_speaks_is_kept(book, session):
+    book.begin((1, 2), book.node((1, 1)), start_ns=3 * DAY_NS)
 
-    assert book.open((2, 1), 0, passive=False) == []
+    assert book.open((2, 1), 3 * DAY_NS + 1, owner=OWNER) == []
+    assert book.node((1, 1)).session is session
+
+
+def test_a_session_whose_processor_is_gone_is_dropped(book):
+    owner = Owner()
+    book.open((1, 1), 0, owner=owner)
+    del owner
+    gc.collect()
+
+    assert book.running() == []
+    assert [session.key for session in book.open((2, 1), 0, owner=OWNER)] == [(1, 1)]
+
+
+def test_a_clock_that_jumps_back_drops_nothing(book):
+    book.open((1, 1), DAY_NS, owner=OWNER)
+
+    assert book.open((2, 1), 0, owner=OWNER) == []
 
 
 def test_ten_thousand_sessions_leave_nothing_behind(book):
     for number in range(10_000):
-        book.open((number, 1), number, passive=False)
+        book.open((number, 1), number, owner=OWNER)
         session = book.node((number, 1)).session
         for span in range(2, 12):
             book.begin((number, span), book.node((number, 1)), is_turn=span == 2)
@@ -164,7 +252,10 @@ def test_ten_thousand_sessions_leave_nothing_behind(book):
         book.finish((number, 1))
         book.close(session)
 
+    while book._to_forget:
+        book._sweep()
     assert len(book._nodes) == 64 * 11  # of the last sessions
+    assert not book._open
 
 
 def test_hearing_is_kept_apart_by_model_the_one_that_heard_most_first(book, session):
@@ -201,7 +292,16 @@ def test_totals_do_not_round():
     assert totals.usd == Decimal("370370367.000000000000000003")
 
 
-def test_draining_takes_live_sessions_once(book, session):
-    assert list(book.drain(live=False)) == []
-    assert list(book.drain(live=True)) == [session]
-    assert list(book.drain(live=True)) == []
+def test_draining_takes_the_sessions_of_a_processor_once(book, session):
+    other = Owner()
+    book.open((2, 1), 0, owner=other)
+
+    assert book.drain(OWNER) == [session]
+    assert book.drain(OWNER) == []
+    assert [left.key for left in book.running()] == [(2, 1)]
+    assert book.node((1, 1)) is None
+
+
+def test_one_side_ends_a_session(book, session):
+    assert book.begin_to_end(session)
+    assert not book.begin_to_end(session)

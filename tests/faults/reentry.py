@@ -1,0 +1,170 @@
+"""Spans that end inside of a garbage collection, and signal handlers that flush, 20,000 times: run in a process.
+
+A deadlock would stop the whole test run, so `test_reentry.py` gives each of these a process and a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import signal
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
+from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.prices.sheet import parse_sheet
+
+from ..conftest import PRICES, llm_metrics, stt_metrics
+from ..test_recorded import Report
+
+TIMES = 20_000
+_PAUSE_SECONDS = 0.0007  # between two signals
+REQUEST_USD = Decimal("0.000152")  # of llm_metrics, at PRICES
+
+
+class Sums(SpanExporter):
+    """Adds the cost of what it is given up, and keeps no span."""
+
+    def __init__(self) -> None:
+        self.usd = Decimal(0)
+        self.names: dict[str, int] = {}
+        self.session_usd = Decimal(0)
+
+    def export(self, spans: Any) -> SpanExportResult:
+        for span in spans:
+            self._add(span)
+        return SpanExportResult.SUCCESS
+
+    def _add(self, span: ReadableSpan) -> None:
+        attributes = span.attributes or {}
+        self.usd += Decimal(str(attributes.get("voice_cost.usd", 0)))
+        self.session_usd += Decimal(str(attributes.get("voice_cost.session.usd", 0)))
+        self.names[span.name] = self.names.get(span.name, 0) + 1
+
+
+class Call:
+    """A session whose requests are made one after the other, on a provider as people build it, with metrics."""
+
+    def __init__(self, *, wrapping: bool) -> None:
+        self.sums = Sums()
+        self.provider = TracerProvider()
+        batch = BatchSpanProcessor(self.sums, max_queue_size=100_000)
+        catalog = PriceCatalog([parse_sheet(PRICES, "prices.toml").rates])
+        meters = MeterProvider(metric_readers=[InMemoryMetricReader()])
+        ours = VoiceCostSpanProcessor(batch if wrapping else None, catalog=catalog, meter_provider=meters)
+        self.processor = ours
+        self.provider.add_span_processor(ours)
+        if not wrapping:
+            self.provider.add_span_processor(batch)
+        set_tracer_provider(self.provider)
+        self.tracer = self.provider.get_tracer("livekit-agents")
+        self.component = ScriptedSTT([])
+
+    def ask(self, number: int) -> None:
+        """One request to a language model: its report, then its span."""
+        text = json.dumps(llm_metrics(request_id=f"r{number}"))
+        with self.tracer.start_as_current_span("llm_request") as span:
+            self.component.emit("metrics_collected", Report({"report": "llm_metrics", "label": "x", "json": text}))
+            span.set_attribute("lk.llm_metrics", text)
+
+    def hear(self, number: int) -> None:
+        """A report of speech-to-text, which waits for a flush."""
+        text = json.dumps(stt_metrics(request_id=f"s{number}", audio_duration=1.0))
+        self.component.emit("metrics_collected", Report({"report": "stt_metrics", "label": "x", "json": text}))
+
+
+def dropped_tasks(call: Call) -> int:
+    """Tasks that nobody keeps and that never end, each with an open span."""
+
+    async def tool() -> None:
+        with call.tracer.start_as_current_span("function_tool"):
+            await asyncio.get_running_loop().create_future()
+
+    async def drop() -> None:
+        for number in range(TIMES):
+            asyncio.ensure_future(tool())  # noqa: RUF006  # that nobody keeps it is the point
+            await asyncio.sleep(0)
+            call.ask(number)
+
+    asyncio.run(drop())
+    return TIMES
+
+
+def dropped_generators(call: Call) -> int:
+    """Generators in a cycle, each with an open request of a model, so that collections end spans that bill."""
+
+    def stream(number: int) -> Any:
+        text = json.dumps(llm_metrics(request_id=f"g{number}"))
+        with trace.use_span(
+            call.tracer.start_span("llm_request", attributes={"lk.llm_metrics": text}), end_on_exit=True
+        ):
+            yield
+
+    for number in range(TIMES // 2):
+        generator = stream(number)
+        next(generator)
+        cycle = [generator]
+        cycle.append(cycle)  # type: ignore[arg-type]
+        del generator, cycle
+        call.ask(number)
+    gc.collect()
+    return TIMES
+
+
+def flushing_signal_handler(call: Call) -> int:
+    """A handler that flushes, as many applications have one for SIGTERM; each flush makes a span."""
+    flushed = [0]
+
+    def flush(*_: object) -> None:
+        flushed[0] += 1
+        call.hear(flushed[0])
+        call.processor.force_flush(1_000)
+        signal.setitimer(signal.ITIMER_REAL, _PAUSE_SECONDS)
+
+    signal.signal(signal.SIGALRM, flush)
+    signal.setitimer(signal.ITIMER_REAL, _PAUSE_SECONDS)
+    for number in range(TIMES):
+        call.ask(number)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert flushed[0] > 1_000
+    return TIMES
+
+
+SCRIPTS: dict[str, Callable[[Call], int]] = {
+    script.__name__: script for script in (dropped_tasks, dropped_generators, flushing_signal_handler)
+}
+
+
+def main() -> None:
+    """Run one script and compare what was asked with what was priced."""
+    name, way = sys.argv[1:]
+    gc.set_threshold(50)  # a collection every few lines
+    call = Call(wrapping=way == "wrapping")
+    session = call.tracer.start_span("agent_session")
+    with trace.use_span(session):
+        requests = SCRIPTS[name](call)
+    session.end()
+    call.provider.shutdown()
+
+    heard = call.sums.names.get("stt_usage", 0)
+    spoken = call.sums.usd - REQUEST_USD * requests
+    assert call.sums.session_usd == call.sums.usd, (call.sums.session_usd, call.sums.usd)
+    assert spoken >= 0, call.sums.names
+    assert heard > 0 or spoken == 0, call.sums.names
+    assert call.processor.stats().failed == 0
+    sys.stdout.write(f"{requests} requests, {call.sums.names}\n")
+
+
+if __name__ == "__main__":
+    main()
