@@ -14,7 +14,7 @@ __all__ = ["Bill", "CallCost", "CostPart", "TraceCost", "TurnCost"]
 
 _ZERO = Decimal(0)
 _SIXTY = Decimal(60)
-_MAX_MODELS = 256  # of one call; the usage of further ones is one part
+_MAX_MODELS = 64  # of one call; the usage of further ones is one part
 _FURTHER = "other models"
 
 
@@ -30,7 +30,7 @@ class CostPart:
         usages: How often it was priced or could not be: requests, or reports of speech-to-text.
         quantities: Amount per unit that was billed.
         lines: The same by rate: amount, US dollars, list price. Empty where costs came with the spans, and for
-            the models of a call beyond 256, which are one part, ``other models``.
+            the models of a call beyond 64, which are one part, ``other models``.
         usd: US dollars, after your discount.
         list_usd: US dollars before it.
         markup_usd: What you charge beside it.

@@ -33,7 +33,7 @@ from .usage import Component
 
 __all__ = ["BOOK", "Accruals", "Accrued", "Reports", "Session", "SessionBook", "SpanNode", "Totals", "add_accrual"]
 
-_MAX_WAITING = 64  # reports of one session that no span has claimed: each further one settles the oldest
+_MAX_WAITING = 32  # reports of one session that no span has claimed: each further one settles the oldest
 _MAX_ACCRUED = 8  # models of one session whose cost waits for a span: each further one gets a span at once
 _MAX_REMEMBERED = 4_096  # texts of reports, and requests outside sessions
 _MAX_SPANS = 65_536  # of one running session that children and events may still name, ended or not
@@ -466,8 +466,9 @@ class SessionBook:
     def bill_of(self, session: Session) -> tuple[tuple[CostPart, ...], tuple[TurnCost, ...]]:
         """The parts of a session's bill, with what waits for its span, and its turns so far."""
         with self.gate.lock:
-            bill = session.bill.copy()
-            for accrued in (*session.heard.values(), *session.unclaimed.values()):
+            waiting = (*session.heard.values(), *session.unclaimed.values())
+            bill = session.bill.copy() if waiting else session.bill
+            for accrued in waiting:
                 bill.add(accrued.cost)
             return bill.parts(), tuple(session.ended_turns)
 

@@ -51,6 +51,9 @@ class _Wrapper(NamedTuple):
     method: Any  # a wrapt.FunctionWrapper
     is_own: bool  # whether the class had the method itself, and did not inherit it
 
+    def is_on_top_of(self, holder: type, name: str) -> bool:
+        return vars(holder).get(name) is self.method
+
 
 class _Hook:
     """The wrappers of the process, and who listens to them."""
@@ -122,11 +125,10 @@ class _Hook:
 
     def _unwrap(self) -> None:
         for (holder, name), wrapper in list(self._wrappers.items()):
-            method, is_own = wrapper.method, wrapper.is_own
-            if vars(holder).get(name) != method:
+            if not wrapper.is_on_top_of(holder, name):
                 continue  # beneath another's, or taken away
-            if is_own:
-                setattr(holder, name, method.__wrapped__)
+            if wrapper.is_own:
+                setattr(holder, name, wrapper.method.__wrapped__)
             else:
                 delattr(holder, name)  # inherited again, as before
             del self._wrappers[holder, name]

@@ -239,7 +239,7 @@ def test_reports_that_no_span_claims_are_priced_as_they_come(line):
         priced = line.processor.stats().priced
     line.provider.shutdown()
 
-    assert priced == 4_096 - 64
+    assert priced == 4_096 - 32
     (own,) = line.spans("llm_usage")
     assert own.attributes["voice_cost.quantity.input_token"] == 300 * 4_096
 

@@ -15,7 +15,7 @@ from livekit.agents.metrics import STTMetrics, VADMetrics
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
 from otel_voice_cost.livekit.events import read_event
-from otel_voice_cost.livekit.listening import agent_session_of, subscribe
+from otel_voice_cost.livekit.listening import agent_session_of, listen_again, subscribe, unheard_classes
 
 BASES = (stt.STT, llm.LLM, llm.RealtimeSession, tts.TTS)
 
@@ -163,3 +163,148 @@ def test_livekit_may_be_imported_after_us():
 
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def passes_on(heard):
+    """A wrapper of somebody's around `emit`, without a trace of what it wraps."""
+
+    def patch(base):
+        original = base.emit
+
+        def emit(self, *args):
+            heard.append(args[0])
+            return original(self, *args)
+
+        base.emit = emit
+
+    return patch
+
+
+def wraps(heard):
+    """The same, as tracing libraries do it."""
+
+    def patch(base):
+        def emit(wrapped, instance, args, kwargs):
+            heard.append(args[0])
+            return wrapped(*args, **kwargs)
+
+        wrapt.wrap_function_wrapper(base, "emit", emit)
+
+    return patch
+
+
+@pytest.fixture
+def unpatched():
+    """Take away whatever a test leaves on the class."""
+    yield
+    if "emit" in vars(stt.STT):
+        del stt.STT.emit
+
+
+@pytest.mark.parametrize("patch", [passes_on, wraps])
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+def test_emit_that_somebody_else_patched_is_heard_once_and_stays_theirs(unpatched, patch, when):
+    theirs, listener = [], Listener()
+    if when != "after":
+        patch(theirs)(stt.STT)
+    stop = subscribe(listener.hear)
+    if when != "before":
+        patch(theirs)(stt.STT)
+    assert listen_again() == []
+
+    ScriptedSTT([]).emit("metrics_collected", report())
+    stop()
+    ScriptedSTT([]).emit("metrics_collected", report())
+
+    assert len(listener.heard) == 1
+    assert len(theirs) == (4 if when == "both" else 2)
+    again = Listener()
+    stop = subscribe(again.hear)
+    ScriptedSTT([]).emit("metrics_collected", report())
+    stop()
+    assert (len(listener.heard), len(again.heard)) == (1, 1)
+
+
+def test_emit_that_somebody_put_back_is_heard_again_with_the_next_session(unpatched):
+    """As `mock.patch` does at its end: our wrapper, put on in between, goes with it."""
+    original, listener = stt.STT.emit, Listener()
+    stop = subscribe(listener.hear)
+    stt.STT.emit = original
+    ScriptedSTT([]).emit("metrics_collected", report())
+    assert listener.heard == []
+
+    assert listen_again() == []
+    ScriptedSTT([]).emit("metrics_collected", report())
+    stop()
+
+    assert len(listener.heard) == 1
+
+
+def test_start_that_somebody_else_patched_stays_theirs(price_catalog):
+    before, started = vars(AgentSession)["start"], []
+
+    def start(wrapped, instance, args, kwargs):
+        started.append(instance)
+        return wrapped(*args, **kwargs)
+
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    wrapt.wrap_function_wrapper(AgentSession, "start", start)
+    theirs = vars(AgentSession)["start"]
+    processor.shutdown()
+
+    try:
+        assert vars(AgentSession)["start"] is theirs
+    finally:
+        AgentSession.start = before
+
+
+def test_a_class_that_cannot_be_listened_to_is_named(monkeypatch):
+    monkeypatch.setattr(llm, "RealtimeSession", None)
+
+    assert unheard_classes() == ["RealtimeSession"]
+
+
+def test_a_copy_of_a_report_from_inside_it_is_no_other_report():
+    listener, leaf, outer = Listener(), ScriptedSTT([]), ScriptedSTT([])
+    leaf.on(
+        "metrics_collected",
+        lambda metrics: outer.emit("metrics_collected", metrics.model_copy(update={"label": "app"})),
+    )
+    stop = subscribe(listener.hear)
+
+    leaf.emit("metrics_collected", report())
+    stop()
+
+    assert len(listener.heard) == 1
+
+
+def test_a_processor_built_while_livekit_is_half_imported_hears():
+    """As an import hook of somebody's builds it; the classes are not there yet."""
+    script = """
+        import importlib.abc, sys
+        built = []
+
+        class Hook(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == "livekit.agents.stt" and not built:
+                    from otel_voice_cost import VoiceCostSpanProcessor
+                    built.append(None)
+                    built[0] = VoiceCostSpanProcessor()
+                return None
+
+        sys.meta_path.insert(0, Hook())
+        import livekit.agents
+        from livekit.agents import stt
+        from livekit.agents.metrics import STTMetrics
+        from otel_voice_cost.demo.components import ScriptedSTT
+        from otel_voice_cost.livekit.listening import _hook
+        assert built and all(_hook.hears(base) for base in (stt.STT, livekit.agents.llm.LLM, livekit.agents.tts.TTS))
+        metrics = STTMetrics(request_id="r", timestamp=0, duration=0, label="l", audio_duration=2, streamed=True)
+        ScriptedSTT([]).emit("metrics_collected", metrics)
+        stats = built[0].stats()
+        assert stats.priced + stats.unpriced == 1, stats
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert run.returncode == 0, run.stderr
