@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 
@@ -18,6 +18,7 @@ FAILED = "failed"
 _logger = logging.getLogger("otel_voice_cost")
 _MAX_REMEMBERED = 500  # places of one kind; then its memory begins anew, once a minute
 _FORGET_SECONDS = 60.0
+_MAX_WAITING = 1_000
 
 
 class Diagnostics:
@@ -26,13 +27,12 @@ class Diagnostics:
     Whatever a handler or filter of the application raises ends here.
 
     Attributes:
-        counts: By name.
         debugging: Whether `debug` logs.
         on_fault: Called with the type of each fault.
     """
 
     def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
         self.debugging = False
         self.on_fault: Callable[[str], None] | None = None
         self._counting = Inbox(self._add_one)
@@ -64,8 +64,16 @@ class Diagnostics:
             self._log(logging.INFO, message)
 
     def count(self, name: str) -> None:
-        """Add one to ``counts``."""
-        self._counting.put(name)
+        """Add one to ``counts``; it is added up when many wait, or somebody looks."""
+        self._counting.items.append(name)
+        if len(self._counting.items) >= _MAX_WAITING:
+            self._counting.work()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """By name."""
+        self._counting.work()
+        return self._counts
 
     def start_debugging(self) -> None:
         """Let `debug` log: at level DEBUG, on standard error where no handler is set."""
@@ -80,7 +88,7 @@ class Diagnostics:
             self._log(logging.DEBUG, message)
 
     def _add_one(self, name: str) -> None:
-        self.counts[name] += 1
+        self._counts[name] += 1
 
     def _log(self, level: int, message: str) -> None:
         with suppress(Exception):  # a filter may want a field that only the application's records have

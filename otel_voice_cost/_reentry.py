@@ -25,6 +25,8 @@ class Gate:
 
     Attributes:
         lock: Held while the state changes.
+        is_held_here: Whether this thread holds it.
+        waiting: Work, none of which raises, for when this thread has left the lock: see `catch_up`.
     """
 
     def __init__(self) -> None:
@@ -35,24 +37,25 @@ class Gate:
         """Open the lock, in a forked child."""
         self.lock = RLock()
         self.is_held_here: Callable[[], bool] = self.lock._is_owned  # type: ignore[attr-defined]  # as threading does
-        self._waiting: deque[Callable[[], object]] = deque()
-
-    def wait(self, work: Callable[[], object]) -> None:
-        """Keep work, which must not raise, until this thread has left the lock."""
-        self._waiting.append(work)
+        self.waiting: deque[Callable[[], object]] = deque()
 
     def catch_up(self) -> None:
         """Do what has waited, unless this thread is still inside."""
-        while self._waiting and not self.is_held_here():
+        while self.waiting and not self.is_held_here():
             try:
-                work = self._waiting.popleft()
+                work = self.waiting.popleft()
             except IndexError:  # another thread was quicker
                 return
             work()
 
 
 class Inbox(Generic[_T]):
-    """Does something with each item, one at a time; what is put in from inside has its turn afterwards."""
+    """Does something with each item, one at a time; what is put in from inside has its turn afterwards.
+
+    Attributes:
+        items: What waits.
+        is_held_here: Whether this thread is at it.
+    """
 
     def __init__(self, do: Callable[[_T], None]) -> None:
         """Begin empty.
@@ -68,16 +71,20 @@ class Inbox(Generic[_T]):
         """Open the lock and forget the items, in a forked child: the parent has them."""
         self._lock = RLock()
         self.is_held_here: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
-        self._items: deque[_T] = deque()
+        self.items: deque[_T] = deque()
 
     def put(self, item: _T) -> None:
         """Do something with the item: now, or where this comes from inside, before the outer call returns."""
-        self._items.append(item)
+        self.items.append(item)
+        self.work()
+
+    def work(self) -> None:
+        """Do something with all items, unless this thread is at it."""
         if self.is_held_here():
             return
         with self._lock:
-            while self._items:
-                self._do(self._items.popleft())
+            while self.items:
+                self._do(self.items.popleft())
 
 
 def run_in_thread(step: Callable[[], object]) -> Callable[[float], bool]:

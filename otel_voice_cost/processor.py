@@ -152,11 +152,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("the first span", self._see_provider, span)
         if self._active:
             try:
-                if self._book.gate.is_held_here():
-                    self._book.gate.wait(partial(self._guarded, "the start of a span", self._begin, span))
+                gate = self._book.gate
+                if gate.is_held_here():
+                    gate.waiting.append(partial(self._guarded, "the start of a span", self._begin, span))
                 else:
                     self._begin(span)
-                    self._book.gate.catch_up()
+                    if gate.waiting:
+                        gate.catch_up()
             except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
                 self._diagnostics.fault(error, "the start of a span")
         if self._downstream is not None:
@@ -172,11 +174,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
         A span that ends inside of this package, in a garbage collection or signal handler, has its cost and is handed
         on as soon as the thread is through. Processors behind, unless wrapped, then have it before that.
         """
-        if self._active and self._book.gate.is_held_here():
-            self._book.gate.wait(partial(self._end, span))
-        else:
-            self._end(span)
-            self._book.gate.catch_up()
+        gate = self._book.gate
+        if self._active and gate.is_held_here():
+            gate.waiting.append(partial(self._end, span))
+            return
+        self._end(span)
+        if gate.waiting:
+            gate.catch_up()
 
     def _end(self, span: ReadableSpan) -> None:
         if self._active:
@@ -435,11 +439,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
         event = read_event(metrics, reporter)
         if event is None:
             return
-        if self._book.gate.is_held_here():
-            self._book.gate.wait(partial(self._guarded, "a usage report", self._report, event))
-        else:
-            self._report(event)
-            self._book.gate.catch_up()
+        gate = self._book.gate
+        if gate.is_held_here():
+            gate.waiting.append(partial(self._guarded, "a usage report", self._report, event))
+            return
+        self._report(event)
+        if gate.waiting:
+            gate.catch_up()
 
     def _report(self, event: UsageEvent) -> None:
         node = self._book.node(event.span_key)
@@ -459,10 +465,12 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 self._guarded("a budget", self._check_budget, session)
 
     def _report_outside(self, event: UsageEvent) -> None:
+        if not self._takes_what_is_outside():
+            return
         has_span = event.component not in SPANLESS
         if not self._book.has_seen_livekit and (has_span or not any(_ours(livekit_provider()))):
             self._diagnostics.warn("no spans", _NO_SPANS)
-        if not has_span and self._takes_what_is_outside():
+        if not has_span:
             self._watch()
             self._diagnostics.note("outside", _OUTSIDE)
             self._make_spans(self._pipeline.report_outside(event))

@@ -153,8 +153,9 @@ def work_of(fields: _Fields) -> tuple[object, ...] | None:
     A class of the application's around an LLM passes the chunks on, and so reports the same.
     """
     request = fields.get("request_id")
-    names = ("prompt_tokens", "completion_tokens", "prompt_cached_tokens", "cache_creation_tokens")
-    return (request, *(str(fields.get(name)) for name in names)) if isinstance(request, str) and request else None
+    if not isinstance(request, str) or not request:
+        return None
+    return (request, str(fields.get("prompt_tokens")), str(fields.get("completion_tokens")))
 
 
 def usage_fragments(attributes: _Fields) -> tuple[str, ...]:

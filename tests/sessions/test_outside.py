@@ -39,7 +39,8 @@ VOICEMAIL_SECONDS = 2
 
 
 @pytest.fixture(autouse=True)
-def no_session_of_another_test():
+def alone():
+    """Sessions that other tests left running would take what is reported here."""
     for session in BOOK.running():
         session.owner().shutdown()
 
