@@ -16,6 +16,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from ._diagnostics import Diagnostics
+from ._forks import reset_after_fork
 from ._process_end import settle_at_process_end
 from ._reentry import run_in_thread
 from .bill import CallCost
@@ -56,6 +57,10 @@ _NO_SPANS = (
     "LiveKit reported usage, but none of its spans reached a VoiceCostSpanProcessor, so no cost is on any span. Call "
     "livekit.agents.telemetry.set_tracer_provider(provider) with the provider that has it, outside of "
     'if __name__ == "__main__": a job process does not run that part.'
+)
+_NOT_SETTLED = (
+    f"Usage that waited at shutdown is on no span after {_PATIENCE_SECONDS:.0f} seconds: a processor behind holds it "
+    "up. If the process ends now, it is lost."
 )
 _OUTSIDE = (
     "Speech-to-text was used outside of a session: its cost is on spans of its own, below the span that was current."
@@ -114,7 +119,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.start_debugging()
         self._outbox: Outbox | None = None
         self._meters: Meters | None = None
-        self._provider_processor: SpanProcessor | None = None  # all of the provider as one
+        self.reset()
+        reset_after_fork(self)
         if not self._active:
             return
         if _in_event_loop():
@@ -143,6 +149,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
             )
         self._listen_again, self._hears_first = listen_again, hears_first
         self._unsubscribe: Callable[[], None] = subscribe(self._on_metrics)
+
+    def reset(self) -> None:
+        """Look at the provider anew, in a forked child: it has an end of its own to watch."""
+        self._provider_processor: SpanProcessor | None = None  # all of the provider as one
 
     # span processor
 
@@ -201,7 +211,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
         Usage and records have 5 seconds each; what is not handed over by then is counted in the log.
         """
         if self._active:
-            self._guarded("usage that waits at shutdown", self._settle, _PATIENCE_SECONDS, self._settle_all)
+            if self._guarded("usage that waits", self._settle, _PATIENCE_SECONDS, self._settle_all) is False:
+                self._diagnostics.warn("usage lost", _NOT_SETTLED)
             self._active = False
             self._unsubscribe()
         if self._is_shut_down:
@@ -230,13 +241,14 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return max(0, (deadline_ns - monotonic_ns()) // 1_000_000)
 
         patience = _LOOP_SECONDS if _in_event_loop() else timeout_millis / 1_000 / _PART
+        patient_until_ns = monotonic_ns() + int(patience * 1e9)
         if self._active:
             self._guarded("usage that waits", self._settle, patience, self._settle_waiting)
         flushed = self._downstream is None or bool(
             self._guarded("the wrapped processor", self._downstream.force_flush, left_millis())
         )
         if self._outbox is not None:
-            self._guarded("records", self._outbox.flush, min(patience, left_millis() / 1_000))
+            self._guarded("records", self._outbox.flush, max(0.0, (patient_until_ns - monotonic_ns()) / 1e9))
         return flushed
 
     def settle_at_process_end(self) -> None:
@@ -482,16 +494,17 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     # spans of our own
 
-    def _settle(self, patience_seconds: float, step: Callable[[], None]) -> None:
-        """Make spans for usage that waits, if any does.
+    def _settle(self, patience_seconds: float, step: Callable[[], None]) -> bool:
+        """Make spans for usage that waits, if any does, and say whether they are made by now.
 
         In a thread of ours: a signal handler may flush, on a thread that holds the lock of an exporter.
         """
         if not (self._ending.outside or self._book.unsettled(self) or step == self._settle_all):
-            return
+            return True
         wait = self._in_thread("usage that waits", step)
-        if not (self._book.gate.is_held_here() or (self._meters is not None and self._meters.is_held_here())):
-            wait(patience_seconds)  # else it needs what this thread holds
+        if self._book.gate.is_held_here() or (self._meters is not None and self._meters.is_held_here()):
+            patience_seconds = 0.0  # it needs what this thread holds
+        return wait(patience_seconds)
 
     def _settle_waiting(self) -> None:
         for session in self._book.unsettled(self):
