@@ -104,7 +104,6 @@ def dropped_tasks(call: Call) -> int:
 
 def dropped_generators(call: Call) -> int:
     """Generators in a cycle, each with an open request of a model, so that collections end spans that bill."""
-
     ended = [0]
 
     def stream(number: int) -> Any:
