@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from opentelemetry.sdk.trace import Event
 
 from ._diagnostics import Diagnostics
+from ._forks import reset_after_fork
 from .bill import CallCost
 from .cost import EXACT, Cost
 from .dialects import Attributes, Dialects, SpanFacts
@@ -83,8 +84,13 @@ class Ending:
         self._diagnostics = diagnostics
         self._items = items
         self._on_record = on_record
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Forget what was reported outside sessions, in a forked child: the parent has it."""
         self.outside: dict[SpanKey, Accruals] = {}
-        self._reports = Reports()  # outside sessions
+        self._reports = Reports()
 
     def accrue(self, session: Session, event: UsageEvent, *, heard: bool) -> list[OwnSpan]:
         """Price a report for the next user turn (``heard``) or a span of our own; return spans to be made at once."""
@@ -134,8 +140,9 @@ class Ending:
             attributes: Of the span, where it has ended.
         """
         ids = {name: attributes[name] for name in IDS if name in attributes}
-        accruals = self.outside.pop(key, {})
-        return [self._carried_outside(key, accrued, ids) for accrued in list(accruals.values())]
+        with self._book.gate.lock:
+            accruals = self.outside.pop(key, {})
+        return [self._carried_outside(key, accrued, ids) for accrued in accruals.values()]
 
     def _carried_outside(self, key: SpanKey, accrued: Accrued, ids: Mapping[str, Any]) -> OwnSpan:
         self._pricing.unclaimed(accrued.cost.usage, None)
@@ -227,7 +234,6 @@ class Ending:
 
     def _carried(self, session: Session, accrued: Accrued) -> OwnSpan:
         """A span of our own for a cost that no span of LiveKit's carries."""
-        self._book.add_cost(session, accrued.cost, None)
         self._pricing.unclaimed(accrued.cost.usage, session)
         return self.own_span(session, accrued.cost, accrued.first_ns, accrued.last_ns)
 

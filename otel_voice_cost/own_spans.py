@@ -46,7 +46,7 @@ class SpanMaker:
 
     def note_provider(self, span: Span) -> None:
         """Remember where spans go, should LiveKit use another provider later."""
-        self.provider_processor = getattr(span, "_span_processor", None)
+        self.provider_processor = getattr(span, "_span_processor", self._owner())
         self._resource = span.resource
         if is_livekit(span):
             self._scope = span.instrumentation_scope

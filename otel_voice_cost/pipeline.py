@@ -16,7 +16,7 @@ from .dialects import voice_cost as ours
 from .dialects.genai import COST
 from .ending import IDS, Ending, OwnSpan, unreadable
 from .errors import UsageError
-from .livekit.events import SPANLESS, SpanKey, UsageEvent
+from .livekit.events import SpanKey, UsageEvent
 from .livekit.metrics import (
     decoded,
     model_of,
@@ -132,7 +132,7 @@ class Pipeline:
         self, span: ReadableSpan, rule: SpanRule, facts: SpanFacts, node: SpanNode | None, reason: str
     ) -> Attributes:
         """Count a request whose amounts nobody knows, and say why on its span."""
-        component = METRICS_KEYS.get(rule.metrics or "", Component.LLM)
+        component = _component_of(rule)
         session = node.session if node else None
         text = facts.attributes.get(rule.metrics or "")
         usage = unreadable_usage(component, text, span.end_time or 0, facts.attributes)
@@ -221,9 +221,7 @@ class Pipeline:
         The turn takes the model that heard most. Another model, after a fallback or handoff, gets
         a span of its own.
         """
-        heard = self._book.take_heard(session)
-        for accrued in heard:
-            self._book.add_cost(session, accrued.cost, None, before_turn=True)
+        heard = self._book.take_heard(session, before_turn=True)
         if not heard:
             return self._dialects.repeat_attributes(facts), []
         others = [self._ending.own_span(session, a.cost, a.first_ns, a.last_ns) for a in heard[1:]]
@@ -251,8 +249,6 @@ class Pipeline:
         Returns:
             As `report`.
         """
-        if event.component not in SPANLESS:
-            return []
         return self._ending.accrue_outside(event)
 
     def report_unsampled(self, event: UsageEvent) -> None:
@@ -273,5 +269,9 @@ class Pipeline:
 def _no_amount(rule: SpanRule, facts: SpanFacts) -> Usage:
     """The usage of a request whose cost is given and whose amounts are not."""
     provider, model = model_of(facts.attributes)
-    component = METRICS_KEYS.get(rule.metrics or "", Component.LLM)
-    return Usage(component=component, provider=provider, model=model, at=moment(0))
+    return Usage(component=_component_of(rule), provider=provider, model=model, at=moment(0))
+
+
+def _component_of(rule: SpanRule) -> Component:
+    """What a span bills; without metrics of its own, a language model."""
+    return METRICS_KEYS.get(rule.metrics or "", Component.LLM)

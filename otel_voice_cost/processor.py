@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
 from time import monotonic_ns, time_ns
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -119,13 +119,12 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.start_debugging()
         self._outbox: Outbox | None = None
         self._meters: Meters | None = None
-        self.reset()
+        self._span_maker = SpanMaker(self, downstream)
         reset_after_fork(self)
         if not self._active:
             return
         if _in_event_loop():
             self._diagnostics.warn("loop", _BUILT_IN_LOOP)
-        self._span_maker = SpanMaker(self, downstream)
         meters = Meters(self._diagnostics, meter_provider)
         self._meters = meters
         outbox = Outbox(self._diagnostics, on_session_end, Path(settings.records) if settings.records else None)
@@ -152,13 +151,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def reset(self) -> None:
         """Look at the provider anew, in a forked child: it has an end of its own to watch."""
-        self._provider_processor: SpanProcessor | None = None  # all of the provider as one
+        self._span_maker.provider_processor = None
 
     # span processor
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Note which session the span belongs to."""
-        if self._provider_processor is None:
+        if self._span_maker.provider_processor is None:
             self._guarded("the first span", self._see_provider, span)
         if self._active:
             try:
@@ -264,8 +263,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if self._active:
             self._guarded("usage that waits", self._settle, _PATIENCE_SECONDS / 2, self._settle_all)
         waits = []
-        if self._provider_processor is not None and not self._is_shut_down:
-            flush_spans = partial(self._provider_processor.force_flush, int(_PATIENCE_SECONDS * 1_000))
+        provider_processor = self._span_maker.provider_processor
+        if provider_processor is not None and not self._is_shut_down:
+            flush_spans = partial(provider_processor.force_flush, int(_PATIENCE_SECONDS * 1_000))
             waits.append(self._in_thread("the flush at the end of the process", flush_spans))
         if self._meters is not None:
             flush_metrics = partial(self._meters.flush, int(_PATIENCE_SECONDS * 1_000))
@@ -359,7 +359,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
             )
             return
         self._span_maker.note_provider(span)
-        dropped = self._book.open(key, span.start_time or time_ns(), owner=self, span=span)
+        attributes = cast("Mapping[str, Any]", span._attributes)  # the public one is no view while it is empty
+        dropped = self._book.open(key, span.start_time or time_ns(), owner=self, attributes=attributes)
         if self._brake is not None:
             self._note_loop(key)
         self._make_spans(self._ending.settle(dropped, time_ns()))
@@ -393,12 +394,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _see_provider(self, span: Span) -> None:
         """Look at the provider with its first span: where this processor stands, and what is behind it."""
-        self._provider_processor = getattr(span, "_span_processor", self)
-        settle_at_process_end(self)
-        if not self._active:
-            return
         self._span_maker.note_provider(span)
-        problem = order_problem(span, self) if self._downstream is None else None
+        settle_at_process_end(self)
+        problem = order_problem(span, self) if self._active and self._downstream is None else None
         if problem:
             self._diagnostics.warn("order", problem)
 
@@ -554,7 +552,8 @@ def _in_event_loop() -> bool:
 
 
 def _ours(provider: object) -> Iterator[VoiceCostSpanProcessor]:
-    return (p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor))
+    """The active ones of a provider."""
+    return (p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor) and p._active)
 
 
 def _hand_over(meters: Meters, outbox: Outbox, record: CallCost) -> None:

@@ -19,9 +19,8 @@ from collections.abc import Hashable, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
-
-from opentelemetry.sdk.trace import ReadableSpan
 
 from ._forks import reset_after_fork
 from ._reentry import Gate
@@ -39,6 +38,7 @@ _MAX_REMEMBERED = 4_096  # texts of reports, and requests outside sessions
 _MAX_SPANS = 65_536  # of one running session that children and events may still name, ended or not
 _MAX_ENDED_SPANS = 512  # of one that has ended
 _MAX_ENDED_SESSIONS = 64
+_MAX_NESTED = 32  # requests around one another that are told of the innermost
 _MAX_OPEN_TURNS = 64  # of one session; the oldest is taken to have ended
 _MAX_TURNS = 4_096  # of one session in its record
 _MAX_SESSIONS = 10_000
@@ -160,7 +160,7 @@ class Session:
     key: SpanKey
     start_ns: int
     owner: weakref.ref[Any]  # the processor that accounts for it
-    span: ReadableSpan | None = None  # while it runs
+    attributes: Mapping[str, Any] = field(default_factory=dict)  # of its span, by now; empty once it has ended
     last_ns: int = 0  # its last sign of life
     ending: bool = False  # somebody has begun to end it
     ended: bool = False
@@ -183,11 +183,6 @@ class Session:
     settled: _BoundedCounter = field(default_factory=_BoundedCounter)  # priced without its span
     spans: deque[SpanKey] = field(default_factory=deque)  # the oldest first, without its own
 
-    @property
-    def attributes(self) -> Mapping[str, Any]:
-        """Of its span, by now; empty once it has ended."""
-        return (self.span.attributes if self.span else None) or {}
-
 
 @dataclass(eq=False, repr=False, slots=True)
 class SpanNode:
@@ -208,13 +203,16 @@ class SpanNode:
             work: What tells its work apart; None where nothing can.
         """
         outer = self.outer
-        while outer is not None and outer.component is self.component:
+        for _ in range(_MAX_NESTED):
+            if outer is None or outer.component is not self.component:
+                return
             outer.covered = True
             if work is not None:
                 outer.work_inside = [*outer.work_inside[1 - _MAX_WAITING :], work]
             outer = outer.outer
 
 
+_NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 _OUTSIDE = SpanNode(session=None, turn=None)
 
 
@@ -241,18 +239,20 @@ class SessionBook:
         self._live: OrderedDict[SpanKey, Session] = OrderedDict()
         self._ended: OrderedDict[SpanKey, Session] = OrderedDict()
         self._traces: OrderedDict[str, TraceCost] = OrderedDict()
-        self._to_forget: deque[deque[SpanKey]] = deque()
+        self._to_forget: deque[tuple[Session, deque[SpanKey]]] = deque()
 
-    def open(self, key: SpanKey, start_ns: int, *, owner: object, span: ReadableSpan | None = None) -> list[Session]:
+    def open(
+        self, key: SpanKey, start_ns: int, *, owner: object, attributes: Mapping[str, Any] = _NO_ATTRIBUTES
+    ) -> list[Session]:
         """Begin a session; return the sessions dropped for their silence or number.
 
         Args:
             key: Its span.
             start_ns: Its start, nanoseconds since the epoch.
             owner: The processor that accounts for it.
-            span: The live span.
+            attributes: Of the live span, a view. The span itself leads to its provider, which would never be freed.
         """
-        session = Session(key=key, start_ns=start_ns, last_ns=start_ns, owner=weakref.ref(owner), span=span)
+        session = Session(key=key, start_ns=start_ns, last_ns=start_ns, owner=weakref.ref(owner), attributes=attributes)
         with self.gate.lock:
             self._ended.pop(key, None)  # where ids repeat
             self._nodes[key] = SpanNode(session=session, turn=None)
@@ -288,7 +288,7 @@ class SessionBook:
         if request is not None:
             node.component, node.outer, node.request = request, above.request, node
         with self.gate.lock:
-            if key in self._open:  # another processor of the provider was first
+            if self.is_open(key):  # another processor of the provider was first
                 return
             self._nodes[key] = node
             self._open.add(key)
@@ -309,7 +309,7 @@ class SessionBook:
 
     def is_open(self, key: SpanKey) -> bool:
         """Whether the span is known and has not ended."""
-        return key in self._open
+        return key in self._open and self.node(key) is not None
 
     def is_over(self, key: SpanKey) -> bool:
         """Whether another processor of the provider has had the end of this span before."""
@@ -332,12 +332,12 @@ class SessionBook:
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
         with self.gate.lock:
-            session.ended, session.span, session.loop, session.context = True, None, None, None
+            session.ended, session.attributes, session.loop, session.context = True, _NO_ATTRIBUTES, None, None
             if self._live.pop(session.key, None) is not None:
                 self._ended[session.key] = session
                 late = len(session.spans) - _MAX_ENDED_SPANS
                 if late > 0:
-                    self._to_forget.append(deque(session.spans.popleft() for _ in range(late)))
+                    self._to_forget.append((session, deque(session.spans.popleft() for _ in range(late))))
             dropped = []
             while len(self._ended) > _MAX_ENDED_SESSIONS:
                 dropped.append(self._drop(self._ended, next(iter(self._ended))))
@@ -425,33 +425,46 @@ class SessionBook:
             return session.reports.is_repeat((event.component, event.work), event.reporter)
 
     def accrue(self, session: Session, cost: Cost, time_ns: int, *, heard: bool) -> Accrued | None:
-        """Keep a cost for the next user turn (``heard``) or for a span of our own. Return one that waits no longer."""
-        with self.gate.lock:
-            return add_accrual(session.heard if heard else session.unclaimed, cost, time_ns)
+        """Keep a cost for the next user turn (``heard``) or for a span of our own. Return one that waits no longer.
 
-    def take_heard(self, session: Session) -> list[Accrued]:
-        """What speech-to-text reported since the last call, the model that heard most first."""
+        A cost that leaves is added to the session's total in the same step, here and in the two methods below.
+        """
+        with self.gate.lock:
+            overflow = add_accrual(session.heard if heard else session.unclaimed, cost, time_ns)
+            if overflow is not None:
+                session.bill.add(overflow.cost)
+            return overflow
+
+    def take_heard(self, session: Session, *, before_turn: bool = False) -> list[Accrued]:
+        """What speech-to-text reported since the last call, the model that heard most first.
+
+        Args:
+            session: The session.
+            before_turn: Whether it counts for the next agent turn too.
+        """
         with self.gate.lock:
             heard, session.heard = session.heard, {}
-        return sorted(
-            heard.values(), key=lambda accrued: total_of(accrued.cost.usage.quantities.values()), reverse=True
-        )
+            for accrued in heard.values():
+                session.bill.add(accrued.cost)
+                if before_turn:
+                    session.heard_before_turn.add(accrued.cost)
+        return sorted(heard.values(), key=_amount_heard, reverse=True)
 
     def take_unclaimed(self, session: Session) -> list[Accrued]:
         """The costs that wait for a span of our own."""
         with self.gate.lock:
             unclaimed, session.unclaimed = session.unclaimed, {}
+            for accrued in unclaimed.values():
+                session.bill.add(accrued.cost)
         return list(unclaimed.values())
 
     # totals
 
-    def add_cost(self, session: Session, cost: Cost, turn: SpanKey | None, *, before_turn: bool = False) -> None:
+    def add_cost(self, session: Session, cost: Cost, turn: SpanKey | None) -> None:
         """Add a cost to its session's total and its turn's."""
         with self.gate.lock:
             session.bill.add(cost)
-            if before_turn:
-                session.heard_before_turn.add(cost)
-            elif turn in session.turns:
+            if turn in session.turns:
                 session.turns[turn].add(cost)
 
     def take_turn(self, session: Session, turn: SpanKey) -> Totals:
@@ -541,18 +554,20 @@ class SessionBook:
         session = sessions.pop(key)
         session.dropped = True
         self._forget(key)
-        self._to_forget.append(session.spans)
+        if session.spans:
+            self._to_forget.append((session, session.spans))
         return session
 
     def _sweep(self) -> None:
-        """Forget some spans of dropped sessions: all at once would take too long."""
-        for _ in range(_SWEEP):
-            if not self._to_forget:
-                return
-            if self._to_forget[0]:
-                self._forget(self._to_forget[0].popleft())
-            else:
-                self._to_forget.popleft()
+        """Forget some spans of sessions that are over: all at once would take too long."""
+        session, spans = self._to_forget[0]
+        for _ in range(min(_SWEEP, len(spans))):
+            key = spans.popleft()
+            node = self._nodes.get(key)
+            if node is not None and node.session is session:  # where ids repeat, it may be another's by now
+                self._forget(key)
+        if not spans:
+            self._to_forget.popleft()
 
     def _forget(self, key: SpanKey) -> None:
         self._nodes.pop(key, None)

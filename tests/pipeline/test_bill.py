@@ -301,6 +301,14 @@ def test_shipped_rates_of_avatars_are_not_charged_to_every_call(call):
     assert call.close().parts == ()
 
 
+def test_an_id_that_a_session_gets_after_its_start_is_known_while_it_runs(call):
+    session = call.tracer.start_span("agent_session")
+    session.set_attribute("session.id", "late")
+
+    assert call.processor.live("late").session_id == "late"
+    session.end()
+
+
 def test_a_bad_session_rate_is_logged_and_left_out(exporter, price_catalog, monkeypatch, caplog):
     monkeypatch.setenv("VOICE_COST_SESSION_RATES", '{"twilio/sip": {"telephony": "cheap"}}')
     call = Call(exporter, price_catalog, settings=None)

@@ -97,7 +97,7 @@ async def test_one_after_another_in_a_reused_process(pipeline):
     assert_session_totals(pipeline)
 
 
-async def test_two_in_one_task_nest_in_one_trace(pipeline):
+async def hold_two_in_one_task(pipeline):
     first, second = Caller(new_session(**named(stack(pipeline)))), Caller(new_session(**named(stack(pipeline))))
     await first.session.start(Clerk())
     await second.session.start(Clerk())
@@ -105,6 +105,10 @@ async def test_two_in_one_task_nest_in_one_trace(pipeline):
     await second.ask_and_listen()
     await second.hang_up()
     await first.hang_up()
+
+
+async def test_two_in_one_task_nest_in_one_trace(pipeline):
+    await hold_two_in_one_task(pipeline)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
@@ -271,3 +275,16 @@ async def test_a_passive_processor_keeps_no_sessions(price_catalog):
     assert_all_on_one_span(pipeline)
     assert passive._book.drain(passive) == []
     pipeline.provider.shutdown()
+
+
+def test_a_provider_that_is_dropped_with_a_live_session_is_freed(price_catalog):
+    provider = TracerProvider(shutdown_on_exit=False)
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    provider.add_span_processor(processor)
+    provider.get_tracer("livekit-agents").start_span("agent_session")
+    freed = weakref.ref(processor)
+
+    del provider, processor
+    gc.collect()
+
+    assert freed() is None

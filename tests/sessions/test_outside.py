@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from decimal import Decimal
 
@@ -33,7 +34,7 @@ from .harness import (
     new_session,
 )
 from .test_conversations import Clerk
-from .test_many_sessions import named, stack
+from .test_many_sessions import hold_two_in_one_task, named, stack
 
 VOICEMAIL_SECONDS = 2
 
@@ -92,6 +93,33 @@ async def test_without_any_span_it_has_one_of_its_own_at_a_flush(price_catalog):
     assert own.parent is None
     assert amounts_on([own]) == amounts_in(pipeline.reported) != {}
     pipeline.provider.shutdown()
+
+
+async def test_a_processor_that_is_shut_down_leaves_it_to_the_next(price_catalog):
+    pipeline = Pipeline(price_catalog)
+    second = VoiceCostSpanProcessor(catalog=price_catalog)
+    pipeline.provider.add_span_processor(second)
+    pipeline.processor.shutdown()
+
+    await transcribe(ScriptedSTT(["Please call back."]))
+
+    assert second.stats().priced == 1
+    pipeline.provider.shutdown()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+async def test_a_forked_child_leaves_what_waits_to_its_parent(price_catalog):
+    pipeline = Pipeline(price_catalog)
+    await transcribe(ScriptedSTT(["Please call back."]))
+
+    child = os.fork()
+    if not child:
+        os._exit(len(pipeline.processor._ending.outside))
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert len(pipeline.processor._ending.outside) == 1
+    pipeline.provider.shutdown()
+    assert len(pipeline.named("stt_usage")) == 1
 
 
 async def test_without_sampling_it_is_in_the_metrics_alone(price_catalog):
@@ -187,13 +215,7 @@ async def test_a_session_runs_on_while_livekit_is_given_another_provider(price_c
 
 
 async def test_sessions_of_one_trace_add_up_in_its_metadata(pipeline):
-    first, second = Caller(new_session(**named(stack(pipeline)))), Caller(new_session(**named(stack(pipeline))))
-    await first.session.start(Clerk())
-    await second.session.start(Clerk())
-    await first.ask_and_listen()
-    await second.ask_and_listen()
-    await second.hang_up()
-    await first.hang_up()
+    await hold_two_in_one_task(pipeline)
 
     sessions = pipeline.session_spans()
     if len({span.context.trace_id for span in sessions}) > 1:

@@ -308,3 +308,22 @@ def test_a_processor_built_while_livekit_is_half_imported_hears():
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120, check=False
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_a_report_from_inside_another_whose_request_cannot_be_read_raises_nothing():
+    class Broken:
+        type = "stt_metrics"
+
+        @property
+        def request_id(self):
+            raise ValueError
+
+    leaf, outer, heard = ScriptedSTT([]), ScriptedSTT([]), []
+    leaf.on("metrics_collected", lambda _: outer.emit("metrics_collected", Broken()))
+    outer.on("metrics_collected", heard.append)
+    stop = subscribe(Listener().hear)
+
+    leaf.emit("metrics_collected", report())
+    stop()
+
+    assert len(heard) == 1

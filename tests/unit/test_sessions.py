@@ -271,7 +271,8 @@ def test_hearing_is_kept_apart_by_model_the_one_that_heard_most_first(book, sess
 
 def test_a_turn_holds_what_was_heard_before_it(book, session):
     book.begin((1, 2), book.node((1, 1)), is_turn=True)
-    book.add_cost(session, cost("1", Component.STT), None, before_turn=True)
+    book.accrue(session, cost("1", Component.STT), 0, heard=True)
+    book.take_heard(session, before_turn=True)
     book.add_cost(session, cost("2"), (1, 2))
     book.add_cost(session, cost(None), (1, 2))
 
@@ -300,6 +301,39 @@ def test_draining_takes_the_sessions_of_a_processor_once(book, session):
     assert book.drain(OWNER) == []
     assert [left.key for left in book.running()] == [(2, 1)]
     assert book.node((1, 1)) is None
+
+
+def test_a_span_id_that_repeats_belongs_to_the_session_that_has_it_now(book, session):
+    """As where a test seeds `random` before each session."""
+    for number in range(2, 12):
+        book.begin((1, number), book.node((1, 1)))
+    book.drain(OWNER)
+    book.open((1, 1), 0, owner=OWNER)
+    for number in range(2, 12):
+        book.begin((1, number), book.node((1, 1)))
+
+    assert all(book.node((1, number)) is not None for number in range(1, 12))
+    assert not book._to_forget
+
+
+def test_sessions_without_a_span_below_them_leave_nothing_to_forget(book):
+    for number in range(100):
+        book.open((number, 1), 0, owner=OWNER)
+        book.close(book.node((number, 1)).session)
+
+    assert len(book._to_forget) == 0
+
+
+def test_a_cost_is_in_the_total_in_the_moment_it_waits_no_longer(book, session):
+    """A flush takes it in one thread while the session ends in another."""
+    book.accrue(session, cost("1", Component.STT), 0, heard=True)
+    book.accrue(session, cost("2"), 0, heard=False)
+    assert book.spent(session) == 3
+
+    book.take_heard(session)
+    book.take_unclaimed(session)
+
+    assert book.spent(session) == session.bill.usd == 3
 
 
 def test_one_side_ends_a_session(book, session):
