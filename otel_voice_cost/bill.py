@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 from .cost import EXACT, Cost, CostLine, total_of
 from .usage import Component, Unit
 
 __all__ = ["Bill", "CallCost", "CostPart", "TraceCost", "TurnCost"]
 
+_Key = TypeVar("_Key", Component, Unit)
 _ZERO = Decimal(0)
 _SIXTY = Decimal(60)
 _MAX_MODELS = 64  # of one call; the usage of further ones is one part
@@ -149,7 +151,7 @@ class CallCost:
     @property
     def usd_per_minute(self) -> Decimal | None:
         """US dollars for a minute of this call; None where it has no length."""
-        return EXACT.divide(EXACT.multiply(self.usd, _SIXTY), self.seconds) if self.seconds > 0 else None
+        return _per_minute(self.usd, self.seconds)
 
     @property
     def next_turn_usd(self) -> Decimal:
@@ -174,8 +176,7 @@ class TraceCost:
     def plus(self, record: CallCost) -> TraceCost:
         """The same with one more session."""
         by_component = dict(self.by_component)
-        for component, usd in record.by_component.items():
-            by_component[component] = EXACT.add(by_component.get(component, _ZERO), usd)
+        _add_up(by_component, record.by_component)
         return TraceCost(
             by_component=by_component,
             unpriced=self.unpriced + record.unpriced,
@@ -190,7 +191,7 @@ class TraceCost:
     @property
     def usd_per_minute(self) -> Decimal | None:
         """US dollars for a minute; None where the sessions have no length."""
-        return EXACT.divide(EXACT.multiply(self.usd, _SIXTY), self.seconds) if self.seconds > 0 else None
+        return _per_minute(self.usd, self.seconds)
 
 
 class _Part:
@@ -303,6 +304,10 @@ class Bill:
         return tuple(part.frozen(*key) for key, part in sorted(self._parts.items(), key=lambda item: item[0]))
 
 
-def _add_up(sums: dict[Unit, Decimal], amounts: Mapping[Unit, Decimal]) -> None:
-    for unit, amount in amounts.items():
-        sums[unit] = EXACT.add(sums.get(unit, _ZERO), amount)
+def _per_minute(usd: Decimal, seconds: Decimal) -> Decimal | None:
+    return EXACT.divide(EXACT.multiply(usd, _SIXTY), seconds) if seconds > 0 else None
+
+
+def _add_up(sums: dict[_Key, Decimal], amounts: Mapping[_Key, Decimal]) -> None:
+    for key, amount in amounts.items():
+        sums[key] = EXACT.add(sums.get(key, _ZERO), amount)

@@ -176,8 +176,10 @@ def _is_passed_on(metrics: object, reported: object) -> bool:
     """Whether metrics, emitted from inside the report of others, are the same: the very object, or a copy of it."""
     if metrics is reported:
         return True
-    request = getattr(metrics, "request_id", None)
-    return bool(request) and type(metrics) is type(reported) and request == getattr(reported, "request_id", None)
+    with suppress(Exception):  # whatever a broken metrics object raises
+        request = getattr(metrics, "request_id", None)
+        return bool(request) and type(metrics) is type(reported) and request == getattr(reported, "request_id", None)
+    return False
 
 
 def _bases(agents: Any) -> Iterator[tuple[str, Any]]:
