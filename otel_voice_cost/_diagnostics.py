@@ -6,9 +6,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
-from ._reentry import Inbox
+from ._reentry import Gate, Inbox
 from .errors import VoiceCostError
 
 __all__ = ["FAILED", "Diagnostics"]
@@ -31,7 +32,13 @@ class Diagnostics:
         on_fault: Called with the type of each fault.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate | None = None) -> None:
+        """Count from nought.
+
+        Args:
+            gate: Lines are logged when this thread has left its lock, for a handler of the application's has others.
+        """
+        self._gate = gate or Gate()
         self._counts: Counter[str] = Counter()
         self.debugging = False
         self.on_fault: Callable[[str], None] | None = None
@@ -91,11 +98,15 @@ class Diagnostics:
         self._counts[name] += 1
 
     def _log(self, level: int, message: str) -> None:
-        with suppress(Exception):  # a filter may want a field that only the application's records have
-            _logger.log(level, "%s", message)
+        self._gate.outside(partial(_log, level, message))
 
     def _is_first(self, kind: str, place: str) -> bool:
         return self._said.setdefault(kind, _Said()).is_first(place)
+
+
+def _log(level: int, message: str) -> None:
+    with suppress(Exception):  # a filter may want a field that only the application's records have
+        _logger.log(level, "%s", message)
 
 
 class _Said:

@@ -11,32 +11,31 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from time import monotonic
 
-if TYPE_CHECKING:
-    from typing import Protocol
+from ._reentry import run_in_thread
 
-    class Settles(Protocol):
-        """Something that holds what would be lost with the process."""
+__all__ = ["at_process_end"]
 
-        def settle_at_process_end(self) -> None:
-            """Let go of it, soon; must not raise."""
+_SECONDS = 6.0  # for all of them together; LiveKit kills a job process that takes ten
 
+Settle = Callable[[], None]
 
-__all__ = ["settle_at_process_end"]
-
-_holders: weakref.WeakSet[Settles] = weakref.WeakSet()
+_to_settle: dict[weakref.WeakMethod[Settle], None] = {}
 _armed_in: int | None = None  # the process whose end is watched
 
 
-def settle_at_process_end(holder: Settles) -> None:
-    """Let a holder settle when this process ends, if it is a child of multiprocessing; elsewhere atexit does.
+def at_process_end(settle: Settle) -> None:
+    """Call a bound method when this process ends, if it is a child of multiprocessing; elsewhere atexit does.
 
-    Call it when the child is at work: what is registered while it imports its main module is cleared.
+    Call this when the child is at work: what is registered while it imports its main module is cleared.
+
+    Args:
+        settle: Held weakly, called once, in a thread beside the others; must not raise, and end within 5 seconds.
     """
     global _armed_in  # one per process, and forked children begin with their parent's
-    if holder not in _holders:
-        _holders.add(holder)
+    _to_settle[weakref.WeakMethod(settle, _forget)] = None
     if _armed_in == os.getpid():
         return
     process = sys.modules.get("multiprocessing.process")  # imported in every such child
@@ -48,6 +47,18 @@ def settle_at_process_end(holder: Settles) -> None:
     Finalize(None, _settle_all, exitpriority=0)  # after those of others that come before the children are awaited
 
 
+def _forget(settle: weakref.WeakMethod[Settle]) -> None:
+    _to_settle.pop(settle, None)
+
+
 def _settle_all() -> None:
-    for holder in list(_holders):
-        holder.settle_at_process_end()
+    waits = []
+    for reference in list(_to_settle):
+        if (settle := reference()) is not None:
+            try:
+                waits.append(run_in_thread(settle))
+            except RuntimeError:  # no thread can be had
+                settle()
+    deadline = monotonic() + _SECONDS
+    for wait in waits:
+        wait(deadline - monotonic())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -128,7 +129,7 @@ class Ending:
     def cost_outside(self, event: UsageEvent) -> Cost | None:
         """Price a report that belongs to no session; None where it bills nothing, or repeats another."""
         with self._book.gate.lock:
-            if event.work is not None and self._reports.is_repeat((event.component, event.work), event.reporter):
+            if self._reports.is_repeat(event):
                 return None
         return self._cost_of(event, None)
 
@@ -164,20 +165,21 @@ class Ending:
         if not self._book.begin_to_end(session):
             return {}, []
         end_ns = max(end_ns, session.start_ns)  # a clock may jump back
-        spans: list[OwnSpan] = []
-        written: Attributes = {}
+        spans, written = session.own_spans, Attributes()
         try:
             session.identity = _inherited(attributes)
-            spans += self._left(session)
+            self._add_left(session, spans)
             spans += self._charges(session, end_ns, attributes, events)
             record = self.record(session, end_ns, attributes, ended=True)
-            self._on_record(record)
             written = self._written(record)
+            self._book.gate.outside(partial(self._on_record, record))
         except Exception as error:  # noqa: BLE001  # the spans so far are made all the same
             self._diagnostics.fault(error, "the end of a session")
-        finally:
-            dropped = self._book.close(session)
-        return written, spans + self.settle(dropped, end_ns)
+        except BaseException:  # an interrupt: it ends at shutdown
+            session.ending = False
+            raise
+        session.own_spans = []
+        return written, spans + self.settle(self._book.close(session), end_ns)
 
     def _written(self, record: CallCost) -> Attributes:
         """What the span of a session gets."""
@@ -195,14 +197,19 @@ class Ending:
         spans: list[OwnSpan] = []
         for session in sessions:
             if session.ended:
-                spans += self._left(session)
+                self._add_left(session, spans)
             else:
                 spans += self.end(session, now_ns, session.attributes)[1]
         return spans
 
     def flush(self, session: Session) -> list[OwnSpan]:
         """Spans for what a session has heard and no span carries yet; requests under way keep theirs."""
-        return self._left(session) if session.ended else self._accrued(session)
+        spans: list[OwnSpan] = []
+        if session.ended:
+            self._add_left(session, spans)
+        else:
+            spans += self._accrued(session)
+        return spans
 
     def record(self, session: Session, now_ns: int, attributes: Mapping[str, Any], *, ended: bool) -> CallCost:
         """The record of a session, with all that was reported by now."""
@@ -222,10 +229,11 @@ class Ending:
             turns=turns,
         )
 
-    def _left(self, session: Session) -> list[OwnSpan]:
-        """Spans for what no span has claimed."""
-        spans = [span for event in self._book.unclaimed(session) for span in self.accrue(session, event, heard=False)]
-        return spans + self._accrued(session)
+    def _add_left(self, session: Session, spans: list[OwnSpan]) -> None:
+        """Add spans for what no span has claimed; an interrupt leaves the rest for the next time."""
+        for event in self._book.unclaimed(session):
+            spans += self.accrue(session, event, heard=False)
+        spans += self._accrued(session)
 
     def _accrued(self, session: Session) -> list[OwnSpan]:
         """Spans for what is priced and waits for one."""

@@ -1,24 +1,30 @@
 """What was counted, as OpenTelemetry metrics; they go where a meter provider is set, or nowhere.
 
-They are recorded as usage is priced and not off spans, so they hold where traces are sampled.
+They are counted as usage is priced and not off spans, so they hold where traces are sampled. The metrics SDK hears
+of them when somebody collects: its instruments have locks, and usage is priced on threads that may have them, where a
+garbage collection ends a span.
 
 Source:
     ``gen_ai.client.operation.cost``: open-telemetry/semantic-conventions-genai, the proposal for cost; its
     buckets are ours, for the SDK's defaults begin at 5. ``otel.metric.overflow``: OpenTelemetry specification,
-    metrics SDK, cardinality limits.
+    metrics SDK, cardinality limits. opentelemetry-sdk 1.34 to 1.45,
+    ``metrics/_internal/measurement_consumer.py``: callbacks of asynchronous instruments are called before what the
+    others measured is collected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from opentelemetry.metrics import MeterProvider, get_meter, get_meter_provider
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter, get_meter_provider
 
 from ._diagnostics import FAILED, Diagnostics
-from ._reentry import Inbox
+from ._forks import reset_after_fork
+from ._reentry import Inbox, run_in_thread
 from .bill import CallCost
 from .cost import Cost
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
@@ -49,13 +55,14 @@ _COUNTERS = {
     UNCLAIMED: "Usages that no span of LiveKit's carries",
     UNPRICED: "Usages without a cost",
 }
+_MAX_WAITING = 250  # usages that nobody has collected; then a thread of ours adds them up
 _MAX_LABELS = 1_000  # sets of labels; what comes after is counted as overflow
 _UNITS = {unit: {UNIT: unit.value} for unit in Unit}
 _OVERFLOW: Labels = {"otel.metric.overflow": True}
 
 
 class Meters:
-    """Counts for `Stats` and for OpenTelemetry. Never raises, and never waits for a lock that its thread holds."""
+    """Counts for `Stats` and for OpenTelemetry. Never raises, and counts without a lock of the metrics SDK's."""
 
     def __init__(self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None) -> None:
         """Make the instruments.
@@ -92,13 +99,26 @@ class Meters:
         self._recording = Inbox(self._record)
         self._provider = meter_provider
         diagnostics.on_fault = self._failed
+        with suppress(Exception):  # somebody else's provider, which has none: then they are added up when many wait
+            meter.create_observable_gauge(
+                "voice_cost.uncollected", callbacks=[_add_up_all], description="Never observed: tells of a collection"
+            )
+        _all.add(self)
+        self.reset()
+        reset_after_fork(self)
 
-    def is_held_here(self) -> bool:
-        """Whether this thread is in the middle of counting: it came from inside."""
-        return self._recording.is_held_here()
+    def reset(self) -> None:
+        """In a forked child, no thread adds up."""
+        self._adds_up = False
+
+    def add_up(self) -> None:
+        """Tell the metrics SDK what was counted. On a thread that may have none of its locks."""
+        self._recording.work()
+        self._adds_up = False
 
     def flush(self, timeout_millis: int) -> None:
         """Export what was counted, where the provider can: the SDK's does, the API's has nothing to export."""
+        self.add_up()
         flush = getattr(self._provider or get_meter_provider(), "force_flush", None)
         if flush is not None:
             flush(timeout_millis)
@@ -113,16 +133,24 @@ class Meters:
         names = [UNPRICED] if cost.usd is None else [PRICED, ESTIMATED] if cost.estimated else [PRICED]
         for name in names:
             self._diagnostics.count(name)
-        self._recording.put(partial(self._add, names, cost, agent))
+        self._count(partial(self._add, names, cost, agent))
 
     def count(self, name: str, usage: Usage, agent: str | None) -> None:
         """Count a late or unclaimed usage."""
         self._diagnostics.count(name)
-        self._recording.put(lambda: self._counters[name].add(1, self._labels_of(usage, agent)))
+        self._count(lambda: self._counters[name].add(1, self._labels_of(usage, agent)))
 
     def add_session(self, record: CallCost) -> None:
         """Count a session that has ended."""
-        self._recording.put(partial(self._add_session, record))
+        self._count(partial(self._add_session, record))
+
+    def _count(self, step: Callable[[], None]) -> None:
+        waiting = self._recording.items
+        waiting.append(step)
+        if len(waiting) >= _MAX_WAITING and not self._adds_up:
+            self._adds_up = True
+            with suppress(RuntimeError):  # no thread can be had: they wait on
+                run_in_thread(self.add_up)
 
     def _add(self, names: list[str], cost: Cost, agent: str | None) -> None:
         labels = self._labels_of(cost.usage, agent)
@@ -140,7 +168,7 @@ class Meters:
             self._per_minute.record(float(record.usd_per_minute), labels)
 
     def _failed(self, kind: str) -> None:
-        self._recording.put(partial(self._add_failed, kind))
+        self._count(partial(self._add_failed, kind))
 
     def _add_failed(self, kind: str) -> None:
         with suppress(Exception):  # a fault here would be the next
@@ -166,3 +194,14 @@ class Meters:
                 labels[AGENT_NAME] = agent
             self._labels[key] = labels
         return labels
+
+
+_all: weakref.WeakSet[Meters] = weakref.WeakSet()
+
+
+def _add_up_all(_options: CallbackOptions) -> Iterable[Observation]:
+    """Called by a metrics SDK before it collects."""
+    with suppress(RuntimeError):  # another thread makes one at this moment: what is not added up by now is so next time
+        for meters in list(_all):
+            meters.add_up()
+    return ()

@@ -16,10 +16,16 @@ __all__ = ["order_problem", "processors_of", "put_first"]
 
 
 def processors_of(holder: object) -> tuple[SpanProcessor, ...]:
-    """The processors of a provider, of a live span or of the multi-processor that both keep; empty if unknown."""
+    """The processors of a provider, of a live span or of the multi-processor that both keep; empty if unknown.
+
+    Those of multi-processors inside it are in their places.
+    """
     active = getattr(holder, "_active_span_processor", None) or getattr(holder, "_span_processor", None) or holder
-    processors = getattr(active, "_span_processors", ())
-    return processors if isinstance(processors, tuple) else ()
+    found = getattr(active, "_span_processors", ())
+    processors = found if isinstance(found, tuple) else ()
+    if not any(hasattr(processor, "_span_processors") for processor in processors):
+        return processors
+    return tuple(inner for processor in processors for inner in processors_of(processor) or (processor,))
 
 
 def put_first(provider: TracerProvider, processor: SpanProcessor) -> bool:

@@ -9,12 +9,14 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
+from ._forks import reset_after_fork
 from .dialects import Attributes
 from .ending import OwnSpan
-from .livekit.events import SpanKey, livekit_tracer
+from .livekit.events import SpanKey, livekit_provider, livekit_tracer
 from .livekit.spans import is_livekit
 from .order import processors_of
 
@@ -42,6 +44,11 @@ class SpanMaker:
         self._attributes: dict[SpanKey, Attributes] = {}  # of spans being made
         self._resource: Resource | None = None  # of the provider, for spans built by hand
         self._scope: InstrumentationScope | None = None
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Look at the provider anew, in a forked child: it has an end of its own to watch."""
         self.provider_processor: SpanProcessor | None = None
 
     def note_provider(self, span: Span) -> None:
@@ -56,6 +63,16 @@ class SpanMaker:
         processors, owner = processors_of(self.provider_processor), self._owner()
         return processors[processors.index(owner) + 1 :] if owner in processors else ()
 
+    def exporters_behind(self) -> list[SpanProcessor]:
+        """The SDK's exporting ones among them, and those made of it: they leave out what is not sampled."""
+        return [p for p in self.behind() if isinstance(p, (BatchSpanProcessor, SimpleSpanProcessor))]
+
+    def _is_on(self, provider: object) -> bool:
+        """Whether the owner has the spans of a provider: it has seen one of them, or is one of its processors."""
+        processor = getattr(provider, "_active_span_processor", None)
+        seen = processor is not None and processor is self.provider_processor
+        return seen or self._owner() in processors_of(provider)
+
     def take(self, key: SpanKey) -> Attributes | None:
         """The attributes of a span of our own on its way; None for any other span."""
         return self._attributes.pop(key, None)
@@ -66,17 +83,17 @@ class SpanMaker:
         Its attributes are added on its way, in `on_end`, where the SDK's span limits cut nothing.
         Wrapping, or where LiveKit uses another provider by now, the span is built by hand.
         """
-        tracer = livekit_tracer() if self._downstream is None else None
         parent = _context(*own.parent) if any(own.parent) else None
-        if tracer is not None:
+        tracer = livekit_tracer() if self._downstream is None else None
+        if tracer is not None and self._is_on(livekit_provider()):
             above = trace.set_span_in_context(trace.NonRecordingSpan(parent or trace.INVALID_SPAN_CONTEXT), Context())
             span = tracer.start_span(own.name, context=above, start_time=own.start_ns)
-            if self._owner() in processors_of(span):
-                context = span.get_span_context()
+            context = span.get_span_context()
+            if span.is_recording():
                 self._attributes[context.trace_id, context.span_id] = own.attributes
                 span.end(own.end_ns)
                 return
-            if parent is None and not span.is_recording():
+            if parent is None:
                 return  # not sampled
         trace_id = parent.trace_id if parent is not None else _ids.generate_trace_id()
         built = ReadableSpan(

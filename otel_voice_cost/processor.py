@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
 from functools import partial
 from pathlib import Path
-from time import monotonic_ns, time_ns
+from time import monotonic, sleep, time_ns
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from opentelemetry import trace
@@ -16,9 +16,8 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from ._diagnostics import Diagnostics
-from ._forks import reset_after_fork
-from ._process_end import settle_at_process_end
-from ._reentry import run_in_thread
+from ._process_end import at_process_end
+from ._reentry import LATER, run_in_thread
 from .bill import CallCost
 from .budget import Brake, Budget
 from .cost import EXACT
@@ -27,15 +26,15 @@ from .dialects.voice_cost import MARKS, USD
 from .ending import Ending, OwnSpan, seconds_of
 from .errors import Problem
 from .livekit.events import SPANLESS, SpanKey, UsageEvent, livekit_provider, read_event
-from .livekit.spans import RULES, SILENT, Role, is_livekit
+from .livekit.spans import RULES, SILENT, Role, SpanRule, is_livekit
 from .meters import Meters
 from .order import order_problem, processors_of
 from .own_spans import SpanMaker
 from .pipeline import Pipeline, span_key
 from .pricing import Pricing
 from .records import Outbox
-from .rewrite import add_attributes, shows_swapped_attributes, with_attributes
-from .sessions import BOOK, Session
+from .rewrite import add_attributes, held_back, shows_swapped_attributes, with_attributes
+from .sessions import BOOK, Session, SpanNode
 from .stats import Stats, stats_of
 
 if TYPE_CHECKING:
@@ -45,8 +44,13 @@ if TYPE_CHECKING:
 __all__ = ["VoiceCostSpanProcessor"]
 
 _T = TypeVar("_T")
+
+
+_FollowUp = Callable[[], None]  # what is to be done without the lock: make spans of our own, check a budget
+
 _PATIENCE_SECONDS = 5.0  # for usage and records to be handed over at shutdown, and at the end of a process
 _LOOP_SECONDS = 0.005  # that an event loop is held
+_MOST_MILLIS = 10**9  # that a flush may take: eleven days, for those who pass infinity
 _PART = 10  # of the time of a flush is what usage and records may take, so that the exporter has its time
 
 _BUILT_IN_LOOP = (
@@ -59,8 +63,8 @@ _NO_SPANS = (
     'if __name__ == "__main__": a job process does not run that part.'
 )
 _NOT_SETTLED = (
-    f"Usage that waited at shutdown is on no span after {_PATIENCE_SECONDS:.0f} seconds: a processor behind holds it "
-    "up. If the process ends now, it is lost."
+    "Usage that waited at shutdown is on no span yet: a processor behind holds it up, or a signal handler shut down in "
+    "the middle of its pricing. If the process ends now, it is lost."
 )
 _OUTSIDE = (
     "Speech-to-text was used outside of a session: its cost is on spans of its own, below the span that was current."
@@ -108,8 +112,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
         self._downstream = downstream
         self._is_shut_down = False
-        self._diagnostics = Diagnostics()
         self._book = BOOK
+        self._diagnostics = Diagnostics(BOOK.gate)
         if settings is None:
             settings, problems = Settings.from_environment()
             self._log_problems(problems)
@@ -120,7 +124,6 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._outbox: Outbox | None = None
         self._meters: Meters | None = None
         self._span_maker = SpanMaker(self, downstream)
-        reset_after_fork(self)
         if not self._active:
             return
         if _in_event_loop():
@@ -149,10 +152,6 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self._listen_again, self._hears_first = listen_again, hears_first
         self._unsubscribe: Callable[[], None] = subscribe(self._on_metrics)
 
-    def reset(self) -> None:
-        """Look at the provider anew, in a forked child: it has an end of its own to watch."""
-        self._span_maker.provider_processor = None
-
     # span processor
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -160,16 +159,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if self._span_maker.provider_processor is None:
             self._guarded("the first span", self._see_provider, span)
         if self._active:
-            try:
-                gate = self._book.gate
-                if gate.is_held_here():
-                    gate.waiting.append(partial(self._guarded, "the start of a span", self._begin, span))
-                else:
-                    self._begin(span)
-                    if gate.waiting:
-                        gate.catch_up()
-            except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
-                self._diagnostics.fault(error, "the start of a span")
+            self._begin(span)
         if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.on_start, span, parent_context)
 
@@ -181,21 +171,19 @@ class VoiceCostSpanProcessor(SpanProcessor):
         """Give the span its cost and hand it on.
 
         A span that ends inside of this package, in a garbage collection or signal handler, has its cost and is handed
-        on as soon as the thread is through. Processors behind, unless wrapped, then have it before that.
+        on as soon as the thread is through: to the SDK's exporting processors too, and those made of them. Others
+        behind, unless wrapped, have it before that.
         """
-        gate = self._book.gate
-        if self._active and gate.is_held_here():
-            gate.waiting.append(partial(self._end, span))
-            return
-        self._end(span)
-        if gate.waiting:
-            gate.catch_up()
-
-    def _end(self, span: ReadableSpan) -> None:
         if self._active:
             try:
-                span = self._priced(span)
-            except Exception as error:  # noqa: BLE001  # as in `_guarded`
+                priced = self._book.gate.do(self._priced, span)
+                if priced is LATER:
+                    self._end_later(span)
+                    return
+                span, follow_ups = priced
+                for follow_up in follow_ups:
+                    follow_up()
+            except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
                 self._diagnostics.fault(error, span.name)
             except BaseException:  # an interrupt goes on, and so does the span
                 for processor in self._span_maker.behind() if self._downstream is None else (self._downstream,):
@@ -203,6 +191,20 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 raise
         if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.on_end, span)
+
+    def _end_later(self, span: ReadableSpan) -> None:
+        if self._downstream is not None or not is_livekit(span) or not self._span_maker.exporters_behind():
+            self._book.gate.postpone(partial(self.on_end, span))
+            return
+        copied = held_back(span)
+
+        def end() -> None:
+            self.on_end(copied)
+            if copied.context is not None and copied.context.trace_flags.sampled:  # else it is held back once more
+                for exporter in self._span_maker.exporters_behind():
+                    self._guarded("a processor behind", exporter.on_end, copied)
+
+        self._book.gate.postpone(end)
 
     def shutdown(self) -> None:
         """Put all usage that still waits on spans of its own, stop listening, shut downstream down.
@@ -234,32 +236,25 @@ class VoiceCostSpanProcessor(SpanProcessor):
         Returns:
             Whether downstream flushed. An exporter behind this processor would else be skipped.
         """
-        deadline_ns = monotonic_ns() + timeout_millis * 1_000_000
-
-        def left_millis() -> int:
-            return max(0, (deadline_ns - monotonic_ns()) // 1_000_000)
-
-        patience = _LOOP_SECONDS if _in_event_loop() else timeout_millis / 1_000 / _PART
-        patient_until_ns = monotonic_ns() + int(patience * 1e9)
+        seconds = timeout_millis / 1_000 if timeout_millis <= _MOST_MILLIS else _MOST_MILLIS / 1_000
+        now = monotonic()
+        deadline, patient_until = now + seconds, now + (_LOOP_SECONDS if _in_event_loop() else seconds / _PART)
         if self._active:
-            self._guarded("usage that waits", self._settle, patience, self._settle_waiting)
-        flushed = self._downstream is None or bool(
-            self._guarded("the wrapped processor", self._downstream.force_flush, left_millis())
-        )
+            self._guarded("usage that waits", self._settle, patient_until - monotonic(), self._settle_waiting)
+        flushed = True
+        if self._downstream is not None:
+            millis = max(0, int((deadline - monotonic()) * 1_000))
+            flushed = bool(self._guarded("the wrapped processor", self._downstream.force_flush, millis))
         if self._outbox is not None:
-            self._guarded("records", self._outbox.flush, max(0.0, (patient_until_ns - monotonic_ns()) / 1e9))
+            self._guarded("records", self._outbox.flush, max(0.0, patient_until - monotonic()))
         return flushed
 
-    def settle_at_process_end(self) -> None:
+    def _settle_at_process_end(self) -> None:
         """Settle sessions, hand over records, flush spans and metrics, within 5 seconds; the process ends after it.
 
         A disabled processor flushes too: else switching cost off would lose the spans.
         """
-        deadline_ns = monotonic_ns() + int(_PATIENCE_SECONDS * 1e9)
-
-        def left_seconds() -> float:
-            return (deadline_ns - monotonic_ns()) / 1e9
-
+        deadline = monotonic() + _PATIENCE_SECONDS
         if self._active:
             self._guarded("usage that waits", self._settle, _PATIENCE_SECONDS / 2, self._settle_all)
         waits = []
@@ -271,9 +266,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             flush_metrics = partial(self._meters.flush, int(_PATIENCE_SECONDS * 1_000))
             waits.append(self._in_thread("the flush of metrics at the end of the process", flush_metrics))
         if self._outbox is not None:
-            self._guarded("records at the end of the process", self._outbox.close, max(0.0, left_seconds()))
+            self._guarded("records at the end of the process", self._outbox.close, max(0.0, deadline - monotonic()))
         for wait in waits:
-            wait(left_seconds())
+            wait(deadline - monotonic())
 
     def stats(self) -> Stats:
         """What this processor has counted so far."""
@@ -286,8 +281,12 @@ class VoiceCostSpanProcessor(SpanProcessor):
             session_id: Its conversation id, Langfuse's or the application's session id, LiveKit's job id or its
                 trace id; without one, the session of the current span, as in the code of an agent, else the only
                 one that runs.
+
+        Returns:
+            None too in a signal handler or finalizer that came in the middle of this package.
         """
-        return self._guarded("the live view", self._live, session_id) if self._active else None
+        record = self._guarded("the live view", self._book.gate.do, self._live, session_id) if self._active else None
+        return None if record is LATER else record
 
     def _live(self, session_id: str | None) -> CallCost | None:
         session = self._running(session_id)
@@ -314,8 +313,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         node = self._book.node((context.trace_id, context.span_id))
         session = node.session if node else None
         if session is None:  # 1.2 does not leave the session's span current
-            running = self._book.running(self)
-            return running[0] if len(running) == 1 else None
+            return self._book.only_running(self)
         return None if session.ended or session.owner() is not self else session
 
     def uninstall(self) -> None:
@@ -334,12 +332,26 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return None
 
     def _begin(self, span: Span) -> None:
-        key, parent = span_key(span), span.parent
-        above = self._book.node(parent[:2]) if parent else None
-        rule = RULES.get(span.name)
-        if rule is None or not is_livekit(span):
-            if above is not None:
-                self._book.begin(key, above, start_ns=span.start_time or 0)
+        book = self._book
+        try:
+            if book.gate.waiting:
+                book.gate.catch_up()
+            parent, rule = span.parent, RULES.get(span.name)
+            above = book.node(parent[:2]) if parent else None
+            if rule is not None and not is_livekit(span):
+                rule = None
+            if rule is None and above is None:
+                return
+            dropped = book.gate.do(self._note_begin, span, rule, above)
+            if dropped is LATER:
+                book.gate.postpone(partial(self._begin, span))
+        except Exception as error:  # noqa: BLE001  # as in `on_end`
+            self._diagnostics.fault(error, "the start of a span")
+
+    def _note_begin(self, span: Span, rule: SpanRule | None, above: SpanNode | None) -> None:
+        key, start_ns = span_key(span), span.start_time or 0
+        if rule is None:
+            self._book.begin(key, above, start_ns=start_ns)
             return
         if not self._book.has_seen_livekit:
             self._book.has_seen_livekit = True
@@ -347,8 +359,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if rule.role is Role.SESSION:
             self._begin_session(span, key)
         else:
-            is_turn = rule.role is Role.TURN
-            self._book.begin(key, above, start_ns=span.start_time or 0, is_turn=is_turn, request=rule.nests)
+            self._book.begin(key, above, start_ns=start_ns, is_turn=rule.role is Role.TURN, request=rule.nests)
 
     def _begin_session(self, span: Span, key: SpanKey) -> None:
         self._watch()
@@ -363,11 +374,15 @@ class VoiceCostSpanProcessor(SpanProcessor):
         dropped = self._book.open(key, span.start_time or time_ns(), owner=self, attributes=attributes)
         if self._brake is not None:
             self._note_loop(key)
-        self._make_spans(self._ending.settle(dropped, time_ns()))
+        if self._outbox is not None:
+            self._outbox.prepare()
+        if dropped:
+            own_spans = self._ending.settle(dropped, time_ns())
+            self._book.gate.outside(partial(self._make_spans, own_spans))
 
     def _watch(self) -> None:
         """See to it that nothing is lost with the process, and that LiveKit's reports are heard."""
-        settle_at_process_end(self)
+        at_process_end(self._settle_at_process_end)
         for name in self._listen_again():
             self._diagnostics.warn("unheard", f"LiveKit's {name} cannot be listened to: usage without a span is lost.")
 
@@ -395,32 +410,33 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _see_provider(self, span: Span) -> None:
         """Look at the provider with its first span: where this processor stands, and what is behind it."""
         self._span_maker.note_provider(span)
-        settle_at_process_end(self)
+        at_process_end(self._settle_at_process_end)
         problem = order_problem(span, self) if self._active and self._downstream is None else None
         if problem:
             self._diagnostics.warn("order", problem)
 
-    def _priced(self, span: ReadableSpan) -> ReadableSpan:
-        """Return the span with its cost: the very same one, or a copy for downstream."""
-        key = span_key(span)
-        if self._ending.outside and key in self._ending.outside:
-            self._make_spans(self._ending.end_outside(key, span.attributes or {}))
+    def _priced(self, span: ReadableSpan) -> tuple[ReadableSpan, list[_FollowUp]]:
+        """Account for a span, with the gate's lock; return it, or a copy with its cost."""
+        key, follow_ups = span_key(span), list[_FollowUp]()
+        if key in self._ending.outside:
+            own_spans = self._ending.end_outside(key, span.attributes or {})
+            follow_ups.append(partial(self._make_spans, own_spans))
         if not is_livekit(span) or (span.name in SILENT and not self._diagnostics.debugging):
             self._book.finish(key)
-            return span
+            return span, follow_ups
         attributes = self._span_maker.take(key)
         if attributes is None:
-            attributes = self._attributes_for(span, key)
+            attributes = self._attributes_for(span, key, follow_ups)
         if self._diagnostics.debugging and MARKS.isdisjoint(attributes):
             self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(attributes) or 'nothing'}")
         if not attributes:
-            return span
+            return span, follow_ups
         if self._downstream is not None:
-            return with_attributes(span, attributes)
+            return with_attributes(span, attributes), follow_ups
         add_attributes(span, attributes)
-        return span
+        return span, follow_ups
 
-    def _attributes_for(self, span: ReadableSpan, key: SpanKey) -> Attributes:
+    def _attributes_for(self, span: ReadableSpan, key: SpanKey, follow_ups: list[_FollowUp]) -> Attributes:
         """Account for a span, where no other processor has, by the processor that owns its session."""
         if self._book.is_over(key):
             return {}
@@ -428,17 +444,20 @@ class VoiceCostSpanProcessor(SpanProcessor):
         session = node.session if node else None
         owner = session.owner() if session is not None else self
         try:
-            return owner._account(span, key, session) if owner is not None else {}
+            if owner is None:
+                return {}
+            attributes, own_spans = owner._pipeline.attributes_for(span, key)
         finally:
             self._book.finish(key)
-
-    def _account(self, span: ReadableSpan, key: SpanKey, session: Session | None) -> Attributes:
-        attributes, own_spans = self._pipeline.attributes_for(span, key)
-        if own_spans:
-            self._make_spans(own_spans)
-        if self._brake is not None and session is not None and USD in attributes:
-            self._guarded("a budget", self._check_budget, session)
+        owner._add_follow_ups(follow_ups, own_spans, session if USD in attributes else None)
         return attributes
+
+    def _add_follow_ups(self, follow_ups: list[_FollowUp], own_spans: list[OwnSpan], session: Session | None) -> None:
+        """Note what is to be done for spans of our own, and for a session whose total has grown."""
+        if own_spans:
+            follow_ups.append(partial(self._make_spans, own_spans))
+        if self._brake is not None and session is not None:
+            follow_ups.append(partial(self._guarded, "a budget", self._check_budget, session))
 
     # the way of a report
 
@@ -447,43 +466,44 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     def _hear(self, metrics: object, reporter: object) -> None:
         event = read_event(metrics, reporter)
-        if event is None:
-            return
-        gate = self._book.gate
-        if gate.is_held_here():
-            gate.waiting.append(partial(self._guarded, "a usage report", self._report, event))
-            return
-        self._report(event)
-        if gate.waiting:
-            gate.catch_up()
+        if event is not None:
+            self._take_in(event)
 
-    def _report(self, event: UsageEvent) -> None:
-        node = self._book.node(event.span_key)
+    def _take_in(self, event: UsageEvent) -> None:
+        follow_ups = self._book.gate.do(self._report, event)
+        if follow_ups is LATER:
+            self._book.gate.postpone(partial(self._guarded, "a usage report", self._take_in, event))
+            return
+        for follow_up in follow_ups:
+            follow_up()
+
+    def _report(self, event: UsageEvent) -> list[_FollowUp]:
+        """Book a report, with the gate's lock."""
+        node, follow_ups = self._book.node(event.span_key), list[_FollowUp]()
         session = node.session if node else None
         if not event.sampled:
             if self._takes_what_is_outside():
                 self._pipeline.report_unsampled(event)
-            return
+            return follow_ups
         if session is None and event.component in SPANLESS:
-            running = self._book.running()
-            session = running[0] if len(running) == 1 else None
+            session = self._book.only_running()
         if session is None:
-            self._report_outside(event)
+            self._add_follow_ups(follow_ups, self._report_outside(event), None)
         elif session.owner() is self:
-            self._make_spans(self._pipeline.report(session, event))
-            if self._brake is not None:
-                self._guarded("a budget", self._check_budget, session)
+            self._add_follow_ups(follow_ups, self._pipeline.report(session, event), session)
+        return follow_ups
 
-    def _report_outside(self, event: UsageEvent) -> None:
+    def _report_outside(self, event: UsageEvent) -> list[OwnSpan]:
         if not self._takes_what_is_outside():
-            return
+            return []
         has_span = event.component not in SPANLESS
         if not self._book.has_seen_livekit and (has_span or not any(_ours(livekit_provider()))):
             self._diagnostics.warn("no spans", _NO_SPANS)
-        if not has_span:
-            self._watch()
-            self._diagnostics.note("outside", _OUTSIDE)
-            self._make_spans(self._pipeline.report_outside(event))
+        if has_span:
+            return []
+        self._watch()
+        self._diagnostics.note("outside", _OUTSIDE)
+        return self._pipeline.report_outside(event)
 
     def _takes_what_is_outside(self) -> bool:
         """Whether this is the first of its kind on the provider that LiveKit uses, else the first that was built."""
@@ -497,26 +517,39 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
         In a thread of ours: a signal handler may flush, on a thread that holds the lock of an exporter.
         """
-        if not (self._ending.outside or self._book.unsettled(self) or step == self._settle_all):
+        if (
+            step != self._settle_all
+            and not self._ending.outside
+            and self._book.gate.do(self._book.unsettled, self) == []
+        ):
             return True
         wait = self._in_thread("usage that waits", step)
-        if self._book.gate.is_held_here() or (self._meters is not None and self._meters.is_held_here()):
-            patience_seconds = 0.0  # it needs what this thread holds
-        return wait(patience_seconds)
+        return wait(0.0 if self._book.gate.is_held_here() else patience_seconds)  # it needs what this thread holds
 
     def _settle_waiting(self) -> None:
         for session in self._book.unsettled(self):
-            self._make_spans(self._ending.flush(session))
+            self._settle_with(self._ending.flush, session)
         self._settle_outside()
 
     def _settle_all(self) -> None:
         for session in self._book.drain(self):
-            self._make_spans(self._ending.settle([session], time_ns()))
+            self._settle_with(self._ending.settle, [session], time_ns())
         self._settle_outside()
+        if self._meters is not None:
+            self._meters.add_up()
 
     def _settle_outside(self) -> None:
         for key in list(self._ending.outside):
-            self._make_spans(self._ending.end_outside(key))
+            self._settle_with(self._ending.end_outside, key)
+
+    def _settle_with(self, step: Callable[..., list[OwnSpan]], *args: Any) -> None:
+        """Make the spans of a step, which nothing interrupts; an event loop that waits to go on does."""
+        own_spans = self._book.gate.do(step, *args, seconds=_PATIENCE_SECONDS)
+        if own_spans is LATER:
+            self._book.gate.postpone(partial(self._guarded, "usage that waits", self._settle_with, step, *args))
+            return
+        self._make_spans(own_spans)
+        sleep(0)
 
     def _make_spans(self, spans: list[OwnSpan]) -> None:
         for span in spans:

@@ -159,6 +159,11 @@ class Outbox:
         if self._on_session_end is not None:
             self._workers.append(_Worker("on_session_end", self._on_session_end, self._diagnostics))
 
+    def prepare(self) -> None:
+        """Start the threads now: Python 3.12 starts none when the interpreter exits, and a callback may hang."""
+        for worker in self._workers:
+            worker.ensure_thread()
+
     def put(self, record: CallCost) -> None:
         """Hand a record over soon; at interpreter exit, if no thread can start, before this returns."""
         for worker in self._workers:
@@ -200,7 +205,7 @@ class _Worker:
         self._diagnostics = diagnostics
         self._waiting: SimpleQueue[CallCost | None] = SimpleQueue()  # None ends the thread
         self._unfinished: deque[None] = deque()  # as long as there are records that wait or are being handed over
-        self._running = threading.Lock()  # held by the thread; of several that start at once, one gets it
+        self._running = threading.Lock()  # held from the start of the thread to its end
 
     def put(self, record: CallCost) -> None:
         if self._waiting.qsize() >= _MAX_WAITING:
@@ -209,11 +214,11 @@ class _Worker:
             return
         self._unfinished.append(None)
         self._waiting.put(record)
-        self._ensure_thread()
+        self.ensure_thread()
 
     def flush(self, timeout_seconds: float) -> bool:
         deadline = monotonic() + timeout_seconds
-        runs = not self._unfinished or self._ensure_thread()
+        runs = not self._unfinished or self.ensure_thread()
         while self._unfinished:
             if not runs or monotonic() >= deadline:
                 return False
@@ -222,22 +227,25 @@ class _Worker:
 
     def close(self, timeout_seconds: float) -> int:
         """End the thread; return the number of records that are not handed over."""
-        if not self.flush(timeout_seconds) and not self._ensure_thread():
+        if not self.flush(timeout_seconds) and not self.ensure_thread():
             self._hand_over_here()
         self._waiting.put(None)
         return len(self._unfinished)
 
-    def _ensure_thread(self) -> bool:
+    def ensure_thread(self) -> bool:
         """Return whether a thread runs, after starting one if none did."""
         if sys.is_finalizing():  # other threads are frozen, and waiting for a new one would never end
             self._hand_over_here()
             return False
-        if self._running.locked():
+        if not self._running.acquire(blocking=False):
             return True
         try:
             run_in_thread(self._work)
             return True
-        except Exception as error:  # noqa: BLE001  # a limit, no memory, or the interpreter exits
+        except BaseException as error:  # a limit, no memory, or the interpreter exits
+            self._running.release()
+            if not isinstance(error, Exception):
+                raise
             if threading.main_thread().is_alive():  # this may be an event loop, which a callback would block
                 self._diagnostics.warn("no thread", f"Records of calls wait for a thread: {error}.")
             else:  # at exit, where Python 3.12 starts no thread any more
@@ -245,13 +253,14 @@ class _Worker:
             return False
 
     def _work(self) -> None:
-        while self._running.acquire(blocking=False):
+        while True:
             try:
                 for record in iter(self._waiting.get, None):
                     self._finish(record)
             finally:
                 self._running.release()
-            if self._waiting.empty():  # else it was put while the lock was still held, and started no thread
+            # a record put while the lock was still held has started no thread
+            if self._waiting.empty() or not self._running.acquire(blocking=False):
                 return
 
     def _hand_over_here(self) -> None:

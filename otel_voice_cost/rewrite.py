@@ -9,11 +9,12 @@ from typing import cast
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.trace import SpanContext
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from .livekit.spans import attributes_of
 
-__all__ = ["add_attributes", "shows_swapped_attributes", "with_attributes"]
+__all__ = ["add_attributes", "held_back", "shows_swapped_attributes", "with_attributes"]
 
 
 def with_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> ReadableSpan:
@@ -45,6 +46,14 @@ def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> No
         span._attributes = cast("Attributes", counting)  # the snapshot has no public way
     else:
         span._attributes = attributes
+
+
+def held_back(span: ReadableSpan) -> ReadableSpan:
+    """Return a copy of an ended span; the span itself looks not sampled from now on, so the SDK's exporters skip it."""
+    copied, context = copy.copy(span), span.context
+    if context is not None:
+        span._context = SpanContext(context.trace_id, context.span_id, context.is_remote)
+    return copied
 
 
 def shows_swapped_attributes() -> bool:

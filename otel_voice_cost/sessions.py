@@ -15,7 +15,7 @@ from __future__ import annotations
 import weakref
 from asyncio import AbstractEventLoop
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -43,7 +43,9 @@ _MAX_OPEN_TURNS = 64  # of one session; the oldest is taken to have ended
 _MAX_TURNS = 4_096  # of one session in its record
 _MAX_SESSIONS = 10_000
 _MAX_TRACES = 1_024
+_REPEAT_NS = 2 * 10**9  # within which a class around another component reports its work once more
 _MAX_SILENCE_NS = 24 * 3_600 * 10**9  # of a session, until it is taken to be over
+_MAX_DROPPED = 4  # sessions, with each that begins
 _SWEEP = 4  # spans of dropped sessions that are forgotten with each span that begins
 
 
@@ -125,18 +127,39 @@ def _amount_heard(accrued: Accrued) -> Decimal:
 
 
 class Reports:
-    """The reports of work that no span tells apart; a class around another component reports its work once more."""
+    """The last reports of work that no span tells apart; a class around another component reports its work once more.
+
+    It does so at once. Where the vendor names no request, the amounts alone say little: then one of the two objects
+    must have the other as an attribute, too.
+    """
 
     def __init__(self) -> None:
-        self._times: OrderedDict[Hashable, dict[int, int]] = OrderedDict()  # work → how often each object reported it
+        self._work: OrderedDict[Hashable, list[list[UsageEvent]]] = OrderedDict()  # its reports, by component and work
 
-    def is_repeat(self, work: Hashable, reporter: int) -> bool:
-        """Note a report, and say whether another object has reported the same as often before."""
-        times = self._times.setdefault(work, {})
-        times[reporter] = times.get(reporter, 0) + 1
-        if len(self._times) > _MAX_REMEMBERED:
-            self._times.popitem(last=False)
-        return any(times[reporter] <= count for other, count in times.items() if other != reporter)
+    def is_repeat(self, event: UsageEvent) -> bool:
+        """Note a report, and say whether another object has reported the same work just before."""
+        if event.work is None:
+            return False
+        key, since_ns = (event.component, event.work), event.time_ns - _REPEAT_NS
+        recent = [reports for reports in self._work.get(key, ()) if reports[0].time_ns >= since_ns][-_MAX_WAITING:]
+        known = next((reports for reports in recent if _is_of(event, reports)), None)
+        if known is None:
+            recent.append([event])
+        else:
+            known.append(event)
+        self._work[key] = recent
+        self._work.move_to_end(key)
+        if len(self._work) > _MAX_REMEMBERED:
+            self._work.popitem(last=False)
+        return known is not None
+
+
+def _is_of(event: UsageEvent, reports: list[UsageEvent]) -> bool:
+    """Whether a report repeats others: of a named request, or of one of two objects around another."""
+    if any(event.reporter == other.reporter for other in reports):
+        return False
+    names_request = event.work is not None and bool(event.work[0])
+    return names_request or any(o.reporter in event.holds or event.reporter in o.holds for o in reports)
 
 
 Accruals = dict[tuple[Component, str, str, bool], Accrued]  # by model; what could not be read apart
@@ -176,6 +199,7 @@ class Session:
     unclaimed: Accruals = field(default_factory=dict)  # priced, for spans of our own
     turns: dict[SpanKey, Totals] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)  # for spans of our own
+    own_spans: list[Any] = field(default_factory=list)  # made of it when it ends; kept where that is interrupted
     waiting: OrderedDict[str, deque[UsageEvent]] = field(default_factory=OrderedDict)
     waiting_count: int = 0
     reports: Reports = field(default_factory=Reports)
@@ -369,6 +393,19 @@ class SessionBook:
             live = [(session, session.owner()) for session in self._live.values() if not session.ended]
         return [session for session, of in live if of is not None and (owner is None or of is owner)]
 
+    def only_running(self, owner: object = None) -> Session | None:
+        """The live session, of all or of those that one processor accounts for; None where there are more or none."""
+        found: Session | None = None
+        with self.gate.lock:
+            for session in self._live.values():
+                of = session.owner()
+                if of is None or session.ended or (owner is not None and of is not owner):
+                    continue
+                if found is not None:
+                    return None
+                found = session
+        return found
+
     def add_to_trace(self, record: CallCost) -> TraceCost:
         """Note the record of a session that has ended; return what the ended sessions of its trace cost."""
         with self.gate.lock:
@@ -409,20 +446,19 @@ class SessionBook:
                     return self._take(session, text)
         return None
 
-    def unclaimed(self, session: Session) -> list[UsageEvent]:
-        """Take all reports that no span has claimed."""
-        with self.gate.lock:
-            events = []
-            while session.waiting:
-                events.append(self._oldest(session))
-            return events
+    def unclaimed(self, session: Session) -> Iterator[UsageEvent]:
+        """Take all reports that no span has claimed, one after the other."""
+        while True:
+            with self.gate.lock:
+                if not session.waiting:
+                    return
+                event = self._oldest(session)
+            yield event
 
     def is_repeat(self, session: Session, event: UsageEvent) -> bool:
         """Whether another object of the session has reported this work before: a class around the one that did it."""
-        if event.work is None:
-            return False
         with self.gate.lock:
-            return session.reports.is_repeat((event.component, event.work), event.reporter)
+            return session.reports.is_repeat(event)
 
     def accrue(self, session: Session, cost: Cost, time_ns: int, *, heard: bool) -> Accrued | None:
         """Keep a cost for the next user turn (``heard``) or for a span of our own. Return one that waits no longer.
@@ -537,8 +573,8 @@ class SessionBook:
             )
 
     def _dropped(self, now_ns: int) -> list[Session]:
-        dropped, looked_at = [], set[SpanKey]()
-        while self._live:
+        dropped, looked_at = list[Session](), set[SpanKey]()
+        while self._live and len(dropped) < _MAX_DROPPED:
             key, oldest = next(iter(self._live.items()))
             is_silent = now_ns - oldest.last_ns >= _MAX_SILENCE_NS
             if is_silent or len(self._live) > _MAX_SESSIONS or oldest.owner() is None:

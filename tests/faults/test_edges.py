@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
-from otel_voice_cost import Budget, Settings, VoiceCostSpanProcessor, install
+from otel_voice_cost import Budget, Settings, VoiceCostSpanProcessor, _process_end, install
 from otel_voice_cost.demo.components import ScriptedSTT
 
 from ..conftest import SPEECH, llm_metrics, stt_metrics, tts_metrics
@@ -57,6 +57,17 @@ class Line:
         self.processor = VoiceCostSpanProcessor(simple if wrapping else None, catalog=catalog, **options)
         for processor in (self.processor, *behind, *([] if wrapping else [simple])):
             self.provider.add_span_processor(processor)
+        self._use()
+
+    @classmethod
+    def on(cls, provider, processor, exporter):
+        """On a provider that is complete."""
+        line = cls.__new__(cls)
+        line.provider, line.processor, line.exporter = provider, processor, exporter
+        line._use()
+        return line
+
+    def _use(self):
         set_tracer_provider(self.provider)
         self.tracer = self.provider.get_tracer("livekit-agents")
 
@@ -159,6 +170,61 @@ def test_an_interrupted_report_reaches_livekits_listeners(exporter):
 
     assert len(heard) == 1
     line.provider.shutdown()
+
+
+def test_an_interrupted_end_of_a_session_is_made_up_at_shutdown(price_catalog, exporter):
+    class InterruptedOnce:
+        def card_for(self, usage):
+            if usage.model == "interrupts":
+                raise KeyboardInterrupt
+            return price_catalog.card_for(usage)
+
+    records = []
+    line = Line(InterruptedOnce(), exporter, on_session_end=records.append)
+    session = line.tracer.start_span("agent_session")
+    with trace.use_span(session):
+        line.report("stt_metrics", stt_metrics())
+        for model in ("gpt-4.1-mini", "interrupts", "gpt-4.1-mini"):
+            metadata = {"model_name": model, "model_provider": "openai"}
+            line.report("llm_metrics", llm_metrics(request_id=model, metadata=metadata))
+    with pytest.raises(KeyboardInterrupt):
+        session.end()
+    assert [span.name for span in exporter.get_finished_spans()] == ["agent_session"]
+    line.provider.shutdown()
+
+    assert {span.name: span.attributes["voice_cost.usd"] for span in exporter.get_finished_spans()[1:]} == {
+        "llm_usage": "0.000304",
+        "stt_usage": "0.0004",
+    }
+    assert [record.usd for record in records] == [Decimal("0.000704")]
+
+
+@pytest.mark.parametrize("timeout_millis", [float("inf"), float("nan"), -1, 0])
+def test_a_flush_takes_any_time(line, timeout_millis):
+    with line.session():
+        line.report("stt_metrics", stt_metrics())
+        line.processor.force_flush(timeout_millis)
+        line.provider.shutdown()
+
+    assert len(line.spans("stt_usage")) == 1
+
+
+def test_the_end_of_a_process_waits_for_all_at_once():
+    """LiveKit kills a job process that takes ten seconds, and each processor may take five."""
+    together, met = threading.Barrier(2), []
+
+    class Slow:
+        def settle(self):
+            together.wait(5)
+            met.append(self)
+
+    both = [Slow(), Slow()]
+    for one in both:
+        _process_end.at_process_end(one.settle)
+
+    _process_end._settle_all()
+
+    assert len(met) == 2
 
 
 def test_a_callback_that_hangs_keeps_no_flush_from_the_exporter(price_catalog, exporter):

@@ -32,7 +32,7 @@ STEPS = [
     *[("otel_voice_cost.pipeline", name) for name in ("read_gen_ai_usage", "usage_fragments")],
     *[("otel_voice_cost.processor", name) for name in ("span_key", "is_livekit", "add_attributes", "read_event")],
     ("otel_voice_cost.processor", "order_problem"),
-    *[("otel_voice_cost.own_spans", name) for name in ("processors_of", "livekit_tracer")],
+    *[("otel_voice_cost.own_spans", name) for name in ("livekit_provider", "livekit_tracer")],
     *[("otel_voice_cost.ending", name) for name in ("decoded", "read_metrics", "_inherited", "moment")],
     ("otel_voice_cost.pricing", "cost_of"),
     *[(genai, "cost_attributes"), (langfuse, "cost_attributes"), (voice_cost, "cost_attributes")],

@@ -85,7 +85,7 @@ def test_equal_reports_are_as_many_as_their_spans(book, session):
     book.report(session, event("a"))
 
     assert book.claim(session, "a")
-    assert [left.text for left in book.unclaimed(session)] == ["a"]
+    assert [left.text for left in list(book.unclaimed(session))] == ["a"]
 
 
 def test_a_span_that_comes_before_its_report_takes_it_along(book, session):
@@ -93,12 +93,12 @@ def test_a_span_that_comes_before_its_report_takes_it_along(book, session):
     book.report(session, event("a"))
     book.report(session, event("a"))
 
-    assert len(book.unclaimed(session)) == 1
+    assert len(list(book.unclaimed(session))) == 1
 
 
 def test_what_was_settled_is_not_claimed_again(book, session):
     book.report(session, event("a"))
-    book.unclaimed(session)
+    list(book.unclaimed(session))
 
     assert not book.claim(session, "a")
     assert book.claim(session, "a")
@@ -117,7 +117,7 @@ def test_reports_that_wait_are_bounded(book, session):
 
     assert [left.text for left in overflow if left] == ["0", "1", "2", "3"]
     assert not book.claim(session, "3")
-    assert len(book.unclaimed(session)) == 32
+    assert len(list(book.unclaimed(session))) == 32
 
 
 def test_spans_without_reports_are_bounded(book, session):
@@ -125,9 +125,9 @@ def test_spans_without_reports_are_bounded(book, session):
         book.claim(session, str(number))
 
     book.report(session, event("0"))
-    assert len(book.unclaimed(session)) == 1  # long forgotten
+    assert len(list(book.unclaimed(session))) == 1  # long forgotten
     book.report(session, event("4999"))
-    assert book.unclaimed(session) == []
+    assert list(book.unclaimed(session)) == []
 
 
 def test_the_spans_of_a_session_are_remembered_while_it_runs(book, session):
@@ -191,15 +191,42 @@ def test_costs_that_wait_for_a_span_are_bounded_by_model(book, session):
     assert len(book.take_unclaimed(session)) == 8
 
 
-def test_work_reported_once_more_by_an_object_around_is_a_repeat(book, session):
-    def reported(reporter, *work):
-        return book.is_repeat(session, event("a", Component.STT)._replace(reporter=reporter, work=work or None))
+INNER, OUTER, OTHER = 1, 2, 3
 
-    inner, outer = 1, 2
-    assert [reported(who, "r", 5.0) for who in (inner, outer, inner, outer, inner)] == [False, True, False, True, False]
-    assert not reported(outer, "r", 4.0)
-    assert not reported(outer)
-    assert not reported(inner)
+
+@pytest.fixture
+def reported(book, session):
+    def report(reporter, *work, seconds=0.0):
+        holds = frozenset({INNER}) if reporter == OUTER else frozenset()
+        fields = {"reporter": reporter, "holds": holds, "work": work, "time_ns": int(seconds * 1e9)}
+        return book.is_repeat(session, event("a", Component.STT)._replace(**fields))
+
+    return report
+
+
+def test_work_reported_once_more_by_an_object_around_is_a_repeat(reported):
+    in_turn = (INNER, OUTER, INNER, OUTER, INNER)
+    assert [reported(who, "r", 5.0) for who in in_turn] == [False, True, False, True, False]
+    assert [reported(who, "", 5.0) for who in in_turn] == [False, True, False, True, False]
+    assert not reported(OUTER, "r", 4.0)
+
+
+def test_an_object_around_may_report_first(reported):
+    assert [reported(who, "", 5.0) for who in (OUTER, INNER, OUTER, INNER)] == [False, True, False, True]
+
+
+def test_a_repeat_comes_at_once(reported):
+    assert not reported(INNER, "not-unique", 5.0)
+    assert not reported(OTHER, "not-unique", 5.0, seconds=3)
+
+
+def test_repeats_are_told_apart_at_the_end_of_their_time(reported):
+    times = [(INNER, 0.0), (OUTER, 0.01), (INNER, 2.005), (OUTER, 2.015)]
+    assert [reported(who, "", 5.0, seconds=at) for who, at in times] == [False, True, False, True]
+
+
+def test_without_a_request_equal_amounts_of_two_objects_are_no_repeat(reported):
+    assert [reported(who, "", 5.0) for who in (INNER, OTHER, INNER, OTHER)] == [False] * 4
 
 
 def test_ended_sessions_are_remembered_for_a_while(book):
@@ -217,6 +244,13 @@ def test_a_session_that_is_silent_for_a_day_is_dropped(book, session):
     assert book.open((2, 1), DAY_NS - 1, owner=OWNER) == []
     assert book.open((3, 1), DAY_NS, owner=OWNER) == [session]
     assert book.node((1, 1)) is None
+
+
+def test_silent_sessions_are_dropped_a_few_at_a_time(book):
+    for number in range(10):
+        book.open((number, 2), 0, owner=OWNER)
+
+    assert [len(book.open((number, 3), DAY_NS, owner=OWNER)) for number in range(4)] == [4, 4, 2, 0]
 
 
 def test_a_session_of_days_that_speaks_is_kept(book, session):

@@ -1,0 +1,258 @@
+"""Locks of other people: nobody waits for ours without a limit, and we hold none of ours while we wait for theirs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import AlwaysOnExemplarFilter, MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.view import View
+from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
+
+from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.sessions import BOOK
+
+from ..conftest import llm_metrics, stt_metrics, tts_metrics
+from .test_edges import Line
+
+PATIENCE_SECONDS = 10  # for what takes a tenth; a deadlock takes for ever
+
+
+def in_time(step):
+    """Take a step in a thread; say whether it came back."""
+    thread = threading.Thread(target=step, daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    return not thread.is_alive()
+
+
+@pytest.fixture(params=["before", "wrapping"])
+def line(request, price_catalog, exporter):
+    line = Line(price_catalog, exporter, wrapping=request.param == "wrapping")
+    yield line
+    line.provider.shutdown()
+
+
+def costs(spans):
+    return [span.attributes.get("voice_cost.usd") for span in spans]
+
+
+class TakesTheOther:
+    """Two threads of an application: one has ours and wants its own, the other has its own and wants ours."""
+
+    def __init__(self):
+        self.their_lock = threading.Lock()
+        self.has_ours, self.has_theirs = threading.Event(), threading.Event()
+
+    def finalize(self):
+        """What a collection in the middle of our work may call: a log handler has a lock, say."""
+        self.has_ours.set()
+        self.has_theirs.wait()
+        with self.their_lock:
+            pass
+
+    def in_ours(self):
+        BOOK.gate.do(self.finalize)
+
+    def in_theirs(self, step):
+        with self.their_lock:
+            self.has_theirs.set()
+            self.has_ours.wait()
+            step()
+
+
+def stand_off(step):
+    """Take a step under the application's lock, while a thread in our lock waits for that."""
+    threads = TakesTheOther()
+    ours = threading.Thread(target=threads.in_ours, daemon=True)
+    ours.start()
+    came_back = in_time(lambda: threads.in_theirs(step))
+    ours.join(PATIENCE_SECONDS)
+    return came_back and not ours.is_alive()
+
+
+def test_spans_and_reports_never_wait_for_ours_for_long(line):
+    with line.session() as session:
+
+        def step():
+            with trace.use_span(session):
+                line.request("llm_request", "lk.llm_metrics", llm_metrics())
+                line.report("stt_metrics", stt_metrics())
+                line.tracer.start_span("agent_turn").end()
+
+        assert stand_off(step)
+
+    assert costs(line.spans("llm_request")) == ["0.000152"]
+    (ended,) = line.spans("agent_session")
+    assert ended.attributes["voice_cost.session.usd"] == "0.000552"
+    assert [len(line.spans(name)) for name in ("agent_turn", "stt_usage")] == [1, 1]
+    assert line.processor.stats().failed == 0
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda line: line.processor.force_flush(100),
+        lambda line: line.processor.live(),
+        lambda line: line.processor.stats(),
+        lambda line: line.session().__enter__(),
+    ],
+    ids=["flush", "live", "stats", "session"],
+)
+def test_nothing_else_does(line, step):
+    with line.session():
+        line.report("stt_metrics", stt_metrics())
+        assert stand_off(lambda: step(line))
+
+
+def test_what_had_to_wait_keeps_its_order(line):
+    """A request whose begin and end came while another thread stood in the lock is a child of its turn all the same."""
+    with line.session() as session:
+
+        def step():
+            with trace.use_span(session), line.tracer.start_as_current_span("agent_turn"):
+                line.request()
+
+        assert stand_off(step)
+
+    (turn,) = line.spans("agent_turn")
+    assert turn.attributes["voice_cost.turn.usd"] == "0.009"
+
+
+def test_a_span_that_ends_inside_leaves_once_and_with_its_cost(line):
+    def step():
+        line.request()
+        assert line.spans("tts_request") == []
+
+    with line.session():
+        BOOK.gate.do(step)
+
+    assert costs(line.spans("tts_request")) == ["0.009"]
+    assert line.spans("tts_request")[0].context.trace_flags.sampled
+
+
+def test_so_it_does_where_the_exporter_behind_is_made_of_the_sdks(price_catalog, exporter):
+    class Filtering(BatchSpanProcessor):
+        def on_end(self, span):
+            if "lk.tts_metrics" in span.attributes:
+                super().on_end(span)
+
+    provider = TracerProvider()
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
+    provider.add_span_processor(Filtering(exporter))
+    tracer = provider.get_tracer("livekit-agents")
+
+    BOOK.gate.do(
+        lambda: tracer.start_span("tts_request", attributes={"lk.tts_metrics": json.dumps(tts_metrics())}).end()
+    )
+    provider.shutdown()
+
+    assert costs(exporter.get_finished_spans()) == ["0.009"]
+
+
+def test_a_log_handler_is_called_outside_of_our_lock(line):
+    held = []
+
+    class Handler(logging.Handler):
+        def emit(self, record):
+            held.append(BOOK.gate.is_held_here())
+
+    handler, logger = Handler(), logging.getLogger("otel_voice_cost")
+    logger.addHandler(handler)
+    try:
+        with line.session():
+            line.request(metrics=tts_metrics(metadata={"model_name": "unheard-of", "model_provider": "nobody"}))
+            line.request(metrics="no JSON")
+    finally:
+        logger.removeHandler(handler)
+
+    assert held == [False, False]
+
+
+def test_a_span_that_ends_while_metrics_are_collected(price_catalog, exporter):
+    """The metrics SDK holds a lock of each instrument while it collects it; a garbage collection may come there."""
+    inside = []
+
+    class Reservoir:
+        """Is asked for its exemplars inside that lock."""
+
+        def __init__(self, **_):
+            pass
+
+        def offer(self, *_):
+            pass
+
+        def collect(self, _attributes):
+            inside.append(None)
+            line.request()
+            return []
+
+    view = View(instrument_name="voice_cost.priced", exemplar_reservoir_factory=lambda _aggregation: Reservoir)
+    reader = InMemoryMetricReader()
+    meters = MeterProvider([reader], views=[view], exemplar_filter=AlwaysOnExemplarFilter())
+    line = Line(price_catalog, exporter, meter_provider=meters)
+    line.request()
+
+    assert in_time(reader.collect)
+
+    assert len(inside) == 1
+    assert costs(line.spans("tts_request")) == ["0.009"] * 2
+    line.provider.shutdown()
+
+
+def test_metrics_that_nobody_collects_are_added_up_all_the_same(price_catalog, exporter):
+    class Instrument:
+        def __init__(self):
+            self.values = []
+
+        def add(self, value, _labels):
+            self.values.append(value)
+
+        record = add
+
+    class Plain:
+        """A meter provider of somebody else's, without asynchronous instruments."""
+
+        def __init__(self):
+            self.instruments = {}
+
+        def get_meter(self, *_, **__):
+            return self
+
+        def create_counter(self, name, **_):
+            return self.instruments.setdefault(name, Instrument())
+
+        create_histogram = create_counter
+
+    meters = Plain()
+    line = Line(price_catalog, exporter, meter_provider=meters)
+    for _ in range(600):
+        line.request()
+    priced = meters.instruments["voice_cost.priced"].values
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(priced) < 500 and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    assert len(priced) >= 500
+    line.provider.shutdown()
+    assert sum(priced) == 600
+
+
+def test_spans_of_our_own_inside_of_another_multi_processor(price_catalog, exporter):
+    provider, inside = TracerProvider(), SynchronousMultiSpanProcessor()
+    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+    inside.add_span_processor(processor)
+    inside.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.add_span_processor(inside)
+    line = Line.on(provider, processor, exporter)
+    with line.session():
+        line.report("stt_metrics", stt_metrics())
+
+    assert costs(line.spans("stt_usage")) == ["0.0004"]
+    provider.shutdown()
