@@ -18,6 +18,8 @@ SpanKey = tuple[int, int]  # trace id, span id
 
 SPANLESS = frozenset({Component.INTERRUPTION, Component.STT, Component.TURN_DETECTION})  # told by events alone
 
+_MAX_HELD = 16  # of a list
+
 # Adapters that measure the work of the component inside once more: before 1.8.
 _REPEATING = {"livekit.agents.stt.multi_speaker_adapter.MultiSpeakerAdapter"}
 
@@ -32,7 +34,8 @@ class UsageEvent(NamedTuple):
         time_ns: When, nanoseconds since the epoch.
         sampled: Whether that span is exported; True where there was none.
         reporter: The object that reported.
-        work: What tells the work apart from other work of the session, where no span does; None where nothing can.
+        holds: The objects that report too and that it has as attributes: it may be a class around one of them.
+        work: The request, empty where the vendor names none, and its amounts, where no span tells the work apart.
     """
 
     component: Component
@@ -41,6 +44,7 @@ class UsageEvent(NamedTuple):
     time_ns: int
     sampled: bool = True
     reporter: int = 0
+    holds: frozenset[int] = frozenset()
     work: tuple[object, ...] | None = None
 
 
@@ -58,6 +62,7 @@ def read_event(metrics: Any, reporter: object) -> UsageEvent | None:
     if component is None or getattr(metrics, "label", "") in _REPEATING:
         return None
     context = trace.get_current_span().get_span_context()
+    hears = component is Component.STT
     return UsageEvent(
         component=component,
         text=metrics.model_dump_json(),
@@ -65,14 +70,23 @@ def read_event(metrics: Any, reporter: object) -> UsageEvent | None:
         time_ns=time_ns(),
         sampled=context.trace_flags.sampled or not context.is_valid,
         reporter=id(reporter),
-        work=_work_of(metrics) if component is Component.STT else None,
+        holds=_held_by(reporter) if hears else frozenset(),
+        work=_work_of(metrics) if hears else None,
     )
 
 
-def _work_of(metrics: Any) -> tuple[object, ...] | None:
+def _work_of(metrics: Any) -> tuple[object, ...]:
     """The request and its amounts, which a class around another reports once more."""
     amounts = [getattr(metrics, name, None) for name in ("audio_duration", "input_tokens", "output_tokens")]
-    return (metrics.request_id, *amounts) if getattr(metrics, "request_id", None) else None
+    return (getattr(metrics, "request_id", None) or "", *amounts)
+
+
+def _held_by(reporter: object) -> frozenset[int]:
+    """The emitters among an object's attributes, and in lists there."""
+    held: list[object] = []
+    for value in list(getattr(reporter, "__dict__", {}).values()):
+        held += value[:_MAX_HELD] if isinstance(value, (list, tuple)) else [value]
+    return frozenset(id(value) for value in held if hasattr(type(value), "emit"))
 
 
 def livekit_tracer() -> Tracer | None:

@@ -28,6 +28,8 @@ from .events import SpanKey
 __all__ = ["agent_session_of", "hears_first", "listen_again", "subscribe", "unheard_classes"]
 
 _EVENT = "metrics_collected"
+_MAX_WRAPPERS = 100  # on a method
+_MAX_HEARD = 16  # metrics objects that are not heard again, should somebody pass them on later
 
 _HOOKED = (
     ("stt", "STT"),
@@ -64,6 +66,7 @@ class _Hook:
         self._listeners: tuple[weakref.WeakMethod[Listener], ...] = ()
         self._wrappers: dict[tuple[type, str], _Wrapper] = {}
         self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()  # AgentSessions that were started
+        self._heard: tuple[object, ...] = ()  # the last metrics; never changed in place, for this may be interrupted
         self._awaits_import = False
 
     def reset(self) -> None:
@@ -117,7 +120,9 @@ class _Hook:
         """Whether a wrapper of ours is on the class: on top, or beneath those that show what they wrap."""
         ours = self._wrappers.get((holder, name))
         method: Any = vars(holder).get(name)
-        while ours is not None and method is not None:
+        for _ in range(_MAX_WRAPPERS):
+            if ours is None or method is None:
+                return False
             if method is ours.method:
                 return True
             method = getattr(method, "__wrapped__", None)
@@ -152,8 +157,10 @@ class _Hook:
             return wrapped(*args, **kwargs)
         outer = getattr(self._emitting, "metrics", ())
         metrics = args[1]
-        if any(_is_passed_on(metrics, reported) for reported in outer):
+        heard = self._heard
+        if any(metrics is other for other in heard) or any(_is_passed_on(metrics, reported) for reported in outer):
             return wrapped(*args, **kwargs)
+        self._heard = (*heard[1 - _MAX_HEARD :], metrics)
         self._emitting.metrics = (*outer, metrics)
         try:
             try:
@@ -173,9 +180,7 @@ class _Hook:
 
 
 def _is_passed_on(metrics: object, reported: object) -> bool:
-    """Whether metrics, emitted from inside the report of others, are the same: the very object, or a copy of it."""
-    if metrics is reported:
-        return True
+    """Whether metrics, emitted from inside the report of others, are a copy of them."""
     with suppress(Exception):  # whatever a broken metrics object raises
         request = getattr(metrics, "request_id", None)
         return bool(request) and type(metrics) is type(reported) and request == getattr(reported, "request_id", None)

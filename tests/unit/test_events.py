@@ -116,6 +116,35 @@ def test_a_report_that_adapters_pass_on_is_heard_once():
     assert len(listener.heard) == 2
 
 
+def test_the_very_same_report_is_heard_once_whenever_it_is_passed_on():
+    listener, leaf, outer = Listener(), ScriptedSTT([]), ScriptedSTT([])
+    stop = subscribe(listener.hear)
+    first, second = report(), report()
+
+    leaf.emit("metrics_collected", first)
+    leaf.emit("metrics_collected", second)
+    outer.emit("metrics_collected", first)
+    stop()
+
+    assert listener.heard == [first, second]
+
+
+def test_a_method_that_wraps_itself_is_looked_at_in_vain(monkeypatch):
+    def emit(self, event, *args):
+        """Somebody's, in a circle."""
+
+    emit.__wrapped__ = emit
+    listener = Listener()
+    stop = subscribe(listener.hear)
+    monkeypatch.setattr(stt.STT, "emit", emit)
+
+    assert listen_again() == []
+    ScriptedSTT([]).emit("metrics_collected", report())
+    stop()
+
+    assert len(listener.heard) == 1
+
+
 @pytest.mark.parametrize("error", [TypeError, ValueError])
 def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, caplog, error):
     """LiveKit's emitter passes a TypeError on, which would kill the task."""
