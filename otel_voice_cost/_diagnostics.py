@@ -55,7 +55,8 @@ class Diagnostics:
         place = place if type(place) is str else f"a span whose name is no text but {type(place).__name__}"
         self.count(FAILED)
         if self.on_fault is not None:
-            self.on_fault(kind)
+            with suppress(Exception):
+                self.on_fault(kind)
         if self._is_first(kind, place):
             what = str(error) if isinstance(error, VoiceCostError) else f"{kind}{_line_of(error)}"
             self._log(logging.WARNING, f"No cost for {place}: {what}. More of this kind are counted, not logged.")

@@ -215,7 +215,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             if self._guarded("usage that waits", self._settle, _PATIENCE_SECONDS, self._settle_all) is False:
                 self._diagnostics.warn("usage lost", _NOT_SETTLED)
             self._active = False
-            self._unsubscribe()
+            self._guarded("the end of listening", self._unsubscribe)
         if self._is_shut_down:
             return
         self._is_shut_down = True
@@ -236,6 +236,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
         Returns:
             Whether downstream flushed. An exporter behind this processor would else be skipped.
         """
+        flushed = self._guarded("a flush", self._flush, timeout_millis)
+        return self._downstream is None if flushed is None else flushed
+
+    def _flush(self, timeout_millis: int) -> bool:
         seconds = timeout_millis / 1_000 if timeout_millis <= _MOST_MILLIS else _MOST_MILLIS / 1_000
         now = monotonic()
         deadline, patient_until = now + seconds, now + (_LOOP_SECONDS if _in_event_loop() else seconds / _PART)

@@ -247,7 +247,7 @@ class _Worker:
             if not isinstance(error, Exception):
                 raise
             if threading.main_thread().is_alive():  # this may be an event loop, which a callback would block
-                self._diagnostics.warn("no thread", f"Records of calls wait for a thread: {error}.")
+                self._diagnostics.warn("no thread", f"Records of calls wait for a thread ({type(error).__name__}).")
             else:  # at exit, where Python 3.12 starts no thread any more
                 self._hand_over_here()
             return False

@@ -1,4 +1,4 @@
-"""Every step made to fail in turn, over a recorded conversation: the call, its spans and their order stay whole."""
+"""Every function made to fail in turn, over recorded conversations: the call, its spans and their order stay whole."""
 
 from __future__ import annotations
 
@@ -7,75 +7,55 @@ from collections import Counter
 
 import pytest
 from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.bill import Bill
-from otel_voice_cost.dialects import genai, langfuse, voice_cost
-from otel_voice_cost.ending import Ending
+from otel_voice_cost import Budget, PriceCatalog, Settings, VoiceCostSpanProcessor
+from otel_voice_cost.dialects import langfuse
 from otel_voice_cost.livekit import listening
-from otel_voice_cost.meters import Meters
-from otel_voice_cost.own_spans import SpanMaker
-from otel_voice_cost.pipeline import Pipeline
-from otel_voice_cost.sessions import SessionBook
+from otel_voice_cost.prices.sheet import parse_sheet
 
-from ..conftest import SPEECH
+from ..conftest import PRICES, SPEECH
 from ..test_recorded import play, scenarios
+from .discovery import InjectedError, failing, functions, reached_by
 
 SCENARIOS = [case.values[0] for case in scenarios() if case.id.startswith("1.8.9")]
 OWN = ("llm_usage", "realtime_usage", "stt_usage", "tts_usage")
+CUTS = [{}, {"max_span_attribute_length": 200}, {"max_span_attributes": 4}]  # metrics cut off, and dropped
 
-STEPS = [
-    *[("otel_voice_cost.pipeline", name) for name in ("rule_of", "attributes_of", "decoded", "read_metrics")],
-    *[("otel_voice_cost.pipeline", name) for name in ("read_gen_ai_usage", "usage_fragments")],
-    *[("otel_voice_cost.processor", name) for name in ("span_key", "is_livekit", "add_attributes", "read_event")],
-    ("otel_voice_cost.processor", "order_problem"),
-    *[("otel_voice_cost.own_spans", name) for name in ("livekit_provider", "livekit_tracer")],
-    *[("otel_voice_cost.ending", name) for name in ("decoded", "read_metrics", "_inherited", "moment")],
-    ("otel_voice_cost.pricing", "cost_of"),
-    *[(genai, "cost_attributes"), (langfuse, "cost_attributes"), (voice_cost, "cost_attributes")],
-    *[(langfuse, "repeat_attributes"), (langfuse, "session_attributes"), (voice_cost, "total_attributes")],
-    *[(SessionBook, name) for name in ("open", "begin", "node", "finish", "close", "drain", "report", "claim")],
-    *[(SessionBook, name) for name in ("claim_like", "unclaimed", "accrue", "take_heard", "take_unclaimed")],
-    *[(SessionBook, name) for name in ("add_cost", "take_turn")],
-    *[(Pipeline, name) for name in ("attributes_for", "report")],
-    *[(Ending, name) for name in ("accrue", "end", "own_span", "record", "settle", "_left")],
-    *[(SpanMaker, name) for name in ("make", "note_provider", "take")],
-    (Bill, "add"),
-    *[(VoiceCostSpanProcessor, name) for name in ("_begin_session", "_make_spans", "_settle", "_report")],
-    (Meters, "_labels_of"),
-]
+# What the SDK, LiveKit and Python itself call, and what all faults end in.
+ENTRANCES = {
+    *(f"VoiceCostSpanProcessor.{name}" for name in ("on_start", "_begin", "on_end", "force_flush", "shutdown")),
+    *(
+        "VoiceCostSpanProcessor._on_ending",
+        "VoiceCostSpanProcessor._guarded",
+        "VoiceCostSpanProcessor._on_metrics",
+        "Gate.outside",
+    ),
+    *(f"_Hook.{name}" for name in ("_emit", "_notify", "subscribe.<locals>.<lambda>", "_drop")),
+    *(f"Diagnostics.{name}" for name in ("fault", "count", "warn", "note", "debug", "counts", "_log", "_is_first")),
+    *("Diagnostics._add_one", "_Said.is_first", "_Said.__init__", "_line_of", "_log"),
+}
 
 
-class InjectedError(Exception):
-    """Raised in place of a step."""
-
-
-@pytest.fixture(params=STEPS, ids=lambda step: f"{getattr(step[0], '__name__', step[0])}.{step[1]}".split(".", 1)[-1])
-def broken_step(request, monkeypatch):
-    """A step that fails, and how often it was reached."""
-    monkeypatch.setattr(listening._hook, "_listeners", ())  # processors of other tests would log it too
-    holder, name = request.param
-    reached = Counter()
-
-    def fail(*args, **kwargs):
-        reached["times"] += 1
-        raise InjectedError(SPEECH)
-
-    if isinstance(holder, str):
-        monkeypatch.setattr(f"{holder}.{name}", fail)
-    else:
-        monkeypatch.setattr(holder, name, fail)
-    return reached
+def processor_in_use(folder):
+    """With everything that an application may ask for, so that playing reaches much of the package."""
+    return VoiceCostSpanProcessor(
+        catalog=PriceCatalog([parse_sheet(PRICES, "prices.toml").rates]),
+        settings=Settings(records=str(folder / "calls.jsonl")),
+        meter_provider=MeterProvider([InMemoryMetricReader()]),
+        on_session_end=lambda record: record.usd,
+        budget=Budget(per_session="0.001"),
+    )
 
 
 def hold_all(*processors):
     """Play every conversation of 1.8.9 through a provider; return what LiveKit's spans were when they left."""
     exporter, providers = InMemorySpanExporter(), []
-    cuts = [{}, {"max_span_attribute_length": 200}, {"max_span_attributes": 4}]  # metrics cut off, and dropped
-    for limits in cuts:
+    for limits in CUTS:
         provider = TracerProvider(span_limits=SpanLimits(**limits))
         for processor in (*processors, SimpleSpanProcessor(exporter)):
             provider.add_span_processor(processor)
@@ -89,33 +69,82 @@ def hold_all(*processors):
     return [span for span in exporter.get_finished_spans() if span.name not in OWN]
 
 
+@pytest.fixture(scope="session")
+def reached(tmp_path_factory):
+    """Every function that playing reaches, by its name."""
+    processor = processor_in_use(tmp_path_factory.mktemp("records"))
+    logging.disable(logging.CRITICAL)  # the SDK's lines on cut attributes, which are slow under a profiler
+    try:
+        codes = reached_by(lambda: hold_all(processor))
+    finally:
+        logging.disable(logging.NOTSET)
+    found = functions()
+    return {found[code].__qualname__ + ":" + found[code].__module__: found[code] for code in codes if code in found}
+
+
 @pytest.fixture(scope="module")
 def untouched():
     """The spans without us."""
     return hold_all()
 
 
-def test_the_span_leaves_whole_and_in_order(untouched, broken_step, price_catalog, caplog):
-    processor = VoiceCostSpanProcessor(catalog=price_catalog)
+def test_playing_reaches_most_of_the_package(reached):
+    assert len(reached) > 200
 
-    spans = hold_all(processor)
 
-    assert [span.name for span in spans] == [span.name for span in untouched]
+@pytest.mark.parametrize("part", range(8))
+def test_the_span_leaves_whole_and_in_order(part, reached, untouched, monkeypatch, caplog, tmp_path):
+    """A part of the functions each, so that workers share them."""
+    names = sorted(name for name in reached if name.split(":")[0] not in ENTRANCES)
+    problems = {}
+    for name in names[part::8]:
+        monkeypatch.setattr(listening._hook, "_listeners", ())  # processors of other tests would log it too
+        caplog.clear()
+        processor = processor_in_use(tmp_path)
+        with failing(reached[name]):
+            try:
+                spans = hold_all(processor)
+            except InjectedError as error:
+                problems[name] = f"escaped from {_way_of(error)}"
+                continue
+            times = InjectedError.times
+        problem = _problem(spans, untouched, processor, times, caplog)
+        if problem:
+            problems[name] = problem
+    assert problems == {}
+
+
+def _way_of(error):
+    trace, way = error.__traceback__, []
+    while trace is not None:
+        way.append(trace.tb_frame.f_code.co_name)
+        trace = trace.tb_next
+    return " > ".join(way[-5:])
+
+
+def _problem(spans, untouched, processor, times, caplog):
+    if [span.name for span in spans] != [span.name for span in untouched]:
+        return "spans are missing or in another order"
     for span, before in zip(spans, untouched, strict=True):
-        assert {**span.attributes, **before.attributes} == dict(span.attributes)
-        assert (span.start_time, span.end_time, span.status.status_code) == (
+        if {**span.attributes, **before.attributes} != dict(span.attributes):
+            return f"an attribute of {span.name} has changed"
+        if (span.start_time, span.end_time, span.status.status_code) != (
             before.start_time,
             before.end_time,
             before.status.status_code,
-        )
-    assert broken_step["times"] > 0, "no conversation comes by this step"
-    assert processor.stats().failed >= min(broken_step["times"], 1)
-    assert SPEECH not in caplog.text
+        ):
+            return f"{span.name} has changed"
+    if times == 0:
+        return "no conversation comes by this function"
+    if SPEECH in caplog.text:
+        return "speech in the log"
     lines = [r.message for r in caplog.records if r.name == "otel_voice_cost" and r.levelno >= logging.WARNING]
     faults = Counter(line for line in lines if "InjectedError" in line)
-    assert faults
-    assert set(faults.values()) == {1}
-    assert len(faults) <= len({span.name for span in spans}) + len(OWN) + 4  # once per kind and place
+    if not faults or processor.stats().failed < 1:
+        return "neither counted nor logged"
+    if set(faults.values()) != {1}:
+        return f"logged more than once: {faults}"
+    return None
 
 
 def test_a_fault_costs_no_other_span_its_price(untouched, price_catalog, monkeypatch):
@@ -124,7 +153,7 @@ def test_a_fault_costs_no_other_span_its_price(untouched, price_catalog, monkeyp
 
     def fail(cost, span, options):
         if span.name == "tts_request":
-            raise InjectedError(SPEECH)
+            raise InjectedError
         return real(cost, span, options)
 
     whole = hold_all(VoiceCostSpanProcessor(catalog=price_catalog))

@@ -188,7 +188,7 @@ def test_nothing_is_lost_while_no_thread_can_start(outbox, caplog, tmp_path, fil
 
     assert box.flush(PATIENCE_SECONDS)
     assert receiver.sessions == sessions_in(file) == ["a", "b", "c"]
-    assert warnings_in(caplog) == ["Records of calls wait for a thread: can't start new thread."]
+    assert warnings_in(caplog) == ["Records of calls wait for a thread (RuntimeError)."]
     assert diagnostics.counts[FAILED] == 0
 
 
