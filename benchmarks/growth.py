@@ -12,7 +12,7 @@ from shapes import exporting, provider_of, span_maker
 from spans import medians
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 RATES = """
 [[rate]]

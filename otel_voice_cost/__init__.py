@@ -3,24 +3,23 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .bill import CallCost, CostPart, TurnCost
-from .budget import Budget
+from ._diagnostics import Stats
+from .accounting.budget import Budget
+from .bill import CostPart, SessionCost, TurnCost
 from .cost import Cost, CostLine
-from .errors import PriceError, Problem, SettingsError, UnitMismatchError, UsageError, VoiceCostError
+from .errors import PriceError, SettingsError, VoiceCostError
 from .install import install
-from .prices.rates import Rate, RateCard
+from .prices.rates import Rate
 from .processor import VoiceCostSpanProcessor
-from .stats import Stats
 from .usage import Component, Mode, Unit, Usage
 
 if TYPE_CHECKING:
-    from .livekit.actions import end_call
     from .prices.catalog import PriceCatalog
     from .settings import Settings
+    from .sources.livekit.actions import end_call
 
 __all__ = [
     "Budget",
-    "CallCost",
     "Component",
     "Cost",
     "CostLine",
@@ -28,24 +27,21 @@ __all__ = [
     "Mode",
     "PriceCatalog",
     "PriceError",
-    "Problem",
     "Rate",
-    "RateCard",
+    "SessionCost",
     "Settings",
     "SettingsError",
     "Stats",
     "TurnCost",
     "Unit",
-    "UnitMismatchError",
     "Usage",
-    "UsageError",
     "VoiceCostError",
     "VoiceCostSpanProcessor",
     "end_call",
     "install",
 ]
 
-_LATER = {"PriceCatalog": ".prices.catalog", "Settings": ".settings", "end_call": ".livekit.actions"}
+_LATER = {"PriceCatalog": ".prices.catalog", "Settings": ".settings", "end_call": ".sources.livekit.actions"}
 
 
 def __getattr__(name: str) -> Any:

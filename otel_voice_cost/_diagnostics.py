@@ -1,23 +1,25 @@
-"""What was counted, and what is logged: once per kind and place, without attribute values."""
+"""Counts, and log lines: one per kind and place, without attribute values."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields
 from functools import partial
 from time import monotonic
 
-from ._reentry import Gate, Inbox
+from ._runtime.locks import Gate, Inbox
 from .errors import VoiceCostError
 
-__all__ = ["FAILED", "Diagnostics"]
+__all__ = ["FAILED", "Diagnostics", "Stats", "to_stats"]
 
 FAILED = "failed"
 
 _logger = logging.getLogger("otel_voice_cost")
-_MAX_REMEMBERED = 500  # places of one kind; then its memory begins anew, once a minute
+_MAX_REMEMBERED = 500  # places of one kind; then it forgets them, once a minute
 _FORGET_SECONDS = 60.0
 _MAX_WAITING = 1_000
 
@@ -45,10 +47,10 @@ class Diagnostics:
         self._counting = Inbox(self._add_one)
         self._said: dict[str, _Said] = {}
 
-    def fault(self, error: BaseException, place: str) -> None:
-        """Count a fault of pricing and log the first of its kind at its place.
+    def record_fault(self, error: BaseException, place: str) -> None:
+        """Count an error and log the first of its kind in its place.
 
-        Our own errors say what is wrong. Of any other, the message may quote an attribute, so its
+        The errors of this package tell what is wrong. The message of any other may quote an attribute, so its
         type and line are logged instead.
         """
         kind = type(error).__qualname__
@@ -58,16 +60,25 @@ class Diagnostics:
             with suppress(Exception):
                 self.on_fault(kind)
         if self._is_first(kind, place):
-            what = str(error) if isinstance(error, VoiceCostError) else f"{kind}{_line_of(error)}"
-            self._log(logging.WARNING, f"No cost for {place}: {what}. More of this kind are counted, not logged.")
+            is_own = isinstance(error, VoiceCostError)
+            what = f"No cost for {place}: {error}" if is_own else f"Error in {place}: {kind}{_find_line(error)}"
+            self._log(logging.WARNING, f"{what}. Logged once; further errors of this kind are only counted.")
 
-    def warn(self, kind: str, message: str) -> None:
+    @contextmanager
+    def guard(self, place: str) -> Iterator[None]:
+        """Record every exception that is raised inside, and go on behind it. Not for the hot path: it has a cost."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # nothing may reach the traced call
+            self.record_fault(error, place)
+
+    def warn_once(self, kind: str, message: str) -> None:
         """Log ``message`` unless the very same message was logged before."""
         if self._is_first(kind, message):
             self._log(logging.WARNING, message)
 
-    def note(self, kind: str, message: str) -> None:
-        """As `warn`, at level INFO: worth knowing, nothing to mend."""
+    def info_once(self, kind: str, message: str) -> None:
+        """Log ``message`` at level INFO unless the very same message was logged before."""
         if self._is_first(kind, message):
             self._log(logging.INFO, message)
 
@@ -111,7 +122,7 @@ def _log(level: int, message: str) -> None:
 
 
 class _Said:
-    """Which lines of one kind were logged: bounded, and never silent for good."""
+    """The lines of one kind that were logged: bounded, and logged again after a while."""
 
     def __init__(self) -> None:
         self._places: dict[str, object] = {}
@@ -130,9 +141,35 @@ class _Said:
         return self._places.setdefault(place, mine) is mine  # in one step, for other threads
 
 
-def _line_of(error: BaseException) -> str:
-    """Function and line that raised; read off the frames alone, for source files are slow to read."""
+def _find_line(error: BaseException) -> str:
+    """Return the file and line that raised, from the frames alone: source files are slow to read."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return f" in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}" if trace is not None else ""
+    return f" ({os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno})" if trace is not None else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Counts since the processor was built. The same are OpenTelemetry metrics, ``voice_cost.priced`` and so on.
+
+    Attributes:
+        priced: Usages with a cost: spans, and reports that no span carries. Estimates included.
+        estimated: Those of them whose cost is an estimate.
+        unpriced: Usages without a cost: no rate, no amounts, or metrics that could not be read.
+        failed: Faults, metrics that could not be read among them; each cost a span or report its price, never the span.
+        late: Reports that came after the end of their session.
+        unmatched: Usages that no span of a framework carries, so they are on usage spans.
+    """
+
+    priced: int = 0
+    estimated: int = 0
+    unpriced: int = 0
+    failed: int = 0
+    late: int = 0
+    unmatched: int = 0
+
+
+def to_stats(counts: Mapping[str, int]) -> Stats:
+    """Return counts by name as `Stats`."""
+    return Stats(**{field.name: counts.get(field.name, 0) for field in fields(Stats)})

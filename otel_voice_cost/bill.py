@@ -11,7 +11,7 @@ from typing import TypeVar
 from .cost import EXACT, Cost, CostLine, total_of
 from .usage import Component, Unit
 
-__all__ = ["Bill", "CallCost", "CostPart", "TraceCost", "TurnCost"]
+__all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost"]
 
 _Key = TypeVar("_Key", Component, Unit)
 _ZERO = Decimal(0)
@@ -22,56 +22,56 @@ _FURTHER = "other models"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostPart:
-    """What one model cost in a call.
+    """The cost of one model in a session.
 
     Attributes:
         component: The part of the agent that used it.
         provider: Provider id.
         model: Model id.
-        name: Name of the model to show, where a price entry gives one.
-        usages: How often it was priced or could not be: requests, or reports of speech-to-text.
+        display_name: Name of the model to show, where a price entry gives one.
+        usage_count: How often it was priced or could not be: requests, or reports of speech-to-text.
         quantities: Amount per unit that was billed.
         lines: The same by rate: amount, US dollars, list price. Empty where costs came with the spans, and for
             the models of a call beyond 64, which are one part, ``other models``.
         usd: US dollars, after your discount.
         list_usd: US dollars before it.
-        markup_usd: What you charge beside it.
+        markup_usd: The markup on it.
         estimated_usd: The part of ``usd`` that is an estimate.
-        unpriced: How many of the usages have no cost.
+        unpriced_count: How many of the usages have no cost.
         unpriced_quantities: Their amounts.
-        reason: Why the last of them has none.
+        unpriced_reason: Why the last of them has none.
     """
 
     component: Component
     provider: str
     model: str
-    name: str | None
-    usages: int
+    display_name: str | None
+    usage_count: int
     quantities: Mapping[Unit, Decimal]
     lines: tuple[CostLine, ...]
     usd: Decimal
     list_usd: Decimal
     markup_usd: Decimal
     estimated_usd: Decimal
-    unpriced: int
+    unpriced_count: int
     unpriced_quantities: Mapping[Unit, Decimal]
-    reason: str | None
+    unpriced_reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCost:
-    """What one turn of the agent cost, and the hearing before it.
+    """The cost of one agent turn and of the speech-to-text before it.
 
     Attributes:
         number: 1 for the first turn that ended.
         by_component: US dollars of each component.
-        unpriced: Usages without a cost.
+        unpriced_count: Usages without a cost.
         estimated: Whether an estimate is in it.
     """
 
     number: int
     by_component: Mapping[Component, Decimal]
-    unpriced: int
+    unpriced_count: int
     estimated: bool
 
     @property
@@ -81,8 +81,8 @@ class TurnCost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CallCost:
-    """What a call cost, by now or in the end. Its parts add up to its total, digit for digit.
+class SessionCost:
+    """The cost of a session, so far or in the end. Its parts add up to its total, digit for digit.
 
     Attributes:
         session_id: The conversation's, Langfuse's or the application's session id, LiveKit's job id, else the
@@ -126,7 +126,7 @@ class CallCost:
 
     @property
     def markup_usd(self) -> Decimal:
-        """What you charge beside the cost."""
+        """The markup on the cost."""
         return total_of([part.markup_usd for part in self.parts])
 
     @property
@@ -135,16 +135,16 @@ class CallCost:
         return total_of([part.estimated_usd for part in self.parts])
 
     @property
-    def unpriced(self) -> int:
-        """How many usages have no cost."""
-        return sum(part.unpriced for part in self.parts)
+    def unpriced_count(self) -> int:
+        """The number of usages without a cost."""
+        return sum(part.unpriced_count for part in self.parts)
 
     @property
     def by_component(self) -> dict[Component, Decimal]:
         """US dollars of each component that has a cost."""
         found: dict[Component, Decimal] = {}
         for part in self.parts:
-            if part.usages > part.unpriced:
+            if part.usage_count > part.unpriced_count:
                 found[part.component] = EXACT.add(found.get(part.component, _ZERO), part.usd)
         return found
 
@@ -155,31 +155,31 @@ class CallCost:
 
     @property
     def next_turn_usd(self) -> Decimal:
-        """What the next turn may cost: as much as the dearest of the last three. Zero before the first."""
+        """The most expensive of the last three turns, as an estimate of the next. Zero before the first."""
         return max((turn.usd for turn in self.turns[-3:]), default=_ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceCost:
-    """What the ended sessions of one trace cost together: LiveKit may hold several in one.
+    """The cost of the ended sessions of one trace: a framework may hold several in one.
 
     Attributes:
         by_component: US dollars of each component that has a cost.
-        unpriced: How many usages have no cost.
+        unpriced_count: The number of usages without a cost.
         seconds: Length of all.
     """
 
     by_component: Mapping[Component, Decimal] = field(default_factory=dict)
-    unpriced: int = 0
+    unpriced_count: int = 0
     seconds: Decimal = _ZERO
 
-    def plus(self, record: CallCost) -> TraceCost:
+    def plus(self, record: SessionCost) -> TraceCost:
         """The same with one more session."""
         by_component = dict(self.by_component)
         _add_up(by_component, record.by_component)
         return TraceCost(
             by_component=by_component,
-            unpriced=self.unpriced + record.unpriced,
+            unpriced_count=self.unpriced_count + record.unpriced_count,
             seconds=EXACT.add(self.seconds, record.seconds),
         )
 
@@ -198,37 +198,37 @@ class _Part:
     """Sums of one component and model."""
 
     __slots__ = (
+        "display_name",
         "estimated_usd",
         "lines",
         "list_usd",
         "markup_usd",
-        "name",
         "quantities",
-        "reason",
-        "unpriced",
+        "unpriced_count",
         "unpriced_quantities",
-        "usages",
+        "unpriced_reason",
+        "usage_count",
         "usd",
     )
 
     def __init__(self) -> None:
         self.usd = self.list_usd = self.markup_usd = self.estimated_usd = _ZERO
-        self.usages = self.unpriced = 0
-        self.reason: str | None = None
-        self.name: str | None = None
+        self.usage_count = self.unpriced_count = 0
+        self.unpriced_reason: str | None = None
+        self.display_name: str | None = None
         self.quantities: dict[Unit, Decimal] = {}
         self.unpriced_quantities: dict[Unit, Decimal] = {}
         self.lines: dict[tuple[Unit, int], CostLine] = {}  # by the rate's id: hashing one is slow
 
     def add(self, cost: Cost, *, in_lines: bool = True) -> None:
-        self.usages += 1
+        self.usage_count += 1
         if cost.usd is None:
-            self.unpriced, self.reason = self.unpriced + 1, cost.unpriced
+            self.unpriced_count, self.unpriced_reason = self.unpriced_count + 1, cost.unpriced_reason
             _add_up(self.unpriced_quantities, cost.usage.quantities)
             return
         add = EXACT.add
         _add_up(self.quantities, cost.usage.quantities)
-        self.name = cost.name or self.name
+        self.display_name = cost.display_name or self.display_name
         self.usd = add(self.usd, cost.usd)
         self.list_usd = add(self.list_usd, cost.list_usd or cost.usd)
         if cost.estimated:
@@ -253,17 +253,17 @@ class _Part:
             component=component,
             provider=provider,
             model=model,
-            name=self.name,
-            usages=self.usages,
+            display_name=self.display_name,
+            usage_count=self.usage_count,
             quantities=dict(self.quantities),
             lines=tuple(self.lines.values()),
             usd=self.usd,
             list_usd=self.list_usd,
             markup_usd=self.markup_usd,
             estimated_usd=self.estimated_usd,
-            unpriced=self.unpriced,
+            unpriced_count=self.unpriced_count,
             unpriced_quantities=dict(self.unpriced_quantities),
-            reason=self.reason,
+            unpriced_reason=self.unpriced_reason,
         )
 
 
@@ -300,7 +300,7 @@ class Bill:
         return total_of([part.usd for part in self._parts.values()])
 
     def parts(self) -> tuple[CostPart, ...]:
-        """What was added, by component and model."""
+        """Return the costs by component and model."""
         return tuple(part.frozen(*key) for key, part in sorted(self._parts.items(), key=lambda item: item[0]))
 
 

@@ -1,17 +1,17 @@
-"""For a tracer provider that somebody else built: Langfuse's SDK, Logfire, a framework."""
+"""Installation on a tracer provider that somebody else built: Langfuse's SDK, Logfire, a framework."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import TracerProvider
 
-from .bill import CallCost
-from .budget import Budget
+from .accounting.budget import Budget
+from .bill import SessionCost
 from .errors import VoiceCostError
-from .order import processors_of, put_first
+from .export.processor_order import processors_of, put_first
 from .processor import VoiceCostSpanProcessor
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ def install(
     catalog: PriceCatalog | None = None,
     settings: Settings | None = None,
     meter_provider: MeterProvider | None = None,
-    on_session_end: Callable[[CallCost], object] | None = None,
+    on_session_end: Callable[[SessionCost], object] | None = None,
     budget: Budget | None = None,
 ) -> VoiceCostSpanProcessor:
     """Put a `VoiceCostSpanProcessor` before all processors a provider has.
 
-    Calling it again moves the processor that is there to the front and makes no other.
+    Another call moves the processor that is there to the front; it builds no second one and logs which of its
+    options it ignored.
 
     Args:
         provider: A provider of the SDK, with or without processors.
@@ -54,18 +55,22 @@ def install(
             f"provider: got {type(provider).__name__}, expected opentelemetry.sdk.trace.TracerProvider; "
             "call install() after the provider is built"
         )
+    options: dict[str, Any] = {
+        "catalog": catalog,
+        "settings": settings,
+        "meter_provider": meter_provider,
+        "on_session_end": on_session_end,
+        "budget": budget,
+    }
     present = [p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor)]
-    processor = (
-        present[0]
-        if present
-        else VoiceCostSpanProcessor(
-            catalog=catalog,
-            settings=settings,
-            meter_provider=meter_provider,
-            on_session_end=on_session_end,
-            budget=budget,
+    processor = present[0] if present else VoiceCostSpanProcessor(**options)
+    ignored = [name for name, value in options.items() if value is not None]
+    if present and ignored:
+        processor._diagnostics.warn_once(
+            "install",
+            f"install() found a VoiceCostSpanProcessor on the provider and ignored {', '.join(ignored)}. "
+            "Pass them to the first call.",
         )
-    )
     if not put_first(provider, processor):
         if not present:
             processor.shutdown()

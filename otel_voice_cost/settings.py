@@ -14,12 +14,12 @@ from typing import Annotated, Any
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .dialects import dialect_problems
 from .errors import Problem, SettingsError
+from .export.dialects import resolve_dialects
 from .prices.documents import to_json
-from .prices.loading import read_text
+from .prices.files import read_text
+from .prices.price_sheet import PriceSheet, parse_sheet
 from .prices.problems import masked, shown
-from .prices.sheet import PriceSheet, parse_sheet
 
 __all__ = ["Settings", "load_price_sheets", "session_sheet"]
 
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
             ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and counts in Langfuse's usage.
         langfuse_content: Whether Langfuse is shown what was heard and spoken, as input and output of speech
             spans, as far as LiveKit left it there.
-        records: File that gets a line for each call that ends; the day is put into its name.
+        records_file: File that gets a line for each call that ends; the day is put into its name.
         session_budget_usd: US dollars a call may cost before a line is logged; budgets with actions are made in code.
         session_rates: What every call is billed for by time or per call, in the form of ``prices``.
         debug: Whether each span is logged: what was read, which rate won, what was written; no content.
@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     dialects: Annotated[tuple[str, ...], NoDecode] = ("genai", "langfuse")
     speech_as_tokens: bool = True
     langfuse_content: bool = False
-    records: str = ""
+    records_file: str = ""
     session_budget_usd: Annotated[Decimal, Field(gt=0)] | None = None
     session_rates: str = ""
     debug: bool = False
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         """
         problems = self._take(values)
         place = self._place("dialects")
-        problems += [p._replace(place=place, value=masked(p.value)) for p in dialect_problems(self.dialects)]
+        problems += [p._replace(place=place, value=masked(p.value)) for p in resolve_dialects(self.dialects)[1]]
         for sheet in (session_sheet(self), *load_price_sheets(self)):
             problems += sheet.problems
         if problems:
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
         """Read the environment without raising: a bad variable leaves its option at the default.
 
         Prices and dialects are taken as they are; `load_price_sheets`, `session_sheet` and
-        `otel_voice_cost.dialects` name the mistakes in them, and what is sound holds.
+        `otel_voice_cost.export.dialects` name the mistakes in them, and what is sound holds.
 
         Returns:
             The settings, and a problem for each variable that was left out or is unknown.

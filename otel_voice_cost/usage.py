@@ -12,7 +12,15 @@ from types import MappingProxyType
 
 from .errors import UsageError
 
-__all__ = ["BILLED_BY_CALL", "Component", "Measure", "Mode", "Unit", "Usage", "read_amount", "read_count", "with_text"]
+__all__ = [
+    "BILLED_BY_CALL",
+    "Component",
+    "Dimension",
+    "Mode",
+    "Unit",
+    "Usage",
+    "with_text",
+]
 
 
 class _Text(str, Enum):
@@ -49,18 +57,18 @@ BILLED_BY_CALL = (  # by its time or number, not by a model
 
 
 class Mode(_Text):
-    """How speech-to-text was called. Vendors price the two differently."""
+    """The two ways to call speech-to-text. Vendors price them differently."""
 
     BATCH = "batch"
     STREAMING = "streaming"
 
 
-class Measure(_Text):
+class Dimension(_Text):
     """A way of measuring one piece of work.
 
-    Units of one measure never overlap and add up. Units of two measures may describe the same
+    Units of one dimension never overlap and add up. Units of two dimensions may describe the same
     work twice (a sentence has characters and, once spoken, seconds): the rates decide which
-    measure is billed, see `otel_voice_cost.cost`.
+    dimension is billed, see `otel_voice_cost.prices.rates.RateCard.billing`.
     """
 
     BYTES = "bytes"
@@ -74,49 +82,62 @@ class Measure(_Text):
 
 
 class Unit(_Text):
-    """A unit that vendors bill. Its value is the name in price files and attributes."""
+    """A unit that vendors bill. Its value is the name in price files and attributes.
 
-    AUDIO_SECOND = "audio_second"
-    CACHED_INPUT_AUDIO_TOKEN = "cached_input_audio_token"
-    CACHED_INPUT_IMAGE_TOKEN = "cached_input_image_token"
-    CACHED_INPUT_TEXT_TOKEN = "cached_input_text_token"
-    CACHED_INPUT_TOKEN = "cached_input_token"
-    CACHE_WRITE_TOKEN = "cache_write_token"
-    CHARACTER = "character"
-    INPUT_AUDIO_TOKEN = "input_audio_token"
-    INPUT_IMAGE_TOKEN = "input_image_token"
-    INPUT_TEXT_TOKEN = "input_text_token"
-    INPUT_TOKEN = "input_token"
-    OUTPUT_AUDIO_TOKEN = "output_audio_token"
-    OUTPUT_TEXT_TOKEN = "output_text_token"
-    OUTPUT_TOKEN = "output_token"
-    REASONING_TOKEN = "reasoning_token"
-    REQUEST = "request"
-    SESSION_SECOND = "session_second"
-    UNSPACED_CHARACTER = "unspaced_character"  # whitespace is not counted
-    UTF8_BYTE = "utf8_byte"
-    WIDE_CHARACTER = "wide_character"  # a Chinese character counts as two
+    Attributes:
+        dimension: The dimension that the unit belongs to.
+        is_output: Whether the model made it; tokens written to a cache are input.
+        is_seconds: Whether amounts may have fractions.
+        fallbacks: Units whose rate prices this one if it has none of its own, nearest first. A vendor that prints no
+            price for cached audio bills it as audio; a text price without modalities covers them all.
+    """
 
-    measure: Measure  # the measure this unit belongs to
-    is_output: bool  # whether the model made it; tokens written to a cache are input
+    dimension: Dimension
+    is_output: bool
+    is_seconds: bool
+    fallbacks: tuple[Unit, ...]
+
+    AUDIO_SECOND = "audio_second", Dimension.TIME
+    CHARACTER = "character", Dimension.TEXT
+    REQUEST = "request", Dimension.REQUEST
+    SESSION_SECOND = "session_second", Dimension.SESSION
+    UNSPACED_CHARACTER = "unspaced_character", Dimension.TEXT_UNSPACED  # whitespace is not counted
+    UTF8_BYTE = "utf8_byte", Dimension.BYTES
+    WIDE_CHARACTER = "wide_character", Dimension.TEXT_WIDE  # a Chinese character counts as two
+
+    INPUT_TOKEN = "input_token", Dimension.TOKEN
+    CACHED_INPUT_TOKEN = "cached_input_token", Dimension.TOKEN, "input_token"
+    CACHE_WRITE_TOKEN = "cache_write_token", Dimension.TOKEN, "input_token"
+    OUTPUT_TOKEN = "output_token", Dimension.TOKEN
+    REASONING_TOKEN = "reasoning_token", Dimension.TOKEN, "output_token"
+
+    INPUT_TEXT_TOKEN = "input_text_token", Dimension.TOKEN
+    CACHED_INPUT_TEXT_TOKEN = "cached_input_text_token", Dimension.TOKEN, "input_text_token"
+    INPUT_AUDIO_TOKEN = "input_audio_token", Dimension.TOKEN, "input_text_token"
+    CACHED_INPUT_AUDIO_TOKEN = (
+        "cached_input_audio_token", Dimension.TOKEN, "input_audio_token", "cached_input_text_token", "input_text_token",
+    )  # fmt: skip
+    INPUT_IMAGE_TOKEN = "input_image_token", Dimension.TOKEN, "input_text_token"
+    CACHED_INPUT_IMAGE_TOKEN = (
+        "cached_input_image_token", Dimension.TOKEN, "input_image_token", "cached_input_text_token", "input_text_token",
+    )  # fmt: skip
+    OUTPUT_TEXT_TOKEN = "output_text_token", Dimension.TOKEN
+    OUTPUT_AUDIO_TOKEN = "output_audio_token", Dimension.TOKEN, "output_text_token"
+
+    def __new__(cls, name: str, dimension: Dimension = Dimension.TOKEN, *_fallbacks: str) -> Unit:
+        """Make a row of the table above a member."""
+        unit = str.__new__(cls, name)
+        unit._value_ = name
+        unit.dimension = dimension
+        unit.is_output = name.startswith(("output_", "reasoning_"))
+        unit.is_seconds = name.endswith("_second")
+        return unit
+
+    def __init__(self, _name: str, _dimension: Dimension = Dimension.TOKEN, *fallbacks: str) -> None:
+        members = {str(unit.value): unit for unit in type(self)}
+        self.fallbacks = tuple(members[name] for name in fallbacks)
 
 
-_OUTPUTS = {Unit.OUTPUT_AUDIO_TOKEN, Unit.OUTPUT_TEXT_TOKEN, Unit.OUTPUT_TOKEN, Unit.REASONING_TOKEN}
-_MEASURES = {
-    Unit.AUDIO_SECOND: Measure.TIME,
-    Unit.CHARACTER: Measure.TEXT,
-    Unit.REQUEST: Measure.REQUEST,
-    Unit.SESSION_SECOND: Measure.SESSION,
-    Unit.UNSPACED_CHARACTER: Measure.TEXT_UNSPACED,
-    Unit.UTF8_BYTE: Measure.BYTES,
-    Unit.WIDE_CHARACTER: Measure.TEXT_WIDE,
-}
-for _unit in Unit:  # facts of each unit, read for every usage
-    _unit.measure = _MEASURES.get(_unit, Measure.TOKEN)
-    _unit.is_output = _unit in _OUTPUTS
-_ZERO = Decimal(0)
-_MOST = Decimal(10**15)  # of a unit in one report; beyond is a mistake, and digits that take time
-_FINEST = -30
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 
@@ -149,9 +170,9 @@ class Usage:
             if not amount.is_finite() or amount <= 0:
                 raise UsageError(f"{unit.value}: got {amount}, expected an amount above zero")
 
-    def measures(self) -> set[Measure]:
-        """The measures that this usage has amounts of."""
-        return {unit.measure for unit in self.quantities}
+    def dimensions(self) -> set[Dimension]:
+        """Return the dimensions that this usage has amounts of."""
+        return {unit.dimension for unit in self.quantities}
 
 
 def with_text(usage: Usage, text: str) -> Usage:
@@ -173,49 +194,3 @@ def with_text(usage: Usage, text: str) -> Usage:
         Unit.WIDE_CHARACTER: len(text) + len(_CHINESE.findall(text)),
     }
     return replace(usage, quantities={**usage.quantities, **{unit: Decimal(n) for unit, n in amounts.items() if n}})
-
-
-def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | None = None) -> Decimal:
-    """Return the number under ``name``: finite and not negative.
-
-    Args:
-        fields: Decoded metrics; numbers are ``int`` or ``Decimal``.
-        name: The field.
-        default: Returned where the field is absent or null. Without it, absence is an error.
-
-    Raises:
-        UsageError: The field is absent without default, negative, not finite, above 10^15, or no number
-            (``True`` and ``"3"`` are none). The message shows numbers and, of anything else,
-            the type alone: text may be speech.
-    """
-    value = fields.get(name)
-    if value is None:
-        if default is None:
-            raise UsageError(f"{name}: got nothing, expected a number")
-        return default
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        raise UsageError(f"{name}: got {type(value).__name__}, expected a number")
-    amount = Decimal(str(value)) if isinstance(value, float) else Decimal(value)
-    if not amount.is_finite() or amount < 0:
-        raise UsageError(f"{name}: got {amount}, expected a finite number, zero or more")
-    if amount > _MOST or amount.as_tuple().exponent < _FINEST:  # type: ignore[operator]  # it is finite
-        raise UsageError(f"{name}: got a number of another size, expected one up to {_MOST:f} with {-_FINEST} decimals")
-    return amount
-
-
-def read_count(fields: Mapping[str, object], name: str) -> int:
-    """Return the whole number under ``name``; zero where the field is absent or null.
-
-    Raises:
-        UsageError: As `read_amount`, and for a number with a fraction.
-    """
-    value = fields.get(name)
-    if value is None:
-        return 0
-    if type(value) is int and 0 <= value <= _MOST:  # what LiveKit reports, but for mistakes
-        return value
-    amount = read_amount(fields, name)
-    count = int(amount)
-    if amount != count:
-        raise UsageError(f"{name}: got {amount}, expected a whole number")
-    return count

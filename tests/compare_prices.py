@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from otel_voice_cost import Component, Mode, PriceCatalog, Unit, Usage
-from otel_voice_cost.livekit.identity import canonical_provider
+from otel_voice_cost.sources.livekit.providers import canonical_provider
 
 CLOSE = Decimal("0.01")  # tables round prices per second
 PROVIDERS = {"aws_polly": "aws", "fireworks": "fireworksai", "gemini": "google", "vertex_ai": "google", "x-ai": "xai"}

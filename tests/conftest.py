@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 SPEECH = "my card number is 4111"
 CONTENT = (SPEECH, "An answer.", "sk-lf-", "pk-lf-")  # what no line of ours may hold, in any test

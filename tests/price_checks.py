@@ -14,7 +14,7 @@ ALWAYS, EVER = date.min, date.max
 
 def title(rate: Rate) -> str:
     facts = (rate.unit.value, rate.mode and rate.mode.value, rate.plan, rate.addon, rate.since, rate.until)
-    return " ".join([rate.origin, rate.component.value, rate.model[0], *(str(fact) for fact in facts if fact)])
+    return " ".join([rate.loaded_from, rate.component.value, rate.model[0], *(str(fact) for fact in facts if fact)])
 
 
 def without_page_or_day(rates: Iterable[Rate]) -> list[str]:
@@ -26,7 +26,7 @@ def without_page_or_day(rates: Iterable[Rate]) -> list[str]:
 
 
 def in_another_file(rates: Iterable[Rate]) -> list[str]:
-    return [title(rate) for rate in rates if rate.origin != f"{rate.provider}.toml"]
+    return [title(rate) for rate in rates if rate.loaded_from != f"{rate.provider}.toml"]
 
 
 def unsorted(rates: Sequence[Rate]) -> list[str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
+import otel_voice_cost
 from otel_voice_cost import PriceCatalog, Settings
-from otel_voice_cost.dialects import available_dialects
-from otel_voice_cost.livekit.spans import RULES
-from otel_voice_cost.prices.sheet import parse_sheet
-from otel_voice_cost.prices.terms import Terms
+from otel_voice_cost.export.dialects import find_builders
+from otel_voice_cost.prices.overrides import Terms
+from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.sources.livekit.spans import SPAN_RULES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -115,8 +116,12 @@ def test_every_dialect_and_billing_span_is_documented():
     attributes = (ROOT / "docs" / "attributes.md").read_text()
     how = (ROOT / "docs" / "how-it-works.md").read_text()
 
-    assert all(f"## `{name}`" in attributes for name in available_dialects())
-    assert all(f"`{name}`" in how for name, rule in RULES.items() if rule.role.value in ("bills", "hears", "session"))
+    assert all(f"## `{name}`" in attributes for name in find_builders())
+    assert all(
+        f"`{name}`" in how
+        for name, rule in SPAN_RULES.items()
+        if rule.role.value in ("request", "user_turn", "session")
+    )
 
 
 def test_the_demos_output_is_in_the_readme():
@@ -142,4 +147,12 @@ def test_every_dialect_has_its_page():
     """By the name of its backend; genai is on the first page."""
     pages = {page.stem for page in (ROOT / "docs" / "backends").glob("*.md")} - {"index"}
 
-    assert {"phoenix" if name == "openinference" else name for name in available_dialects()} - {"genai"} == pages
+    assert {"phoenix" if name == "openinference" else name for name in find_builders()} - {"genai"} == pages
+
+
+def test_the_api_page_names_what_can_be_imported():
+    page = (ROOT / "docs" / "api.md").read_text()
+
+    named = re.findall(r"^::: otel_voice_cost\.(?:install\.)?(\w+)$", page, re.MULTILINE)
+
+    assert sorted(named) == otel_voice_cost.__all__

@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from .conftest import PRICES, llm_metrics, tts_metrics
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from otel_voice_cost import PriceCatalog, Rate, Usage
-from otel_voice_cost.prices.sheet import parse_sheet
-from otel_voice_cost.prices.terms import Terms
+from otel_voice_cost.prices.overrides import Terms
+from otel_voice_cost.prices.price_sheet import parse_sheet
 from otel_voice_cost.usage import Component, Mode, Unit
 
 from . import price_checks

@@ -1,5 +1,5 @@
--- What a fleet spent, from the Collector's ClickHouse exporter (table otel_traces). Exact: voice_cost.usd is text with
--- every digit. Sampled traces give a sample: Prometheus has all of it.
+-- The cost of a fleet, from the Collector's ClickHouse exporter (table otel_traces). Exact: voice_cost.usd is text with
+-- every digit. If traces are sampled, this is a sample: the metrics in Prometheus are complete.
 
 -- 1. By day, component and model
 SELECT
@@ -13,7 +13,7 @@ WHERE mapContains(SpanAttributes, 'voice_cost.usd')
 GROUP BY day, component, model
 ORDER BY day, usd DESC;
 
--- 2. The dearest calls
+-- 2. The most expensive calls
 SELECT
     TraceId,
     toDecimal128(SpanAttributes['voice_cost.session.usd'], 18) AS usd,
@@ -24,7 +24,7 @@ WHERE SpanName = 'agent_session' AND mapContains(SpanAttributes, 'voice_cost.ses
 ORDER BY usd DESC
 LIMIT 20;
 
--- 3. A minute, over all calls of a day
+-- 3. The cost of a minute, over all calls of a day
 SELECT
     toDate(Timestamp) AS day,
     count() AS calls,
@@ -35,7 +35,7 @@ WHERE SpanName = 'agent_session' AND mapContains(SpanAttributes, 'voice_cost.ses
 GROUP BY day
 ORDER BY day;
 
--- 4. What has no price
+-- 4. Reasons for usage without a price
 SELECT SpanAttributes['voice_cost.unpriced'] AS reason, count() AS spans
 FROM otel_traces
 WHERE mapContains(SpanAttributes, 'voice_cost.unpriced')

@@ -1,4 +1,4 @@
-"""A voice agent whose calls cost what Langfuse says they cost.
+"""A voice agent with the true cost of its calls in Langfuse.
 
 Set the keys of .env.example, then:
 

@@ -1,4 +1,4 @@
-"""What the commands share: the application, its options, and how results and problems are printed."""
+"""Parts that the commands share: the application, its options, and how results and problems are printed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..configuration import configured
-from ..dialects.voice_cost import to_text
+from ..build import build_prices
+from ..cost import EXACT
+from ..export.attributes import to_text
 from ..prices.catalog import PriceCatalog
-from ..prices.rates import EXACT, Rate
+from ..prices.rates import Rate
 from ..settings import Settings
 
 __all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
@@ -61,7 +62,7 @@ def fail(problems: Iterable[object]) -> NoReturn:
 def catalog() -> PriceCatalog:
     """The catalogue as the processor would build it; mistakes in variables and files end the command."""
     settings, problems = Settings.from_environment()
-    prices, _, more = configured(settings)
+    prices, _, more = build_prices(settings)
     if problems or more:
         fail([*problems, *more])
     return prices
@@ -87,9 +88,8 @@ def rate_fields(rate: Rate) -> dict[str, Any]:
         "addon": rate.addon,
         "since": str(rate.since) if rate.since else None,
         "until": str(rate.until) if rate.until else None,
-        "regular_usd": to_text(rate.regular_usd) if rate.regular_usd is not None else None,
         "estimated": rate.estimated,
-        "origin": rate.origin,
+        "loaded_from": rate.loaded_from,
         "source": rate.source,
         "checked": str(rate.checked) if rate.checked else None,
         "note": rate.note,

@@ -1,4 +1,4 @@
-"""``doctor``: reads the environment as the processor would, and says what to mend."""
+"""``doctor``: reads the environment as the processor would, and lists what to fix."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from typing import Annotated, Literal
 import typer
 from opentelemetry.sdk.trace import TracerProvider
 
-from ..configuration import configured
-from ..dialects import dialect_problems
-from ..livekit.listening import unheard_classes
-from ..order import order_problem, processors_of
+from ..build import build_prices
+from ..export.dialects import resolve_dialects
+from ..export.processor_order import order_problem, processors_of
+from ..export.span_attributes import sdk_shares_spans
 from ..prices.catalog import PriceCatalog
 from ..processor import VoiceCostSpanProcessor
-from ..rewrite import shows_swapped_attributes
 from ..settings import Settings
+from ..sources.livekit import LiveKitSource
+from ..sources.livekit.hooks import unhooked_classes
 from .app import Json, app, fail, output, print_json, table
 from .gaps import gaps_of
 
@@ -61,14 +62,14 @@ def doctor(
     Example: voice-cost doctor my_agent.telemetry:provider
     """
     settings, problems = Settings.from_environment()
-    catalog, _, more = configured(settings)
+    catalog, _, more = build_prices(settings)
     findings = [
         *_versions(),
         *(Finding(topic="variables", status="wrong", text=str(problem)) for problem in problems),
         *_switches(settings),
         *(Finding(topic="prices", status="wrong", text=str(problem)) for problem in more),
         Finding(topic="prices", status="ok", text=f"{sum(1 for _ in catalog.rates())} rates, and genai-prices"),
-        *(Finding(topic="dialects", status="wrong", text=str(p)) for p in dialect_problems(settings.dialects)),
+        *(Finding(topic="dialects", status="wrong", text=str(p)) for p in resolve_dialects(settings.dialects)[1]),
         Finding(topic="dialects", status="ok", text=", ".join(settings.dialects) or "none but our own"),
         *_hook(),
         *_order(provider),
@@ -127,7 +128,7 @@ def _switches(settings: Settings) -> Iterator[Finding]:
 
 
 def _hook() -> Iterator[Finding]:
-    if not shows_swapped_attributes():
+    if not sdk_shares_spans():
         text = "This SDK hides swapped attributes: wrap the exporter, VoiceCostSpanProcessor(BatchSpanProcessor(...))."
         yield Finding(topic="SDK", status="wrong", text=text)
     try:
@@ -137,7 +138,7 @@ def _hook() -> Iterator[Finding]:
             topic="hook", status="note", text="livekit-agents cannot be imported here: the hook was not tried."
         )
         return
-    missing = unheard_classes()
+    missing = unhooked_classes(LiveKitSource())
     if missing:
         names = ", ".join(missing)
         text = f"LiveKit's {names} cannot be listened to: usage without a span is lost. Upgrade otel-voice-cost."

@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 
-from ..cost import Cost, cost_of, total_of
-from ..dialects.voice_cost import to_text
-from ..livekit.identity import canonical_model, canonical_provider
+from ..cost import EXACT, Cost, total_of
+from ..export.attributes import to_text
+from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
-from ..prices.rates import EXACT
+from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage
 from .app import Json, On, app, catalog, fail, moment, output, print_json, table
 
@@ -25,7 +25,7 @@ _MICRODOLLAR = Decimal("0.000001")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What happens in a call.
+    """The course of a call.
 
     The defaults of the options are those of LiveKit's own cost calculator, and for realtime models
     OpenAI's tokens: a token per 100 ms heard and per 50 ms spoken.
@@ -98,7 +98,7 @@ def estimated_cost(prices: PriceCatalog, shape: Shape, component: Component, nam
         at=at,
         mode=Mode.STREAMING if component is Component.STT else None,
     )
-    return cost_of(usage, prices.card_for(usage))
+    return calculate_cost(usage, prices.card_for(usage))
 
 
 @app.command()
@@ -177,7 +177,7 @@ def _fields(parts: _Parts, shape: Shape) -> dict[str, object]:
                 "model": name,
                 "usd": None if cost.usd is None else to_text(cost.usd),
                 "estimated": cost.estimated,
-                "unpriced": cost.unpriced,
+                "unpriced": cost.unpriced_reason,
                 "quantities": {unit.value: str(amount) for unit, amount in cost.usage.quantities.items()},
             }
             for component, name, cost in parts
@@ -189,7 +189,7 @@ def _print(stacks: list[_Parts], shape: Shape) -> None:
     rows = table("stack", "component", "model", "USD per minute", f"USD in {shape.minutes} minutes", "")
     for number, parts in enumerate(stacks, start=1):
         for component, name, cost in parts:
-            note = cost.unpriced or ("estimate" if cost.estimated else "")
+            note = cost.unpriced_reason or ("estimate" if cost.estimated else "")
             rows.add_row(str(number), component.value, name, *_money(cost.usd, shape), note)
         rows.add_row(str(number), "all", "", *_money(_total(parts), shape), end_section=True)
     output().print(rows)

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from ..cost import cost_of
-from ..livekit.identity import canonical_model, canonical_provider
-from ..livekit.plugins import PluginClass, load_plugin_classes
+from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
+from ..sources.livekit.plugins import PluginClass, load_plugin_classes
+from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Usage, with_text
 from .app import Json, On, app, catalog, moment, output, print_json, table
 
@@ -29,7 +29,7 @@ _NO_MODEL = "the model is yours to name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """How one model of one plugin class is priced.
+    """The price of one model of one plugin class, or the reason why it has none.
 
     Attributes:
         plugin_class: The class.
@@ -71,11 +71,11 @@ def _gap(prices: PriceCatalog, plugin_class: PluginClass, model: str, at: dateti
         at=at,
         mode=plugin_class.mode,
     )
-    cost = cost_of(with_text(usage, "a"), prices.card_for(usage))
+    cost = calculate_cost(with_text(usage, "a"), prices.card_for(usage))
     if cost.usd is None:
         ended = [c.rate.until for c in prices.explain(usage) if c.verdict == "another day" and c.rate.until]
-        return gap("unpriced", f"its price ended on {max(ended)}" if ended else cost.unpriced or "")
-    origin = ", ".join(dict.fromkeys(line.rate.origin for line in cost.lines))
+        return gap("unpriced", f"its price ended on {max(ended)}" if ended else cost.unpriced_reason or "")
+    origin = ", ".join(dict.fromkeys(line.rate.loaded_from for line in cost.lines))
     if cost.estimated:
         low = any(line.rate.confidence == "low" for line in cost.lines)
         return gap("estimated", f"{origin}, {'low confidence' if low else 'by a stand-in unit'}")

@@ -26,11 +26,12 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ..dialects.langfuse import bucket
-from ..dialects.voice_cost import to_text
+from ..cost import EXACT
+from ..export.attributes import to_text
+from ..export.dialects.langfuse import bucket
 from ..prices.catalog import PriceCatalog
-from ..prices.rates import EXACT, Rate
-from ..usage import Component, Measure, Mode
+from ..prices.rates import Rate
+from ..usage import Component, Dimension, Mode
 from .app import Json, app, catalog, fail, output, print_json, table
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _PUBLIC, _SECRET = "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"
 _PAGE = 100
 _LITERALS = 4  # a pattern with fewer would match models of others
 _SAYS_NOTHING = {"auto", "default", "unknown"}
-_MEASURES = {Measure.TOKEN: "TOKENS", Measure.TIME: "MILLISECONDS", Measure.SESSION: "MILLISECONDS"}
+_MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "MILLISECONDS", Dimension.SESSION: "MILLISECONDS"}
 _FORMS = {"application/json", "application/xml", "nothing", "text/html", "text/plain", "text/xml"}
 # Of Langfuse's messages; they are printed from here.
 _PHRASES = ("Invalid credentials", "already exists in project", "not a valid regex pattern", "Invalid request data")
@@ -98,7 +99,7 @@ def definitions_of(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefiniti
             yield ModelDefinition(
                 name=name,
                 pattern="(?i)^(" + "|".join(_regex(model) for model in names) + ")$",
-                unit=_MEASURES.get(next(iter(rates.values())).unit.measure, "CHARACTERS"),
+                unit=_MEASURES.get(next(iter(rates.values())).unit.dimension, "CHARACTERS"),
                 prices={key: _usd_of_one(rate) for key, rate in rates.items()},
             )
 
@@ -113,7 +114,7 @@ def _regex(name: str) -> str:
 
 
 def _usd_of_one(rate: Rate) -> float:
-    thousandth = 1_000 if rate.unit.measure in (Measure.TIME, Measure.SESSION) else 1
+    thousandth = 1_000 if rate.unit.dimension in (Dimension.TIME, Dimension.SESSION) else 1
     return float(EXACT.divide(rate.usd, EXACT.create_decimal(rate.per * thousandth)))
 
 

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
-from ..configuration import configured
-from ..cost import Cost, cost_of
-from ..dialects import dialect_problems
-from ..dialects.voice_cost import to_text
+from ..build import build_prices
+from ..cost import Cost
 from ..errors import Problem
-from ..livekit.identity import canonical_model, canonical_provider
+from ..export.attributes import to_text
+from ..export.dialects import resolve_dialects
+from ..prices.calculate import calculate_cost
 from ..prices.catalog import Candidate
-from ..prices.loading import read_sheet
+from ..prices.files import read_sheet
 from ..prices.rates import Rate
 from ..settings import Settings
+from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table
 
@@ -66,7 +67,6 @@ def prices(
 def _when(rate: Rate) -> str:
     facts = [rate.mode.value if rate.mode else "", f"plan {rate.plan}" if rate.plan else ""]
     facts += [f"add-on {rate.addon}" if rate.addon else ""]
-    facts += [f"{rate.regular_usd} USD regularly" if rate.regular_usd is not None else ""]
     return ", ".join(filter(None, facts))
 
 
@@ -115,7 +115,7 @@ def price(
     )
     usage = with_text(usage, tts_text) if tts_text else usage
     prices_now = catalog()
-    cost = cost_of(usage, prices_now.card_for(usage))
+    cost = calculate_cost(usage, prices_now.card_for(usage))
     candidates = prices_now.explain(usage) if why else []
     if as_json:
         print_json(_cost_fields(cost) | ({"considered": _considered_fields(candidates)} if why else {}))
@@ -152,7 +152,7 @@ def _cost_fields(cost: Cost) -> dict[str, Any]:
         "usd": None if cost.usd is None else to_text(cost.usd),
         "list_usd": None if cost.list_usd is None else to_text(cost.list_usd),
         "markup_usd": None if cost.markup_usd is None else to_text(cost.markup_usd),
-        "unpriced": cost.unpriced,
+        "unpriced": cost.unpriced_reason,
         "estimated": cost.estimated,
         "lines": [
             {
@@ -183,20 +183,20 @@ def _explain(cost: Cost, candidates: list[Candidate]) -> None:
         line(f"  {addon}{used} {part.unit.value}{billed} at {rate}: {to_text(part.list_usd)} USD")
         line(f"    {'estimate, ' if rate.estimated else ''}{_origin(rate)}")
     if cost.usd is None:
-        line(f"no cost: {cost.unpriced}")
+        line(f"no cost: {cost.unpriced_reason}")
     elif cost.list_usd is not None and cost.list_usd != cost.usd:
         line(f"  {to_text(cost.usd)} USD after discount, {to_text(cost.list_usd)} USD at list prices")
     else:
         line(f"  {to_text(cost.usd)} USD")
     if cost.markup_usd is not None:
-        line(f"  {to_text(cost.markup_usd)} USD markup beside it")
+        line(f"  {to_text(cost.markup_usd)} USD markup on it")
     for candidate in candidates:
         if candidate.verdict not in ("holds", "add-on"):
             line(f"  not {', '.join(candidate.rate.model)} at {candidate.rate}: {candidate.verdict}")
 
 
 def _origin(rate: Rate) -> str:
-    facts = [rate.origin, rate.source]
+    facts = [rate.loaded_from, rate.source]
     facts += [f"read {rate.checked}"] if rate.checked else []
     facts += [f"from {rate.since}"] if rate.since else []
     facts += [f"until {rate.until}"] if rate.until else []
@@ -206,7 +206,7 @@ def _origin(rate: Rate) -> str:
 
 @app.command()
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(help="Price files, beside those of the environment.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Price files, besides those configured.")] = None,
     as_json: Json = False,
 ) -> None:
     """Check price files and VOICE_COST_* variables; the exit status is 1 where something is wrong.
@@ -215,9 +215,9 @@ def check(
     """
     settings, found = Settings.from_environment()
     problems: list[Problem] = list(found)
-    more = configured(settings).problems
+    more = build_prices(settings).problems
     problems += more
-    problems += dialect_problems(settings.dialects)
+    problems += resolve_dialects(settings.dialects)[1]
     count = 0
     for path in files or []:
         sheet = read_sheet(path)

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from rich.console import Console
 
-from .. import CallCost, VoiceCostSpanProcessor
+from .. import SessionCost, VoiceCostSpanProcessor
 from .call import hold_call
 from .receiver import OtlpReceiver
 from .report import print_report
@@ -28,7 +28,7 @@ def main() -> int:
     console, progress = Console(width=None if sys.stdout.isatty() else 100), Console(stderr=True)
     with OtlpReceiver() as receiver:
         provider = TracerProvider()
-        records: list[CallCost] = []
+        records: list[SessionCost] = []
         provider.add_span_processor(VoiceCostSpanProcessor(on_session_end=records.append))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
         for name, exporter in _further_exporters():
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:
-    """Where else the environment wants the spans."""
+    """Yield the exporters that the environment configures."""
     exporters = []
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         exporters.append(("OTEL_EXPORTER_OTLP_ENDPOINT", OTLPSpanExporter()))

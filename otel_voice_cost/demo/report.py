@@ -1,4 +1,4 @@
-"""What the receiver got and the record of the call, as tables."""
+"""Tables of the spans that the receiver got and of the cost of the call."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..bill import CallCost
-from ..dialects.voice_cost import to_text
+from ..bill import SessionCost
+from ..export.attributes import to_text
 from .receiver import ReceivedSpan
 
 __all__ = ["print_report"]
@@ -34,7 +34,7 @@ class _Line:
 _ZERO = Decimal(0)
 
 
-def print_report(spans: list[ReceivedSpan], record: CallCost, console: Console) -> bool:
+def print_report(spans: list[ReceivedSpan], record: SessionCost, console: Console) -> bool:
     """Print the bill of a call; return whether spans, the session's total and the record agree."""
     lines = _lines(spans)
     table = Table(title="What the OTLP receiver got, turn by turn", box=box.SIMPLE)
@@ -93,7 +93,7 @@ def _quantities(span: ReceivedSpan) -> Iterable[str]:
 
 
 def _rates(span: ReceivedSpan) -> Iterable[str]:
-    """Rates without their units, which the quantity beside them names: ``0.4 per 1M``."""
+    """Rates without their units, which the quantity next to them names: ``0.4 per 1M``."""
     for rate in span.attributes["voice_cost.rate"].split("; "):
         usd, _, per = rate.partition(" USD per ")
         yield f"{usd} per {per.split()[0]}".replace("000000", "M")
@@ -107,7 +107,7 @@ def _formulas(span: ReceivedSpan) -> Iterable[str]:
         yield f"{quantity} at {rate}: {to_text(cost)} USD"
 
 
-def _print_bill(record: CallCost, console: Console) -> None:
+def _print_bill(record: SessionCost, console: Console) -> None:
     table = Table(title="The bill of the call, as its record has it", box=box.SIMPLE, show_footer=True)
     table.add_column("component")
     table.add_column("model", "total")
@@ -119,7 +119,7 @@ def _print_bill(record: CallCost, console: Console) -> None:
     console.print(table)
 
 
-def _print_session(spans: list[ReceivedSpan], lines: list[_Line], record: CallCost, console: Console) -> bool:
+def _print_session(spans: list[ReceivedSpan], lines: list[_Line], record: SessionCost, console: Console) -> bool:
     session = next(span for span in spans if span.name == "agent_session").attributes
     total, lines_total = Decimal(session["voice_cost.session.usd"]), sum((line.usd for line in lines), _ZERO)
     figures = Table.grid(padding=(0, 3))

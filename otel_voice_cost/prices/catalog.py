@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -13,16 +11,16 @@ from typing import Any
 from ..errors import PriceError, Problem
 from ..usage import Component, Mode, Unit, Usage
 from .documents import to_json
+from .files import load_sheet, load_shipped_sheets
+from .genai_prices import TokenRates
 from .index import Layer
-from .loading import load_sheet, load_shipped_sheets
+from .overrides import Terms
+from .price_sheet import PriceSheet, parse_sheet
 from .rates import Rate, RateCard
-from .sheet import PriceSheet, parse_sheet
-from .terms import Terms
-from .tokens import TokenRates
 
 __all__ = ["Candidate", "PriceCatalog"]
 
-_MAX_REMEMBERED = 4_096  # looked-up models; more are looked up anew
+_MAX_REMEMBERED = 4_096  # looked-up models; more are looked up again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """What is known of a model on a day."""
+    """The rates of a model on a day."""
 
     provider: str
     model: str
@@ -78,8 +76,7 @@ class PriceCatalog:
 
         Reads files: build it before the event loop runs, as the processor's constructor does.
         """
-        with _no_collections():
-            return cls([[rate for sheet in load_shipped_sheets() for rate in sheet.rates]], TokenRates())
+        return cls([[rate for sheet in load_shipped_sheets() for rate in sheet.rates]], TokenRates())
 
     @classmethod
     def load(cls, *paths: str | Path) -> PriceCatalog:
@@ -228,16 +225,18 @@ class PriceCatalog:
             rates={},
             discount=self._terms.discount_for(provider, model, day),
             markup=self._terms.markup_for(provider, model, day),
-            name=self._terms.name_for(reported_provider, reported_model) or self._terms.name_for(provider, model),
+            display_name=self._terms.name_for(reported_provider, reported_model)
+            or self._terms.name_for(provider, model),
         )
         card = None
         for layer in self._layers:
             chosen = self._best(layer.of_provider(provider, component).matches(model), mode, day)
             if chosen:
                 discount = listed.discount if layer.is_list else _NO_TERMS.discount
-                name = listed.name or next((rate.name for rate in chosen.values() if rate.name), None)
+                names = [rate.display_name for rate in chosen.values() if rate.display_name]
+                name = listed.display_name or next(iter(names), None)
                 addons = self._addons(provider, model, component, mode, day)
-                card = replace(listed, rates=chosen, addons=addons, discount=discount, name=name)
+                card = replace(listed, rates=chosen, addons=addons, discount=discount, display_name=name)
                 break
         terms = None if listed == _NO_TERMS else listed
         found = self._found[key] = _Found(provider=provider, model=model, card=card, terms=terms)
@@ -278,15 +277,3 @@ class PriceCatalog:
 
 
 _NO_TERMS = RateCard(rates={})
-
-
-@contextmanager
-def _no_collections() -> Iterator[None]:
-    """Put the garbage collector off: it would go through all that the application has imported, several times over."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..usage import Component
 from .globs import GlobIndex
+from .overrides import Terms
 from .rates import EXACT_ID, Rate, glob_closeness
-from .terms import Terms
 
 __all__ = ["Layer", "ModelIndex"]
 

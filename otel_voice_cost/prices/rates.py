@@ -1,20 +1,18 @@
-"""What a price is: a rate as the vendor prints it, and the rates of one model together."""
+"""Rates as vendors print them, and all rates of one model as a card."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from ..usage import Component, Measure, Mode, Unit
+from ..usage import Component, Dimension, Mode, Unit
 from .globs import fits
 
-__all__ = ["EXACT", "EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_closeness"]
+__all__ = ["EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_closeness"]
 
-# Of all money, whatever context the application set.
-EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
 EXACT_ID = 1_000_000  # closeness of the exact id, above that of any glob
 Confidence = Literal["high", "medium", "low"]
 
@@ -62,7 +60,7 @@ class Rate:
         unit: What ``per`` counts.
         usd: US dollars for ``per`` units; of a price in another currency, converted to 60 digits.
         per: Units that ``usd`` buys.
-        origin: File, variable or package the rate was read from.
+        loaded_from: File, variable or package the rate was read from.
         mode: Streaming or batch; None fits both.
         since: First day on which the price holds; None means always before ``until``.
         until: Last day on which it holds.
@@ -74,14 +72,13 @@ class Rate:
         free: Amount of each request or call that costs nothing, in ``unit``.
         fallback: A stand-in, used only where the usage lacks the units really billed.
         tiers: Prices for large requests, smallest threshold first.
-        name: Name of the model to show.
+        display_name: Name of the model to show.
         plan: The vendor's plan that has this price; it holds only where that plan is chosen.
         addon: A feature billed on top of the model's own rate, only where it is declared.
-        regular_usd: The price after a promotion without a published end.
         native: The price in the vendor's own currency, where that is not the dollar.
         note: What a reader of the price should know.
         text: The price in words, ``0.0048 USD per 60 audio_second``.
-        stated: Where it is stated: ``origin``, page and day.
+        citation: ``loaded_from``, page and day.
     """
 
     provider: str
@@ -90,7 +87,7 @@ class Rate:
     unit: Unit
     usd: Decimal
     per: int = 1
-    origin: str
+    loaded_from: str
     mode: Mode | None = None
     since: date | None = None
     until: date | None = None
@@ -102,41 +99,40 @@ class Rate:
     free: Decimal = Decimal(0)
     fallback: bool = False
     tiers: tuple[Tier, ...] = ()
-    name: str | None = None
+    display_name: str | None = None
     plan: str | None = None
     addon: str | None = None
-    regular_usd: Decimal | None = None
     native: Native | None = None
     note: str | None = None
     text: str = field(init=False, compare=False, repr=False)
-    stated: str = field(init=False, compare=False, repr=False)
+    citation: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         price = f"{self.usd} USD" if self.native is None else str(self.native)
         exchange = f" at {self.native.per_usd} {self.native.currency} per USD" if self.native else ""
-        page = self.source if self.source != self.origin else ""
+        page = self.source if self.source != self.loaded_from else ""
         day = str(self.checked or self.since or "")
         object.__setattr__(self, "text", f"{price} per {self.per} {self.unit.value}{exchange}")
-        object.__setattr__(self, "stated", " ".join(filter(None, (self.origin, page, day))))
+        object.__setattr__(self, "citation", " ".join(filter(None, (self.loaded_from, page, day))))
 
     @property
     def estimated(self) -> bool:
-        """Whether a cost by this rate is an estimate."""
+        """True if a cost by this rate is an estimate."""
         return self.fallback or self.confidence == "low"
 
     def holds_on(self, day: date) -> bool:
-        """Whether the price holds on a day; first and last day count."""
+        """Return whether the price holds on a day; first and last day count."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
     def closeness(self, model: str) -> int:
-        """How close its ids are to a model: 0 for no match, more for a longer glob, most for the exact id."""
+        """Return how close its ids are to a model: 0 for no match, more for a longer glob, most for the exact id."""
         if model in self.model:
             return EXACT_ID
         globs = (name for name in self.model if "*" in name and fits(model, name))
         return max(map(glob_closeness, globs), default=0)
 
     def holds_for(self, mode: Mode | None, day: date) -> bool:
-        """Whether the price holds in a mode on a day; None fits both modes."""
+        """Return whether the price holds in a mode on a day; None fits both modes."""
         return (self.mode is None or mode is None or self.mode is mode) and self.holds_on(day)
 
     def usd_at(self, total_input_tokens: Decimal) -> Decimal:
@@ -157,34 +153,11 @@ class Rate:
         return self.text
 
 
-# Which rate prices a unit that has none of its own, nearest first. A vendor that prints no price
-# for cached audio bills it as audio; a text price without modalities covers them all.
-_STANDS_IN: dict[Unit, tuple[Unit, ...]] = {
-    Unit.CACHED_INPUT_TOKEN: (Unit.INPUT_TOKEN,),
-    Unit.CACHE_WRITE_TOKEN: (Unit.INPUT_TOKEN,),
-    Unit.REASONING_TOKEN: (Unit.OUTPUT_TOKEN,),
-    Unit.CACHED_INPUT_TEXT_TOKEN: (Unit.INPUT_TEXT_TOKEN,),
-    Unit.INPUT_AUDIO_TOKEN: (Unit.INPUT_TEXT_TOKEN,),
-    Unit.INPUT_IMAGE_TOKEN: (Unit.INPUT_TEXT_TOKEN,),
-    Unit.CACHED_INPUT_AUDIO_TOKEN: (
-        Unit.INPUT_AUDIO_TOKEN,
-        Unit.CACHED_INPUT_TEXT_TOKEN,
-        Unit.INPUT_TEXT_TOKEN,
-    ),
-    Unit.CACHED_INPUT_IMAGE_TOKEN: (
-        Unit.INPUT_IMAGE_TOKEN,
-        Unit.CACHED_INPUT_TEXT_TOKEN,
-        Unit.INPUT_TEXT_TOKEN,
-    ),
-    Unit.OUTPUT_AUDIO_TOKEN: (Unit.OUTPUT_TEXT_TOKEN,),
-}
-
-
-_OF_TEXT = {Measure.BYTES, Measure.TEXT_UNSPACED, Measure.TEXT_WIDE}
+_OF_TEXT = {Dimension.BYTES, Dimension.TEXT_UNSPACED, Dimension.TEXT_WIDE}
 
 
 class Billing(NamedTuple):
-    """What of a usage is billed, by which rates.
+    """The billed units of a usage and their rates.
 
     Attributes:
         rates: Each billed unit with its rate, and once more with each add-on on top of it.
@@ -207,23 +180,23 @@ class RateCard:
         rates: One rate per unit.
         addons: Rates of declared features, billed on top.
         discount: Part of the list price that you do not pay, 0 to 1.
-        markup: Part of the cost that you charge beside it, 0 or more.
-        name: Name of the model to show, or None.
+        markup: Markup, as a part of the cost, 0 or more.
+        display_name: Name of the model to show, or None.
     """
 
     rates: Mapping[Unit, Rate]
     addons: tuple[Rate, ...] = ()
     discount: Decimal = Decimal(0)
     markup: Decimal = Decimal(0)
-    name: str | None = None
+    display_name: str | None = None
     needs_text: bool = field(init=False, compare=False, repr=False)  # whether only the spoken text tells an amount
     _billings: dict[tuple[Unit, ...], Billing] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "needs_text", any(unit.measure in _OF_TEXT for unit in self.rates))
+        object.__setattr__(self, "needs_text", any(unit.dimension in _OF_TEXT for unit in self.rates))
 
     def billing(self, units: tuple[Unit, ...]) -> Billing:
-        """What is billed of a usage that has these units. Worked out once.
+        """Return the billed units of a usage that has these units, with their rates. Worked out once.
 
         Which measure is billed: those with rates of their own; where the usage has none of them, those
         with fallback rates ("about $0.015 a minute" for a model billed by tokens). So tokens or
@@ -235,12 +208,12 @@ class RateCard:
         return billing
 
     def _billing(self, units: tuple[Unit, ...]) -> Billing:
-        measures = {unit.measure for unit in units}
+        dimensions = {unit.dimension for unit in units}
         proper, stand_in = (
-            measures & {unit.measure for unit, rate in self.rates.items() if rate.fallback is fallback}
+            dimensions & {unit.dimension for unit, rate in self.rates.items() if rate.fallback is fallback}
             for fallback in (False, True)
         )
-        billed = [unit for unit in units if unit.measure in (proper or stand_in)]
+        billed = [unit for unit in units if unit.dimension in (proper or stand_in)]
         if not billed:
             return Billing(lacking="for what was reported")
         rates: list[tuple[Unit, Rate]] = []
@@ -260,4 +233,4 @@ class RateCard:
         """The rate of a unit, or the one that stands in for it, or None."""
         if unit in self.rates:
             return self.rates[unit]
-        return next((self.rates[other] for other in _STANDS_IN.get(unit, ()) if other in self.rates), None)
+        return next((self.rates[other] for other in unit.fallbacks if other in self.rates), None)

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from ..cost import EXACT
 from ..errors import Problem
 from ..usage import BILLED_BY_CALL, Component, Unit
-from .entries import rate_of
 from .problems import shown
-from .rates import EXACT, Rate
+from .rate_entries import rate_of
+from .rates import Rate
 
 __all__ = ["read_short_form"]
 
@@ -88,7 +89,7 @@ def read_short_form(
             ``cached_input``, ``output``, ...); either with ``since``, ``until``, ``mode``, ``minimum``,
             ``increment`` and ``free``, a single price then under ``price``; or a list of these.
         currencies: Code → how much of it one US dollar buys.
-        origin: File or variable, for messages and for `Rate.origin`.
+        origin: File or variable, for messages and for `Rate.loaded_from`.
         problems: Where mistakes are added.
     """
     rates: list[tuple[str, Rate]] = []

@@ -212,7 +212,7 @@ def test_price_shows_discount_and_markup():
     result = run("price", "--provider", "deepgram", "--model", "nova-3", "--stt-seconds", "60", VOICE_COST_PRICES=terms)
 
     assert "0.0036 USD after discount, 0.0048 USD at list prices" in result.output
-    assert "0.0036 USD markup beside it" in result.output
+    assert "0.0036 USD markup on it" in result.output
 
 
 def test_check_as_json_names_each_problem(tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["otel_voice_cost"]):
-    from otel_voice_cost.livekit.spans import RULES
+    from otel_voice_cost.sources.livekit.spans import RULES
     from tests.faults.properties import KEYS, METRICS, check_prices, check_report, check_span
 
 NAMES = sorted(set(RULES) - {"agent_session"})

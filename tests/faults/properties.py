@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import Component, PriceCatalog, Usage, VoiceCostSpanProcessor
-from otel_voice_cost.cost import cost_of
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.calculate import calculate_cost
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from ..conftest import AT, PRICES, llm_metrics, realtime_metrics, stt_metrics, tts_metrics
 from ..test_recorded import Report
@@ -110,7 +110,7 @@ def check_prices(text: str) -> None:
             at=AT,
             mode=rate.mode,
         )
-        cost = cost_of(usage, catalog.card_for(usage))
+        cost = calculate_cost(usage, catalog.card_for(usage))
         assert cost.usd is None or (cost.usd.is_finite() and cost.usd >= 0)
 
 

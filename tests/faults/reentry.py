@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from ..conftest import PRICES, llm_metrics, stt_metrics
 from ..test_recorded import Report

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from ..conftest import PRICES, llm_metrics, stt_metrics, tts_metrics
 from ..test_recorded import Report

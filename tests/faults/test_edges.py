@@ -15,7 +15,8 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
-from otel_voice_cost import Budget, Settings, VoiceCostSpanProcessor, _process_end, install
+from otel_voice_cost import Budget, Settings, VoiceCostSpanProcessor, install
+from otel_voice_cost._runtime import process_end as _process_end
 from otel_voice_cost.demo.components import ScriptedSTT
 
 from ..conftest import SPEECH, llm_metrics, stt_metrics, tts_metrics
@@ -277,7 +278,7 @@ def test_where_no_thread_can_start_nothing_is_lost(price_catalog, exporter, monk
     def refuse(*_args, **_options):
         raise RuntimeError("can't start new thread")
 
-    settings = Settings(records=str(tmp_path / "calls.jsonl"))
+    settings = Settings(records_file=str(tmp_path / "calls.jsonl"))
     line = Line(price_catalog, exporter, settings=settings, on_session_end=records.append)
     with monkeypatch.context() as limited:
         limited.setattr(_thread, "start_new_thread", refuse)
@@ -326,7 +327,7 @@ def test_usage_without_amounts_is_counted_as_unpriced_everywhere(price_catalog, 
     (turn,), (session,), (record,) = line.spans("agent_turn"), line.spans("agent_session"), records
     assert turn.attributes["voice_cost.turn.unpriced"] == 2
     assert session.attributes["voice_cost.session.unpriced"] == 3
-    assert record.unpriced == 3
+    assert record.unpriced_count == 3
     assert line.processor.stats().unpriced == 3
     assert Decimal(session.attributes["voice_cost.session.usd"]) == record.usd == Decimal("0.009")
 
@@ -343,7 +344,9 @@ def test_a_budget_callback_that_exits_ends_no_event_loop(price_catalog, exporter
         leave(record)
 
     budget = Budget(
-        per_session="0.001", warn=lambda _: called.append("warned"), on_exceeded=leave_later if is_async else leave
+        usd_per_session="0.001",
+        on_warning=lambda _: called.append("warned"),
+        on_exceeded=leave_later if is_async else leave,
     )
 
     async def call():
@@ -358,7 +361,7 @@ def test_a_budget_callback_that_exits_ends_no_event_loop(price_catalog, exporter
     assert called == ["warned", "exceeded"]
     (line,) = [record for record in caplog.records if "more than its budget" in record.message]
     assert line.levelno == logging.WARNING
-    assert "No cost for a budget's callback: SystemExit" in caplog.text
+    assert "Error in a budget callback: SystemExit (test_edges.py:" in caplog.text
 
 
 def test_a_processor_built_in_a_running_loop_says_so_once(price_catalog, caplog):
@@ -414,7 +417,9 @@ def test_attributes_in_a_mapping_without_copy_are_read(price_catalog, exporter):
 
 def test_install_takes_what_the_processor_takes(price_catalog, exporter):
     records, provider = [], TracerProvider()
-    processor = install(provider, catalog=price_catalog, on_session_end=records.append, budget=Budget(per_session=1))
+    processor = install(
+        provider, catalog=price_catalog, on_session_end=records.append, budget=Budget(usd_per_session=1)
+    )
     provider.add_span_processor(SimpleSpanProcessor(exporter))
 
     provider.get_tracer("livekit-agents").start_span("agent_session").end()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from otel_voice_cost.livekit.spans import METRICS_KEYS, RULES
+from otel_voice_cost.sources.livekit.spans import METRICS_KEYS, SPAN_RULES
 
 from .properties import KEYS, METRICS, check_prices, check_report, check_span, pipeline
 
@@ -64,7 +64,10 @@ def test_any_metrics_on_a_span(kind, data):
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.one_of(st.sampled_from([name for name in RULES if name != "agent_session"]), st.text(max_size=9)), attributes)
+@given(
+    st.one_of(st.sampled_from([name for name in SPAN_RULES if name != "agent_session"]), st.text(max_size=9)),
+    attributes,
+)
 @example("llm_request", {"gen_ai.usage.cost": 1e308})
 @example("llm_request", {"gen_ai.usage.input_tokens": 5, "gen_ai.request.model": "\ud800"})
 def test_any_attributes_on_any_span(name, attributes):

@@ -13,10 +13,11 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_voice_cost import Budget, PriceCatalog, Settings, VoiceCostSpanProcessor
-from otel_voice_cost.dialects import langfuse
-from otel_voice_cost.livekit import listening
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost import Budget, Component, PriceCatalog, Settings, VoiceCostSpanProcessor
+from otel_voice_cost.export.dialects.langfuse import Langfuse
+from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.sources import Role
+from otel_voice_cost.sources.livekit import hooks
 
 from ..conftest import PRICES, SPEECH
 from ..test_recorded import play, scenarios
@@ -26,18 +27,15 @@ SCENARIOS = [case.values[0] for case in scenarios() if case.id.startswith("1.8.9
 OWN = ("llm_usage", "realtime_usage", "stt_usage", "tts_usage")
 CUTS = [{}, {"max_span_attribute_length": 200}, {"max_span_attributes": 4}]  # metrics cut off, and dropped
 
-# What the SDK, LiveKit and Python itself call, and what all faults end in.
+# Called by the SDK, LiveKit and Python itself, or by the guard.
 ENTRANCES = {
-    *(f"VoiceCostSpanProcessor.{name}" for name in ("on_start", "_begin", "on_end", "force_flush", "shutdown")),
-    *(
-        "VoiceCostSpanProcessor._on_ending",
-        "VoiceCostSpanProcessor._guarded",
-        "VoiceCostSpanProcessor._on_metrics",
-        "Gate.outside",
-    ),
-    *(f"_Hook.{name}" for name in ("_emit", "_notify", "subscribe.<locals>.<lambda>", "_drop")),
-    *(f"Diagnostics.{name}" for name in ("fault", "count", "warn", "note", "debug", "counts", "_log", "_is_first")),
-    *("Diagnostics._add_one", "_Said.is_first", "_Said.__init__", "_line_of", "_log"),
+    *(f"VoiceCostSpanProcessor.{name}" for name in ("on_start", "_begin", "on_end", "_on_ending", "_on_report")),
+    *(f"VoiceCostSpanProcessor.{name}" for name in ("force_flush", "shutdown", "uninstall", "_guarded")),
+    *("Gate.outside", "_call_all"),
+    *(f"_Hook.{name}" for name in ("_emit", "_notify", "subscribe.<locals>.<lambda>", "drop")),
+    *(f"Diagnostics.{name}" for name in ("record_fault", "guard", "count", "counts", "warn_once", "info_once")),
+    *(f"Diagnostics.{name}" for name in ("debug", "_log", "_is_first", "_add_one")),
+    *("_Said.is_first", "_Said.__init__", "_find_line", "_log"),
 }
 
 
@@ -45,10 +43,10 @@ def processor_in_use(folder):
     """With everything that an application may ask for, so that playing reaches much of the package."""
     return VoiceCostSpanProcessor(
         catalog=PriceCatalog([parse_sheet(PRICES, "prices.toml").rates]),
-        settings=Settings(records=str(folder / "calls.jsonl")),
+        settings=Settings(records_file=str(folder / "calls.jsonl")),
         meter_provider=MeterProvider([InMemoryMetricReader()]),
         on_session_end=lambda record: record.usd,
-        budget=Budget(per_session="0.001"),
+        budget=Budget(usd_per_session="0.001"),
     )
 
 
@@ -98,7 +96,7 @@ def test_the_span_leaves_whole_and_in_order(part, reached, untouched, monkeypatc
     names = sorted(name for name in reached if name.split(":")[0] not in ENTRANCES)
     problems = {}
     for name in names[part::8]:
-        monkeypatch.setattr(listening._hook, "_listeners", ())  # processors of other tests would log it too
+        monkeypatch.setattr(hooks._hook, "subscriptions", ())  # processors of other tests would log it too
         caplog.clear()
         processor = processor_in_use(tmp_path)
         with failing(reached[name]):
@@ -149,15 +147,15 @@ def _problem(spans, untouched, processor, times, caplog):
 
 def test_a_fault_costs_no_other_span_its_price(untouched, price_catalog, monkeypatch):
     """One model's failure leaves every other request priced."""
-    real = langfuse.cost_attributes
+    real = Langfuse.cost_attributes
 
-    def fail(cost, span, options):
-        if span.name == "tts_request":
+    def fail(self, cost, span):
+        if span.role is Role.REQUEST and span.component is Component.TTS:
             raise InjectedError
-        return real(cost, span, options)
+        return real(self, cost, span)
 
     whole = hold_all(VoiceCostSpanProcessor(catalog=price_catalog))
-    monkeypatch.setattr(langfuse, "cost_attributes", fail)
+    monkeypatch.setattr(Langfuse, "cost_attributes", fail)
 
     spans = hold_all(VoiceCostSpanProcessor(catalog=price_catalog))
 

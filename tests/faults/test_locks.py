@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import SynchronousMultiSpanProcessor, TracerProvide
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.sessions import BOOK
+from otel_voice_cost.accounting.session import REGISTRY
 
 from ..conftest import llm_metrics, stt_metrics, tts_metrics
 from .test_edges import Line
@@ -58,7 +58,7 @@ class TakesTheOther:
             pass
 
     def in_ours(self):
-        BOOK.gate.do(self.finalize)
+        REGISTRY.gate.do(self.finalize)
 
     def in_theirs(self, step):
         with self.their_lock:
@@ -99,7 +99,7 @@ def test_spans_and_reports_never_wait_for_ours_for_long(line):
     "step",
     [
         lambda line: line.processor.force_flush(100),
-        lambda line: line.processor.live(),
+        lambda line: line.processor.current_cost(),
         lambda line: line.processor.stats(),
         lambda line: line.session().__enter__(),
     ],
@@ -131,7 +131,7 @@ def test_a_span_that_ends_inside_leaves_once_and_with_its_cost(line):
         assert line.spans("tts_request") == []
 
     with line.session():
-        BOOK.gate.do(step)
+        REGISTRY.gate.do(step)
 
     assert costs(line.spans("tts_request")) == ["0.009"]
     assert line.spans("tts_request")[0].context.trace_flags.sampled
@@ -148,7 +148,7 @@ def test_so_it_does_where_the_exporter_behind_is_made_of_the_sdks(price_catalog,
     provider.add_span_processor(Filtering(exporter))
     tracer = provider.get_tracer("livekit-agents")
 
-    BOOK.gate.do(
+    REGISTRY.gate.do(
         lambda: tracer.start_span("tts_request", attributes={"lk.tts_metrics": json.dumps(tts_metrics())}).end()
     )
     provider.shutdown()
@@ -161,7 +161,7 @@ def test_a_log_handler_is_called_outside_of_our_lock(line):
 
     class Handler(logging.Handler):
         def emit(self, record):
-            held.append(BOOK.gate.is_held_here())
+            held.append(REGISTRY.gate.is_held_here())
 
     handler, logger = Handler(), logging.getLogger("otel_voice_cost")
     logger.addHandler(handler)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from otel_voice_cost import PriceCatalog, PriceError
-from otel_voice_cost.prices.loading import read_sheet
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.files import read_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 RATE = """
 [[rate]]

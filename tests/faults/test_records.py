@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from otel_voice_cost._diagnostics import FAILED, Diagnostics
-from otel_voice_cost.records import Outbox
+from otel_voice_cost.export.records import RecordWriter
 
 from ..unit.test_records import PATIENCE_SECONDS, ended_call, sessions_in
 
@@ -54,7 +54,7 @@ def interrupt_every_step(action):
     sessions, expected, step = [], 0, 0
     interrupted = True
     while interrupted:
-        box = Outbox(Diagnostics(), lambda record: sessions.append(record.session_id), None)
+        box = RecordWriter(Diagnostics(), lambda record: sessions.append(record.session_id), None)
         act = {
             "put": lambda box=box: box.put(ended_call("inner")),
             "flush": lambda box=box: box.flush(0.001),
@@ -95,7 +95,7 @@ def test_a_put_can_be_interrupted_anywhere(action):
 
 def interrupted_by_signals():
     sessions, inside = [], [0]
-    box = Outbox(Diagnostics(), lambda record: sessions.append(record.session_id), None)
+    box = RecordWriter(Diagnostics(), lambda record: sessions.append(record.session_id), None)
 
     def handle(*_):
         inside[0] += 1
@@ -126,7 +126,7 @@ class EndsInCollection:
 
 def interrupted_by_collections():
     sessions = []
-    box = Outbox(Diagnostics(), lambda record: sessions.append(record.session_id), None)
+    box = RecordWriter(Diagnostics(), lambda record: sessions.append(record.session_id), None)
     gc.set_threshold(3)
     for number in range(10_000):
         EndsInCollection(box, f"collected-{number}")
@@ -158,7 +158,7 @@ def fork_while_a_callback_runs(folder):
             go.wait(PATIENCE_SECONDS)
         sessions.append(record.session_id)
 
-    box = Outbox(Diagnostics(), callback, Path(folder) / "calls.jsonl")
+    box = RecordWriter(Diagnostics(), callback, Path(folder) / "calls.jsonl")
     for name in "ab":
         box.put(ended_call(name))
     entered.wait(PATIENCE_SECONDS)
@@ -211,7 +211,7 @@ class EndsWithInterpreter:
 
 @pytest.mark.parametrize("ending", ["at exit", "without new threads", "in a finalizer"])
 def test_a_session_that_ends_with_the_interpreter_has_its_record(monkeypatch, tmp_path, ending):
-    monkeypatch.setenv("VOICE_COST_RECORDS", str(tmp_path / "calls.jsonl"))
+    monkeypatch.setenv("VOICE_COST_RECORDS_FILE", str(tmp_path / "calls.jsonl"))
 
     printed = run(exit_while_a_session_runs, ending)
 
@@ -229,7 +229,7 @@ def write_to_a_full_disk(folder, *names):
 
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
     diagnostics, sessions, path = Diagnostics(), [], Path(folder) / "calls.jsonl"
-    box = Outbox(diagnostics, lambda record: sessions.append(record.session_id), path)
+    box = RecordWriter(diagnostics, lambda record: sessions.append(record.session_id), path)
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     for number, name in enumerate(names, start=1):
         if number == 2:
@@ -264,7 +264,7 @@ def test_a_line_cut_off_by_a_full_disk_spoils_no_other(tmp_path):
 
 def write_until_killed(path, name, written):
     """Write large records, and report each one that is in the file."""
-    box = Outbox(Diagnostics(), None, path)
+    box = RecordWriter(Diagnostics(), None, path)
     for number in range(1_000):
         record = f"{name}-{number}-"
         box.put(ended_call(record + "x" * LARGE))
@@ -322,7 +322,7 @@ def test_lines_of_several_processes_do_not_mix(tmp_path):
 
 
 def write_many(folder, name):
-    box = Outbox(Diagnostics(), None, Path(folder) / "calls.jsonl")
+    box = RecordWriter(Diagnostics(), None, Path(folder) / "calls.jsonl")
     for number in range(50):
         box.put(ended_call(f"{name}-{number}-" + "x" * 100_000))
     assert box.flush(PATIENCE_SECONDS)

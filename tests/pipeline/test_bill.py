@@ -112,12 +112,12 @@ def costs_on(spans):
 
 
 def test_record_file_metrics_live_view_and_spans_agree(exporter, price_catalog, tmp_path):
-    call = Call(exporter, price_catalog, records=str(tmp_path / "calls.jsonl"), session_rates=RATES)
+    call = Call(exporter, price_catalog, records_file=str(tmp_path / "calls.jsonl"), session_rates=RATES)
     with call.session():
         call.turn()
         call.turn(prompt_tokens=901, prompt_cached_tokens=128)
         report(stt_metrics(audio_duration=1.7))
-        live = call.processor.live()
+        live = call.processor.current_cost()
     record = call.close()
 
     usd = (Decimal(120 + 32) + Decimal("309.2") + Decimal("12.8") + 32) / 10**6 + Decimal("0.018")
@@ -144,16 +144,16 @@ def test_what_a_record_holds(call):
     with call.session(**{"langfuse.session.id": "call-7", "lk.agent_name": "order-desk"}):
         call.turn()
         call.span("tts_request", "lk.tts_metrics", tts_metrics(metadata={"model_name": "new", "model_provider": "X"}))
-        live = call.processor.live("call-7")
-        assert call.processor.live(live.trace_id).parts == call.processor.live().parts == live.parts
-        assert call.processor.live("call-8") is None
+        live = call.processor.current_cost("call-7")
+        assert call.processor.current_cost(live.trace_id).parts == call.processor.current_cost().parts == live.parts
+        assert call.processor.current_cost("call-8") is None
     record = call.close()
 
     assert (record.session_id, record.agent, record.currency, record.ended) == ("call-7", "order-desk", "USD", True)
     assert record.seconds == 90
     assert record.ended_at - record.started_at == timedelta(seconds=90)
     assert record.usd_per_minute == record.usd * 60 / 90
-    assert [(part.component, part.model, part.usages, part.unpriced) for part in record.parts] == [
+    assert [(part.component, part.model, part.usage_count, part.unpriced_count) for part in record.parts] == [
         (Component.LLM, "gpt-4.1-mini", 1, 0),
         (Component.STT, "nova-3", 1, 0),
         (Component.TTS, "sonic-3", 1, 0),
@@ -161,12 +161,12 @@ def test_what_a_record_holds(call):
     ]
     unknown = record.parts[-1]
     assert unknown.unpriced_quantities == {Unit.CHARACTER: 180}
-    assert unknown.reason == "no tts rate for x/new"
-    assert (record.unpriced, record.estimated_usd, record.list_usd) == (1, 0, record.usd)
+    assert unknown.unpriced_reason == "no tts rate for x/new"
+    assert (record.unpriced_count, record.estimated_usd, record.list_usd) == (1, 0, record.usd)
     line = record.parts[0].lines[0]
-    assert (line.rate.stated, line.amount) == ("prices.toml https://example.com/pricing 2026-11-01", 300)
+    assert (line.rate.citation, line.amount) == ("prices.toml https://example.com/pricing 2026-11-01", 300)
     assert not live.ended
-    assert call.processor.live() is None
+    assert call.processor.current_cost() is None
     assert [dict(point.attributes) for point in call.metric("voice_cost.session.cost")] == [
         {"gen_ai.agent.name": "order-desk"}
     ]
@@ -184,14 +184,14 @@ def test_discount_and_markup_are_in_the_record(exporter, price_catalog):
 
 
 def test_the_only_call_is_meant_where_nobody_says_which(call):
-    assert call.processor.live() is None
+    assert call.processor.current_cost() is None
     first = call.tracer.start_span("agent_session")
-    assert call.processor.live().span_id == f"{first.context.span_id:016x}"
+    assert call.processor.current_cost().span_id == f"{first.context.span_id:016x}"
     second = call.tracer.start_span("agent_session")
 
-    assert call.processor.live() is None
+    assert call.processor.current_cost() is None
     with trace.use_span(second, end_on_exit=False):
-        assert call.processor.live().span_id == f"{second.context.span_id:016x}"
+        assert call.processor.current_cost().span_id == f"{second.context.span_id:016x}"
     first.end()
     second.end()
 
@@ -212,7 +212,7 @@ def test_a_flush_in_the_middle_makes_safe_what_was_heard(call, exporter):
     spans = exporter.get_finished_spans()
     assert sum(costs_on(spans)) == record.usd
     assert [span.name for span in spans].count("stt_usage") == 1
-    assert {part.component: part.usages for part in record.parts}[Component.LLM] == 2
+    assert {part.component: part.usage_count for part in record.parts}[Component.LLM] == 2
 
 
 def test_list_and_effective_cost(exporter):
@@ -305,7 +305,7 @@ def test_an_id_that_a_session_gets_after_its_start_is_known_while_it_runs(call):
     session = call.tracer.start_span("agent_session")
     session.set_attribute("session.id", "late")
 
-    assert call.processor.live("late").session_id == "late"
+    assert call.processor.current_cost("late").session_id == "late"
     session.end()
 
 
@@ -356,7 +356,7 @@ def test_turn_detection_and_interruption_are_lines_too(exporter, monkeypatch):
         Component.INTERRUPTION: 6,
         Component.TURN_DETECTION: 1,
     }
-    assert (record.usd, record.unpriced) == (0, 0)
+    assert (record.usd, record.unpriced_count) == (0, 0)
     spans = {span.name: span.attributes.get("voice_cost.usd") for span in exporter.get_finished_spans()}
     assert spans == {"agent_session": None, "interruption_usage": "0", "turn_detection_usage": "0"}
 
@@ -366,7 +366,7 @@ def test_turn_detection_and_interruption_are_lines_too(exporter, monkeypatch):
 
 def test_a_day_has_a_file_of_its_own_and_lines_are_added(exporter, price_catalog, tmp_path):
     for _ in range(2):
-        call = Call(exporter, price_catalog, records=str(tmp_path / "calls.jsonl"))
+        call = Call(exporter, price_catalog, records_file=str(tmp_path / "calls.jsonl"))
         with call.session():
             call.turn()
         record = call.close()
@@ -399,10 +399,10 @@ def test_a_day_has_a_file_of_its_own_and_lines_are_added(exporter, price_catalog
 def test_a_file_that_cannot_be_written_loses_records_says_so_and_never_the_call(
     exporter, price_catalog, tmp_path, caplog
 ):
-    call = Call(exporter, price_catalog, records=str(tmp_path / "calls.jsonl"))
+    call = Call(exporter, price_catalog, records_file=str(tmp_path / "calls.jsonl"))
     with call.session():
         call.turn()
-        day = call.processor.live().ended_at
+        day = call.processor.current_cost().ended_at
         (tmp_path / f"calls-{day:%Y-%m-%d}.jsonl").mkdir()
     with call.session():
         call.turn()
@@ -430,5 +430,5 @@ def test_a_callback_that_raises_or_is_slow_holds_up_nobody(exporter, price_catal
     assert processor.stats().failed == 0
     assert processor.force_flush(5_000) is True
     assert processor.stats().failed == 1
-    assert "No cost for on_session_end: RuntimeError in callback" in caplog.text
+    assert "Error in on_session_end: RuntimeError (test_bill.py:" in caplog.text
     provider.shutdown()

@@ -97,6 +97,17 @@ def test_install_puts_the_processor_first(price_catalog):
     assert costs(exporter) == ["0.009", "0.009"]
 
 
+def test_a_second_install_logs_the_options_that_it_ignores(price_catalog, caplog):
+    provider = TracerProvider()
+    install(provider, catalog=price_catalog)
+
+    install(provider)
+    assert "ignored" not in caplog.text
+    install(provider, catalog=price_catalog, on_session_end=print)
+
+    assert "ignored catalog, on_session_end. Pass them to the first call." in caplog.text
+
+
 def test_install_moves_a_processor_that_came_too_late(price_catalog):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -253,7 +264,7 @@ def test_a_downstream_that_raises_costs_the_call_nothing(price_catalog, caplog):
     provider.shutdown()
     assert len(exporter.get_finished_spans()) == 1
     assert processor.stats().failed >= 3
-    assert "No cost for the wrapped processor: RuntimeError in fail, line" in caplog.text
+    assert "Error in the wrapped processor: RuntimeError (test_ways_in.py:" in caplog.text
     assert "content" not in caplog.text
 
 

@@ -21,11 +21,11 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from otel_voice_cost import PriceCatalog
-from otel_voice_cost.livekit.events import read_event
-from otel_voice_cost.livekit.listening import subscribe
-from otel_voice_cost.order import put_first
-from otel_voice_cost.pipeline import span_key
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.export.processor_order import put_first
+from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.sources.livekit import LiveKitSource
+from otel_voice_cost.sources.livekit.hooks import subscribe
+from otel_voice_cost.sources.livekit.reports import read_report
 
 from ..conftest import PRICES
 from ..sessions import test_adapters, test_conversations, test_leftovers, test_many_sessions, test_realtime
@@ -61,7 +61,7 @@ class Recorder(SpanProcessor):
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []
         self._numbers: dict[tuple[int, int], int] = {}
-        self._stop = subscribe(self.hear)
+        self._subscription = subscribe(LiveKitSource(), self.hear, lambda metrics, reporter: (metrics, reporter))
 
     def _number(self, key: tuple[int, int]) -> int | None:
         return self._numbers.get(key)
@@ -69,18 +69,21 @@ class Recorder(SpanProcessor):
     def on_start(self, span: Any, parent_context: Any = None) -> None:
         if span.name.endswith("_usage"):  # ours
             return
-        self._numbers[span_key(span)] = number = len(self._numbers)
+        self._numbers[span.context[:2]] = number = len(self._numbers)
         parent = self._number((span.parent.trace_id, span.parent.span_id)) if span.parent else None
         self.entries.append({"start": number, "parent": parent, "name": span.name, "ns": span.start_time})
 
-    def hear(self, metrics: Any, reporter: object) -> None:
-        event = read_event(metrics, reporter)
-        if event is not None:
-            number = self._number(event.span_key)
-            self.entries.append({"report": metrics.type, "label": metrics.label, "in": number, "json": event.text})
+    def hear(self, _source: object, read: Any) -> None:
+        metrics, reporter = read()
+        report = read_report(metrics, reporter)
+        if report is not None:
+            number = self._number(report.span_key)
+            self.entries.append(
+                {"report": metrics.type, "label": metrics.label, "in": number, "json": report.match_key}
+            )
 
     def on_end(self, span: ReadableSpan) -> None:
-        number = self._number(span_key(span))
+        number = self._number(span.context[:2])
         if number is not None:
             attributes = {key: value for key, value in span.attributes.items() if KEPT.fullmatch(key)}
             error = span.status.status_code is StatusCode.ERROR
@@ -88,7 +91,7 @@ class Recorder(SpanProcessor):
             self.entries.append(entry)
 
     def shutdown(self) -> None:
-        self._stop()
+        self._subscription.cancel()
 
 
 async def record(scenario: Any, catalog: PriceCatalog) -> list[dict[str, Any]]:

@@ -62,7 +62,7 @@ async def test_a_budget_stops_a_real_session(price_catalog):
         seen.append(("exceeded", record.usd, threading.current_thread(), asyncio.get_running_loop()))
         await end_call(GOODBYE)(record)
 
-    budget = Budget(per_session="0.0009", on_warning=0.5, warn=warn, on_exceeded=exceeded)
+    budget = Budget(usd_per_session="0.0009", warn_at=0.5, on_warning=warn, on_exceeded=exceeded)
     watched = Watched(price_catalog, budget)
     session = session_of()
     ended = await closed(session)
@@ -96,7 +96,7 @@ async def test_a_callback_that_raises_ends_no_call(price_catalog, caplog, asynch
     def fail(record):
         raise RuntimeError(SPEECH)
 
-    watched = Watched(price_catalog, Budget(per_session="0.0001", on_exceeded=fail_later if asynchronous else fail))
+    watched = Watched(price_catalog, Budget(usd_per_session="0.0001", on_exceeded=fail_later if asynchronous else fail))
     session = session_of()
     caller = Caller(session)
     await session.start(Clerk())
@@ -106,12 +106,12 @@ async def test_a_callback_that_raises_ends_no_call(price_catalog, caplog, asynch
     watched.provider.shutdown()
 
     assert watched.processor.stats().failed == 1
-    assert "No cost for a budget's callback: RuntimeError" in caplog.text
+    assert "Error in a budget callback: RuntimeError (test_budget.py:" in caplog.text
     assert len(watched.records[0].turns) == 2
 
 
 async def test_an_agent_asks_before_it_spends(price_catalog):
-    watched = Watched(price_catalog, Budget(per_session="0.002"))
+    watched = Watched(price_catalog, Budget(usd_per_session="0.002"))
     session = session_of()
     caller = Caller(session)
     await session.start(Clerk())
@@ -120,7 +120,7 @@ async def test_an_agent_asks_before_it_spends(price_catalog):
         await caller.ask_and_listen()
         await asyncio.sleep(0.1)
         asked.append(watched.processor.would_exceed())
-    live = watched.processor.live()
+    live = watched.processor.current_cost()
     await caller.hang_up()
     watched.provider.shutdown()
 
@@ -144,7 +144,7 @@ async def test_a_budget_of_the_environment_is_logged(price_catalog, monkeypatch,
 
 
 def test_a_budget_by_the_minute_grows_with_the_call():
-    budget = Budget(per_session=1, per_minute=0.10)
+    budget = Budget(usd_per_session=1, usd_per_minute=0.10)
 
     assert [budget.usd_for(Decimal(seconds)) for seconds in (1, 60, 90, 6_000)] == [
         Decimal("0.1"),
@@ -158,10 +158,10 @@ def test_a_budget_by_the_minute_grows_with_the_call():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"per_session": -1}, "Budget.per_session: got -1, expected US dollars above zero"),
-        ({"per_minute": "much"}, "Budget.per_minute: got 'much', expected US dollars above zero"),
-        ({"per_session": True}, "Budget.per_session: got True, expected"),
-        ({"on_warning": 80}, "Budget.on_warning: got 80, expected a part between 0 and 1"),
+        ({"usd_per_session": -1}, "Budget.usd_per_session: got -1, expected US dollars above zero"),
+        ({"usd_per_minute": "much"}, "Budget.usd_per_minute: got 'much', expected US dollars above zero"),
+        ({"usd_per_session": True}, "Budget.usd_per_session: got True, expected"),
+        ({"warn_at": 80}, "Budget.warn_at: got 80, expected a part between 0 and 1"),
     ],
 )
 def test_a_budget_that_is_none_is_refused(options, message):
@@ -171,7 +171,7 @@ def test_a_budget_that_is_none_is_refused(options, message):
 
 async def test_a_budget_nobody_listens_to_costs_nothing(price_catalog, caplog):
     """A session made outside any event loop has nobody to call; it is said, and the span is priced."""
-    watched = Watched(price_catalog, Budget(per_session="0.0001", on_exceeded=end_call(GOODBYE)))
+    watched = Watched(price_catalog, Budget(usd_per_session="0.0001", on_exceeded=end_call(GOODBYE)))
 
     def outside():
         tracer = watched.provider.get_tracer("livekit-agents")

@@ -19,6 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.accounting.session import REGISTRY
 from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import (
@@ -273,7 +274,7 @@ async def test_a_passive_processor_keeps_no_sessions(price_catalog):
     await hold(*stack(pipeline))
 
     assert_all_on_one_span(pipeline)
-    assert passive._book.drain(passive) == []
+    assert REGISTRY.drain(passive.accounting) == []
     pipeline.provider.shutdown()
 
 

@@ -19,8 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.accounting.session import REGISTRY
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.sessions import BOOK
 
 from ..conftest import stt_metrics
 from ..test_recorded import Report
@@ -42,8 +42,8 @@ VOICEMAIL_SECONDS = 2
 @pytest.fixture(autouse=True)
 def alone():
     """Sessions that other tests left running would take what is reported here."""
-    for session in BOOK.running():
-        session.owner().shutdown()
+    for session in REGISTRY.running():
+        REGISTRY.drain(session.owner())
 
 
 def report(seconds=5.0):
@@ -114,10 +114,10 @@ async def test_a_forked_child_leaves_what_waits_to_its_parent(price_catalog):
 
     child = os.fork()
     if not child:
-        os._exit(len(pipeline.processor._ending.outside))
+        os._exit(len(pipeline.processor.accounting.outside))
     _, status = await asyncio.to_thread(os.waitpid, child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert len(pipeline.processor._ending.outside) == 1
+    assert len(pipeline.processor.accounting.outside) == 1
     pipeline.provider.shutdown()
     assert len(pipeline.named("stt_usage")) == 1
 
@@ -171,7 +171,7 @@ async def test_of_several_sessions_none_takes_it(pipeline):
 
 async def test_a_report_that_no_span_of_livekits_goes_with_is_said_once(price_catalog, caplog):
     """The processor is on a provider that LiveKit was not given."""
-    BOOK.reset()
+    REGISTRY.reset()
     set_tracer_provider(TracerProvider())
     provider = TracerProvider()
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))

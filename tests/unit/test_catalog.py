@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Rate, Unit, Usage
-from otel_voice_cost.prices.sheet import parse_sheet
-from otel_voice_cost.prices.terms import Terms
+from otel_voice_cost.prices.overrides import Terms
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from ..conftest import AT
 
@@ -93,7 +93,7 @@ def test_the_users_rates_win_over_shipped_ones(tmp_path):
         provider="deepgram", model="nova-3", component="stt", unit="audio_second", mode="streaming"
     )
 
-    assert (str(found.usd), found.origin) == ("1", str(path))
+    assert (str(found.usd), found.loaded_from) == ("1", str(path))
 
 
 def test_every_mistake_of_every_file_is_raised_at_once(tmp_path):
@@ -153,7 +153,7 @@ def test_token_prices_come_from_genai_prices(provider, model, component, unit, u
     found = PriceCatalog.default().rate_for(provider=provider, model=model, component=component, unit=unit, at=AT)
 
     assert (str(found.usd), found.per) == (usd, per)
-    assert found.origin.startswith("genai-prices ")
+    assert found.loaded_from.startswith("genai-prices ")
 
 
 def test_a_gateways_price_is_an_estimate():
@@ -197,7 +197,7 @@ rate_lists = st.lists(
         component=st.just(Component.TTS),
         unit=st.sampled_from([Unit.CHARACTER, Unit.AUDIO_SECOND]),
         usd=st.integers(0, 9).map(Decimal),
-        origin=st.just("test"),
+        loaded_from=st.just("test"),
         mode=st.sampled_from([None, None, *Mode]),
         since=st.sampled_from([None, None, *DAYS]),
         until=st.sampled_from([None, None, *DAYS]),

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_voice_cost import Component, Cost, Mode, Rate, RateCard, Unit, UnitMismatchError, Usage
-from otel_voice_cost.cost import cost_in_usd, cost_of, summed
-from otel_voice_cost.prices.rates import Tier
+from otel_voice_cost import Component, Cost, Mode, Rate, Unit, Usage
+from otel_voice_cost.cost import merge_costs
+from otel_voice_cost.errors import UnitMismatchError
+from otel_voice_cost.prices.calculate import calculate_cost, cost_in_usd
+from otel_voice_cost.prices.rates import RateCard, Tier
 
 from ..conftest import AT
 
@@ -18,7 +20,14 @@ from ..conftest import AT
 def rate(unit: Unit, usd: str, per: int = 1, **fields) -> Rate:
     component = fields.pop("component", Component.STT)
     return Rate(
-        provider="p", model=("m",), component=component, unit=unit, usd=Decimal(usd), per=per, origin="test", **fields
+        provider="p",
+        model=("m",),
+        component=component,
+        unit=unit,
+        usd=Decimal(usd),
+        per=per,
+        loaded_from="test",
+        **fields,
     )
 
 
@@ -50,18 +59,18 @@ def test_a_rate_of_another_measure_is_refused():
 
 
 def test_no_rates_are_no_cost():
-    cost = cost_of(usage(audio_second="5"), None)
+    cost = calculate_cost(usage(audio_second="5"), None)
 
-    assert (cost.usd, cost.unpriced) == (None, "no stt rate for p/m")
+    assert (cost.usd, cost.unpriced_reason) == (None, "no stt rate for p/m")
 
 
 def test_one_unit_without_a_rate_leaves_the_whole_unpriced():
     """A partial sum would look complete."""
     priced = card(rate(Unit.INPUT_TOKEN, "1", component=Component.LLM))
 
-    cost = cost_of(usage(Component.LLM, input_token="1", output_token="1"), priced)
+    cost = calculate_cost(usage(Component.LLM, input_token="1", output_token="1"), priced)
 
-    assert (cost.usd, cost.unpriced) == (None, "p/m has no rate per output_token")
+    assert (cost.usd, cost.unpriced_reason) == (None, "p/m has no rate per output_token")
 
 
 def test_tokens_or_minutes_never_both():
@@ -71,15 +80,15 @@ def test_tokens_or_minutes_never_both():
         rate(Unit.AUDIO_SECOND, "0.006", 60, fallback=True),
     )
 
-    by_tokens = cost_of(usage(audio_second="60", input_audio_token="1000"), both)
-    by_minutes = cost_of(usage(audio_second="60"), both)
+    by_tokens = calculate_cost(usage(audio_second="60", input_audio_token="1000"), both)
+    by_minutes = calculate_cost(usage(audio_second="60"), both)
 
     assert (str(by_tokens.usd), by_tokens.estimated) == ("0.0025", False)
     assert (str(by_minutes.usd), by_minutes.estimated) == ("0.006", True)
 
 
 def test_characters_are_billed_though_seconds_were_spoken():
-    cost = cost_of(
+    cost = calculate_cost(
         usage(Component.TTS, character="1000", audio_second="60"),
         card(rate(Unit.CHARACTER, "50", 1_000_000, component=Component.TTS)),
     )
@@ -100,7 +109,7 @@ def test_characters_are_billed_though_seconds_were_spoken():
 def test_minimum_and_increment_hold_for_whole_requests(seconds, mode, expected):
     per_second = rate(Unit.AUDIO_SECOND, "0.001", minimum=Decimal(10), increment=Decimal(1))
 
-    assert cost_of(usage(audio_second=seconds, mode=mode), card(per_second)).usd == Decimal(expected)
+    assert calculate_cost(usage(audio_second=seconds, mode=mode), card(per_second)).usd == Decimal(expected)
 
 
 def test_a_large_request_pays_the_price_of_its_tier_for_every_token():
@@ -114,7 +123,7 @@ def test_a_large_request_pays_the_price_of_its_tier_for_every_token():
     cached = rate(Unit.CACHED_INPUT_TOKEN, "0", component=Component.LLM)
 
     at = {
-        n: cost_of(usage(Component.LLM, input_token=str(n), cached_input_token="1"), card(tiered, cached)).usd
+        n: calculate_cost(usage(Component.LLM, input_token=str(n), cached_input_token="1"), card(tiered, cached)).usd
         for n in (199_999, 200_000, 500_000)
     }
 
@@ -127,20 +136,20 @@ def test_tokens_written_to_the_cache_count_towards_the_tier():
         Unit.INPUT_TOKEN, "1", 1_000_000, component=Component.LLM, tiers=(Tier(above=200_000, usd=Decimal(2)),)
     )
 
-    cost = cost_of(usage(Component.LLM, input_token="50000", cache_write_token="200000"), card(tiered))
+    cost = calculate_cost(usage(Component.LLM, input_token="50000", cache_write_token="200000"), card(tiered))
 
     assert cost.usd == Decimal("0.5")
 
 
 def test_low_confidence_makes_an_estimate():
-    assert cost_of(usage(audio_second="1"), card(rate(Unit.AUDIO_SECOND, "1", confidence="low"))).estimated
+    assert calculate_cost(usage(audio_second="1"), card(rate(Unit.AUDIO_SECOND, "1", confidence="low"))).estimated
 
 
 def test_a_sum_adds_lines_of_the_same_rate():
     price = card(rate(Unit.AUDIO_SECOND, "0.0048", 60))
-    parts = [cost_of(usage(audio_second=n), price) for n in ("5", "5", "1.25")]
+    parts = [calculate_cost(usage(audio_second=n), price) for n in ("5", "5", "1.25")]
 
-    total = summed(parts)
+    total = merge_costs(parts)
 
     assert total.usd == Decimal("0.0009")
     assert [line.amount for line in total.lines] == [Decimal("11.25")]
@@ -150,7 +159,7 @@ def test_a_sum_adds_lines_of_the_same_rate():
 def test_a_sum_with_an_unpriced_part_is_unpriced():
     price = card(rate(Unit.AUDIO_SECOND, "1"))
 
-    total = summed([cost_of(usage(audio_second="5"), price), cost_of(usage(audio_second="5"), None)])
+    total = merge_costs([calculate_cost(usage(audio_second="5"), price), calculate_cost(usage(audio_second="5"), None)])
 
     assert (total.usd, total.usage.quantities) == (None, {Unit.AUDIO_SECOND: Decimal(10)})
 
@@ -163,9 +172,9 @@ prices = st.decimals(min_value=0, max_value=1_000, places=4)
 def test_a_total_is_the_sum_of_its_parts_to_the_last_digit(parts, usd, per):
     """Whatever the price: rounding happens once, on the line."""
     price = card(rate(Unit.AUDIO_SECOND, str(usd), per))
-    costs: list[Cost] = [cost_of(usage(audio_second=str(n)), price) for n in parts]
+    costs: list[Cost] = [calculate_cost(usage(audio_second=str(n)), price) for n in parts]
 
-    total = summed(costs)
+    total = merge_costs(costs)
 
     assert total.usd == sum(cost.usd for cost in costs)
     assert total.usd == sum(line.usd for line in total.lines)
@@ -177,4 +186,8 @@ def test_more_usage_never_costs_less(less, more, usd):
     price = card(rate(Unit.AUDIO_SECOND, str(usd), 60))
     less, more = sorted((less, more))
 
-    assert 0 <= cost_of(usage(audio_second=str(less)), price).usd <= cost_of(usage(audio_second=str(more)), price).usd
+    assert (
+        0
+        <= calculate_cost(usage(audio_second=str(less)), price).usd
+        <= calculate_cost(usage(audio_second=str(more)), price).usd
+    )

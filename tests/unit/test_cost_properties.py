@@ -9,8 +9,10 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_voice_cost import Mode, PriceCatalog, RateCard, Usage
-from otel_voice_cost.cost import cost_of, summed
+from otel_voice_cost import Mode, PriceCatalog, Usage
+from otel_voice_cost.cost import merge_costs
+from otel_voice_cost.prices.calculate import calculate_cost
+from otel_voice_cost.prices.rates import RateCard
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 RATES = [rate for rate in PriceCatalog.default().rates() if not rate.addon]
@@ -32,7 +34,7 @@ def usage(rate, amount) -> Usage:
 
 
 def cost(rate, amount, **terms):
-    return cost_of(usage(rate, amount), RateCard(rates={rate.unit: rate}, **terms))
+    return calculate_cost(usage(rate, amount), RateCard(rates={rate.unit: rate}, **terms))
 
 
 def slow_usd(rate, amount) -> Fraction:
@@ -83,7 +85,7 @@ def test_a_discount_and_a_markup_stay_within_their_bounds(rate, amount, discount
 def test_costs_add_up_digit_for_digit(rate, amount, count):
     one = cost(rate, amount)
 
-    assert summed([one] * count).usd == one.usd * count
+    assert merge_costs([one] * count).usd == one.usd * count
 
 
 @given(rates, amounts)
@@ -96,6 +98,6 @@ def test_an_applications_decimal_context_changes_nothing(rate, amount):
 
 @given(rates, amounts)
 def test_a_unit_without_a_rate_is_unknown_and_not_free(rate, amount):
-    found = cost_of(usage(rate, amount), RateCard(rates={}))
+    found = calculate_cost(usage(rate, amount), RateCard(rates={}))
 
-    assert (found.usd, bool(found.unpriced)) == (None, True)
+    assert (found.usd, bool(found.unpriced_reason)) == (None, True)

@@ -14,8 +14,9 @@ from livekit.agents.metrics import STTMetrics, VADMetrics
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.demo.components import ScriptedSTT
-from otel_voice_cost.livekit.events import read_event
-from otel_voice_cost.livekit.listening import agent_session_of, listen_again, subscribe, unheard_classes
+from otel_voice_cost.sources.livekit import LiveKitSource, hooks
+from otel_voice_cost.sources.livekit.hooks import find_agent_session, subscribe, unhooked_classes
+from otel_voice_cost.sources.livekit.reports import read_report
 
 BASES = (stt.STT, llm.LLM, llm.RealtimeSession, tts.TTS)
 
@@ -32,17 +33,30 @@ def alone():
             thing.shutdown()
 
 
+SOURCE = LiveKitSource()
+
+
 class Listener:
     def __init__(self) -> None:
         self.heard: list[object] = []
 
-    def hear(self, metrics: object, _reporter: object) -> None:
-        self.heard.append(metrics)
+    def hear(self, _source: object, read) -> None:
+        self.heard.append(read())
+
+
+def listen(listener):
+    """Subscribe; return what ends the subscription."""
+    return subscribe(SOURCE, listener.hear, lambda metrics, _reporter: metrics).cancel
+
+
+def renew():
+    """As with each session that begins."""
+    return hooks._hook.subscriptions[0].renew()
 
 
 def test_the_hook_comes_with_the_first_listener_and_goes_with_the_last():
     first, second = Listener(), Listener()
-    stop_first, stop_second = subscribe(first.hear), subscribe(second.hear)
+    stop_first, stop_second = listen(first), listen(second)
     assert all("emit" in vars(base) for base in BASES)
 
     stop_first()
@@ -73,7 +87,7 @@ def test_a_session_is_found_by_its_span_while_somebody_listens(price_catalog):
     before = vars(AgentSession)["start"]
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
     assert isinstance(vars(AgentSession)["start"], wrapt.FunctionWrapper)
-    assert agent_session_of((1, 1)) is None
+    assert find_agent_session((1, 1)) is None
 
     processor.shutdown()
 
@@ -92,7 +106,7 @@ def test_a_forgotten_processor_takes_its_hook_along(price_catalog):
 def test_a_report_is_heard_once_and_reaches_the_application_too():
     listener, application, component = Listener(), [], ScriptedSTT([])
     component.on("metrics_collected", application.append)
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
     metrics = report()
 
     component.emit("metrics_collected", metrics)
@@ -107,7 +121,7 @@ def test_a_report_that_adapters_pass_on_is_heard_once():
     listener, leaf, adapter, outer = Listener(), ScriptedSTT([]), ScriptedSTT([]), ScriptedSTT([])
     leaf.on("metrics_collected", lambda metrics: adapter.emit("metrics_collected", metrics))
     adapter.on("metrics_collected", lambda metrics: outer.emit("metrics_collected", metrics))
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
 
     leaf.emit("metrics_collected", report())
     leaf.emit("metrics_collected", report())
@@ -118,7 +132,7 @@ def test_a_report_that_adapters_pass_on_is_heard_once():
 
 def test_the_very_same_report_is_heard_once_whenever_it_is_passed_on():
     listener, leaf, outer = Listener(), ScriptedSTT([]), ScriptedSTT([])
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
     first, second = report(), report()
 
     leaf.emit("metrics_collected", first)
@@ -135,10 +149,10 @@ def test_a_method_that_wraps_itself_is_looked_at_in_vain(monkeypatch):
 
     emit.__wrapped__ = emit
     listener = Listener()
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
     monkeypatch.setattr(stt.STT, "emit", emit)
 
-    assert listen_again() == []
+    assert renew() == []
     ScriptedSTT([]).emit("metrics_collected", report())
     stop()
 
@@ -159,7 +173,7 @@ def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, cap
 
     ScriptedSTT([]).emit("metrics_collected", Broken())
 
-    assert f"No cost for a usage report: {error.__name__} in model_dump_json" in caplog.text
+    assert f"Error in a usage report: {error.__name__} (test_events.py:" in caplog.text
     assert "4111" not in caplog.text
     processor.shutdown()
 
@@ -167,8 +181,8 @@ def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, cap
 def test_reports_of_other_kinds_are_no_usage():
     vad = VADMetrics(label="l", timestamp=0, idle_time=0, inference_duration_total=0, inference_count=0)
 
-    assert read_event(vad, None) is None
-    assert read_event(object(), None) is None
+    assert read_report(vad, None) is None
+    assert read_report(object(), None) is None
 
 
 def test_livekit_may_be_imported_after_us():
@@ -236,10 +250,10 @@ def test_emit_that_somebody_else_patched_is_heard_once_and_stays_theirs(unpatche
     theirs, listener = [], Listener()
     if when != "after":
         patch(theirs)(stt.STT)
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
     if when != "before":
         patch(theirs)(stt.STT)
-    assert listen_again() == []
+    assert renew() == []
 
     ScriptedSTT([]).emit("metrics_collected", report())
     stop()
@@ -248,7 +262,7 @@ def test_emit_that_somebody_else_patched_is_heard_once_and_stays_theirs(unpatche
     assert len(listener.heard) == 1
     assert len(theirs) == (4 if when == "both" else 2)
     again = Listener()
-    stop = subscribe(again.hear)
+    stop = listen(again)
     ScriptedSTT([]).emit("metrics_collected", report())
     stop()
     assert (len(listener.heard), len(again.heard)) == (1, 1)
@@ -257,12 +271,12 @@ def test_emit_that_somebody_else_patched_is_heard_once_and_stays_theirs(unpatche
 def test_emit_that_somebody_put_back_is_heard_again_with_the_next_session(unpatched):
     """As `mock.patch` does at its end: our wrapper, put on in between, goes with it."""
     original, listener = stt.STT.emit, Listener()
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
     stt.STT.emit = original
     ScriptedSTT([]).emit("metrics_collected", report())
     assert listener.heard == []
 
-    assert listen_again() == []
+    assert renew() == []
     ScriptedSTT([]).emit("metrics_collected", report())
     stop()
 
@@ -290,7 +304,7 @@ def test_start_that_somebody_else_patched_stays_theirs(price_catalog):
 def test_a_class_that_cannot_be_listened_to_is_named(monkeypatch):
     monkeypatch.setattr(llm, "RealtimeSession", None)
 
-    assert unheard_classes() == ["RealtimeSession"]
+    assert unhooked_classes(SOURCE) == ["RealtimeSession"]
 
 
 def test_a_copy_of_a_report_from_inside_it_is_no_other_report():
@@ -299,7 +313,7 @@ def test_a_copy_of_a_report_from_inside_it_is_no_other_report():
         "metrics_collected",
         lambda metrics: outer.emit("metrics_collected", metrics.model_copy(update={"label": "app"})),
     )
-    stop = subscribe(listener.hear)
+    stop = listen(listener)
 
     leaf.emit("metrics_collected", report())
     stop()
@@ -326,8 +340,9 @@ def test_a_processor_built_while_livekit_is_half_imported_hears():
         from livekit.agents import stt
         from livekit.agents.metrics import STTMetrics
         from otel_voice_cost.demo.components import ScriptedSTT
-        from otel_voice_cost.livekit.listening import _hook
-        assert built and all(_hook.hears(base) for base in (stt.STT, livekit.agents.llm.LLM, livekit.agents.tts.TTS))
+        from otel_voice_cost.sources.livekit.hooks import _hook
+        bases = (stt.STT, livekit.agents.llm.LLM, livekit.agents.tts.TTS)
+        assert built and all(_hook.is_hooked(base) for base in bases)
         metrics = STTMetrics(request_id="r", timestamp=0, duration=0, label="l", audio_duration=2, streamed=True)
         ScriptedSTT([]).emit("metrics_collected", metrics)
         stats = built[0].stats()
@@ -350,7 +365,7 @@ def test_a_report_from_inside_another_whose_request_cannot_be_read_raises_nothin
     leaf, outer, heard = ScriptedSTT([]), ScriptedSTT([]), []
     leaf.on("metrics_collected", lambda _: outer.emit("metrics_collected", Broken()))
     outer.on("metrics_collected", heard.append)
-    stop = subscribe(Listener().hear)
+    stop = listen(Listener())
 
     leaf.emit("metrics_collected", report())
     stop()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from otel_voice_cost import PriceCatalog
-from otel_voice_cost.livekit.identity import canonical_model, canonical_provider
-from otel_voice_cost.livekit.plugins import load_plugin_classes
+from otel_voice_cost.sources.livekit.plugins import load_plugin_classes
+from otel_voice_cost.sources.livekit.providers import canonical_model, canonical_provider
 
 CLASSES = load_plugin_classes()
 PRICED = {rate.provider for rate in PriceCatalog.default().rates()}

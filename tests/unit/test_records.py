@@ -18,15 +18,15 @@ from decimal import Decimal
 
 import pytest
 
-from otel_voice_cost import CallCost
+from otel_voice_cost import SessionCost
 from otel_voice_cost._diagnostics import FAILED, Diagnostics
-from otel_voice_cost.records import Outbox
+from otel_voice_cost.export.records import RecordWriter
 
 PATIENCE_SECONDS = 20  # for what takes milliseconds
 
 
 def ended_call(name):
-    return CallCost(
+    return SessionCost(
         session_id=name,
         trace_id="0" * 32,
         span_id="0" * 16,
@@ -87,7 +87,7 @@ def outbox(tmp_path):
 
     def make(callback=None, path=None):
         diagnostics = Diagnostics()
-        made.append(Outbox(diagnostics, callback, path))
+        made.append(RecordWriter(diagnostics, callback, path))
         return made[-1], diagnostics
 
     yield make

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.rewrite import add_attributes, shows_swapped_attributes, with_attributes
+from otel_voice_cost.export.span_attributes import add_attributes, sdk_shares_spans, with_attributes
 
 
 def snapshot(attributes):
@@ -19,7 +19,7 @@ def snapshot(attributes):
 
 
 def test_the_installed_sdk_shows_the_swap():
-    assert shows_swapped_attributes()
+    assert sdk_shares_spans()
 
 
 def test_an_sdk_that_hides_the_swap_is_found_out(monkeypatch, caplog, price_catalog):
@@ -30,7 +30,7 @@ def test_an_sdk_that_hides_the_swap_is_found_out(monkeypatch, caplog, price_cata
             for processor in self._span_processors:
                 processor.on_end(copy.copy(span))
 
-    monkeypatch.setattr("otel_voice_cost.rewrite.SynchronousMultiSpanProcessor", Copies)
+    monkeypatch.setattr("otel_voice_cost.export.span_attributes.SynchronousMultiSpanProcessor", Copies)
 
     VoiceCostSpanProcessor(SimpleSpanProcessor(InMemorySpanExporter()), catalog=price_catalog).shutdown()
     assert caplog.records == []

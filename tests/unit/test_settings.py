@@ -12,7 +12,7 @@ from decimal import Decimal
 import pytest
 
 from otel_voice_cost import Settings, SettingsError, VoiceCostSpanProcessor
-from otel_voice_cost.configuration import configured
+from otel_voice_cost.build import build_prices
 
 
 def test_defaults():
@@ -71,7 +71,6 @@ def test_an_unknown_option_is_an_error():
 BAD = [
     ("dialects", ("genai", "langfuze"), "'langfuze', expected one of genai, "),
     ("dialects", "langfuze", "'langfuze', expected one of genai, "),
-    ("dialects", ("genai", "semconv"), "semconv beside genai, expected one of the two"),
     ("prices", '{"deepgram/nova-2": {"stt": "x"}}', "'x', expected a price such as"),
     ("prices", {"deepgram/nova-2": {"stt": "x"}}, "'x', expected a price such as"),
     ("prices", "{", "no JSON, expected JSON"),
@@ -140,7 +139,7 @@ def test_every_mistake_is_raised_at_once(files, monkeypatch):
 
 
 def usd(settings: Settings, model: str) -> str | None:
-    rate = configured(settings).catalog.rate_for(provider="acme", model=model, component="tts", unit="character")
+    rate = build_prices(settings).catalog.rate_for(provider="acme", model=model, component="tts", unit="character")
     return str(rate.usd) if rate else None
 
 
@@ -152,7 +151,7 @@ def test_from_the_environment_nothing_raises_and_what_is_sound_holds(files, monk
     monkeypatch.setenv("VOICE_COST_PRICES_FILE", "bad.toml")
 
     settings, problems = Settings.from_environment()
-    found = configured(settings)
+    found = build_prices(settings)
 
     assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_AS_TOKENS"]
     assert [problem.place for problem in found.problems] == [
@@ -173,10 +172,10 @@ def test_prices_may_be_a_mapping():
         ],
     }
     settings = Settings(prices=prices, session_rates={"twilio/sip": {"telephony": "0.004/min"}})
-    found = configured(settings)
+    found = build_prices(settings)
 
     assert [usd(settings, f"voice-{number}") for number in (1, 2, 3)] == ["1", "0.1", "0.3"]
-    assert [item.provider for item in found.items] == ["twilio"]
+    assert [charge.provider for charge in found.charges] == ["twilio"]
     assert found.problems == []
     assert Settings(prices=settings.prices, session_rates=settings.session_rates) == settings
 
@@ -188,18 +187,18 @@ def test_a_rate_names_the_argument_or_variable_that_states_it(monkeypatch):
         (Settings(), "VOICE_COST_PRICES"),
         (Settings(prices={"acme/voice-1": {"tts": "2/character"}}), "Settings.prices"),
     ):
-        rate = configured(settings).catalog.rate_for(
+        rate = build_prices(settings).catalog.rate_for(
             provider="acme", model="voice-1", component="tts", unit="character", at=datetime.now(timezone.utc)
         )
-        assert rate.origin == origin
+        assert rate.loaded_from == origin
 
 
 def test_a_price_file_is_parsed_once_for_settings_and_processors(files):
     settings = Settings(prices_file="sound.toml")
 
-    first, second = (next(configured(settings).catalog.rates()) for _ in range(2))
+    first, second = (next(build_prices(settings).catalog.rates()) for _ in range(2))
 
-    assert first.origin == "sound.toml"
+    assert first.loaded_from == "sound.toml"
     assert first is second
 
 

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Mode, PriceCatalog, Unit, Usage
-from otel_voice_cost.cost import cost_of
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.calculate import calculate_cost
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 WORDS = [
@@ -70,7 +70,7 @@ def test_no_document_raises(document):
             at=AT,
             mode=Mode.BATCH,
         )
-        cost = cost_of(usage, catalog.card_for(usage))
+        cost = calculate_cost(usage, catalog.card_for(usage))
         assert cost.usd is None or cost.usd >= 0
         assert isinstance(catalog.explain(usage), list)
 
@@ -201,7 +201,7 @@ def test_a_key_of_too_many_parts_is_refused_before_it_is_read(text):
 def test_a_key_of_80_kilobytes_is_refused_at_once():
     """`tomllib` takes more than 30 s for it."""
     code = """
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 for text in (".".join("a" * 40_000) + " = 1", "x = 1\\n[" + "a." * 1_900_000 + "a]", "a . " * 900_000 + "a = 1"):
     (problem,) = parse_sheet(text, "x").problems
     assert "a dotted key of more than 16 parts" in str(problem), problem

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from otel_voice_cost import Mode
-from otel_voice_cost.prices.sheet import PriceSheet, parse_sheet
+from otel_voice_cost.prices.price_sheet import PriceSheet, parse_sheet
 
 
 def read(document):
@@ -193,7 +193,7 @@ def test_a_mistake_in_terms_is_named(document, message):
 def test_a_price_text_is_read_in_linear_time():
     """A text of 400 spaces took more than 30 s: each way to share them among the parts was tried."""
     code = """
-from otel_voice_cost.prices.sheet import parse_sheet
+from otel_voice_cost.prices.price_sheet import parse_sheet
 import json
 for n in (400, 20_000):
     for text in ("1/" + " " * n + "!", "1" + " " * n + "!", "1/1" + " " * n + "!", "1/k" + " " * n + "!",

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from otel_voice_cost import Component, Mode, PriceCatalog, Unit, Usage
-from otel_voice_cost.cost import cost_of
+from otel_voice_cost.prices.calculate import calculate_cost
 
 SUMS = [
     ("stt deepgram/nova-3 streaming", "audio_second=62", "62 * 0.0048 / 60", "0.00496"),
@@ -208,6 +208,6 @@ def test_the_sum_is_the_one_worked_out(what, amounts, worked_out, usd):
         mode=next((Mode(word) for word in more if not word.startswith("@")), None),
     )
 
-    cost = cost_of(usage, CATALOG.card_for(usage))
+    cost = calculate_cost(usage, CATALOG.card_for(usage))
 
     assert cost.usd == Decimal(usd), worked_out

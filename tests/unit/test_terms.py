@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Unit, Usage
-from otel_voice_cost.cost import cost_of, summed
-from otel_voice_cost.prices.terms import Share, Terms
+from otel_voice_cost.cost import merge_costs
+from otel_voice_cost.prices.calculate import calculate_cost
+from otel_voice_cost.prices.overrides import Share, Terms
 
 from ..conftest import AT
 
@@ -31,7 +32,7 @@ def usage(component: str, provider: str, model: str, at=AT, **amounts: str) -> U
 
 
 def cost(prices: dict, used: Usage):
-    return cost_of(used, CATALOG.with_prices(prices).card_for(used))
+    return calculate_cost(used, CATALOG.with_prices(prices).card_for(used))
 
 
 MINUTE = usage("stt", "deepgram", "nova-3", audio_second="60")
@@ -78,14 +79,14 @@ def test_a_markup_stands_beside_the_cost():
     found = cost({"markup": {"*": "30%"}}, MINUTE)
 
     assert (found.usd, found.markup_usd) == (Decimal("0.0048"), Decimal("0.00144"))
-    assert summed([found, found]).markup_usd == Decimal("0.00288")
+    assert merge_costs([found, found]).markup_usd == Decimal("0.00288")
     assert cost({}, MINUTE).markup_usd is None
 
 
 def test_a_model_has_a_name_to_show():
-    assert cost({"name": {"deepgram/nova-3": "Nova (EU)"}}, MINUTE).name == "Nova (EU)"
+    assert cost({"name": {"deepgram/nova-3": "Nova (EU)"}}, MINUTE).display_name == "Nova (EU)"
     used = usage("llm", "openai", "gpt-4.1-mini", input_token="1")
-    assert cost({"name": {"openai/gpt-*": "GPT"}}, used).name == "GPT"
+    assert cost({"name": {"openai/gpt-*": "GPT"}}, used).display_name == "GPT"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_model_has_a_name_to_show():
 def test_an_alias_leads_to_the_rates_of_another(aliases, provider, model):
     used = usage("llm", provider, model, input_token="1000000")
 
-    assert cost_of(used, CATALOG.card_for(used)).usd is None
+    assert calculate_cost(used, CATALOG.card_for(used)).usd is None
     found = cost({"alias": aliases}, used)
     assert found.usd == Decimal("0.40")
     assert found.usage.provider == provider
@@ -162,7 +163,7 @@ def test_ones_own_exchange_rate_holds_for_shipped_prices():
 def test_a_later_sheet_adds_to_the_terms_of_an_earlier():
     catalog = CATALOG.with_prices({"discount": {"deepgram": "50%"}}).with_prices({"discount": {"openai": "10%"}})
 
-    assert cost_of(MINUTE, catalog.card_for(MINUTE)).usd == Decimal("0.0024")
+    assert calculate_cost(MINUTE, catalog.card_for(MINUTE)).usd == Decimal("0.0024")
 
 
 def test_prices_in_code_may_be_a_mapping_or_text_and_raise():
@@ -174,7 +175,7 @@ def test_prices_in_code_may_be_a_mapping_or_text_and_raise():
 def verdicts(prices: dict, used: Usage) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for candidate in CATALOG.with_prices(prices).explain(used):
-        found.setdefault(candidate.verdict, set()).add(f"{candidate.rate.origin} {candidate.rate.model[0]}")
+        found.setdefault(candidate.verdict, set()).add(f"{candidate.rate.loaded_from} {candidate.rate.model[0]}")
     return found
 
 
@@ -231,7 +232,7 @@ def test_shares_and_counts_are_exact_in_any_decimal_context():
         context.prec = 2
         prices = CATALOG.with_prices({"discount": {"deepgram": "12.345%"}, "a/b": {"tts": "1/12345 characters"}})
 
-    assert cost_of(MINUTE, prices.card_for(MINUTE)).usd == Decimal("0.00420744")
+    assert calculate_cost(MINUTE, prices.card_for(MINUTE)).usd == Decimal("0.00420744")
     assert next(prices.rates()).per == 12345
 
 

@@ -6,8 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from otel_voice_cost import Component, Unit, Usage, UsageError
-from otel_voice_cost.usage import Measure, read_amount, read_count
+from otel_voice_cost import Component, Unit, Usage
+from otel_voice_cost.errors import UsageError
+from otel_voice_cost.sources.fields import read_amount, read_count
+from otel_voice_cost.usage import Dimension
 
 from ..conftest import AT
 
@@ -41,7 +43,7 @@ def test_seconds_keep_the_digits_they_came_with():
 
 
 def test_units_of_one_measure_do_not_describe_the_same_work_twice():
-    assert {unit for unit in Unit if unit.measure is not Measure.TOKEN} == {
+    assert {unit for unit in Unit if unit.dimension is not Dimension.TOKEN} == {
         Unit.AUDIO_SECOND,
         Unit.CHARACTER,
         Unit.REQUEST,

@@ -1,0 +1,1 @@
+"""Threads, locks, forks and the end of a process."""

@@ -1,0 +1,612 @@
+"""The way of usage: match → price → book. Everything that happens to a cost before it is exported.
+
+Methods that read or change sessions are steps of `SessionRegistry.gate`; their names say nothing of it, because all
+but `emit` are. They never call code of the application: what does is returned as follow-ups, to be called without
+the lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from functools import partial
+from time import time_ns
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from .._diagnostics import Diagnostics
+from .._runtime.forks import reset_after_fork
+from .._runtime.locks import FollowUp
+from ..bill import SessionCost
+from ..cost import EXACT, Cost, describe
+from ..errors import UsageError
+from ..export.attributes import PRICED_KEYS, total_attributes, unpriced_attributes
+from ..export.dialects import Attributes, Dialect, SpanView
+from ..export.dialects.genai import COST
+from ..export.metrics import LATE, UNMATCHED, Instruments
+from ..export.span_attributes import copy_attributes
+from ..export.usage_spans import UsageSpan, UsageSpanEmitter
+from ..prices.calculate import calculate_cost
+from ..sources import Role, Source, SpanKey, SpanRule, UsageReport
+from ..usage import Component, Usage, with_text
+from .budget import BudgetMonitor
+from .matching import Repeats
+from .session import PendingCost, PendingCosts, Session, SessionRegistry
+from .session_charges import SessionCharge, charged_usage
+from .span_tree import SpanNode
+
+if TYPE_CHECKING:
+    from ..prices.catalog import PriceCatalog
+
+__all__ = ["Accounting"]
+
+# Attributes of a span that usage spans take over: who is spoken to.
+_IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id")
+_MAX_OUTSIDE = 256  # spans outside sessions below which usage was reported
+_MAX_GIVEN_USD = 10**12  # that a span may claim to have cost; beyond is a mistake
+_NS_PER_SECOND = Decimal(10**9)
+_NO_IDS: Mapping[str, Any] = {}
+
+_OUTSIDE = (
+    "Speech-to-text was used outside of a session. Its cost is on separate spans, below the span that was current."
+)
+
+
+class _EndedSpan(NamedTuple):
+    """A span of a framework that has ended, with everything that was looked up for it."""
+
+    span: ReadableSpan
+    key: SpanKey
+    source: Source
+    rule: SpanRule
+    view: SpanView
+    node: SpanNode | None
+    session: Session | None
+    turn: SpanKey | None
+
+
+class _Match(NamedTuple):
+    """The usage of a span, once its report was looked for.
+
+    Attributes:
+        is_billed: False if something else bills it.
+        usage: None if the span says nothing of it.
+        request: As `SpanUsage.request`.
+    """
+
+    is_billed: bool = True
+    usage: Usage | None = None
+    request: Hashable = None
+
+
+class Accounting:
+    """Prices the usage that one processor is responsible for, and books it.
+
+    Attributes:
+        outside: Costs reported outside of sessions, by the span that was current.
+        budget: Watches what sessions spend, if there is a budget.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: SessionRegistry,
+        catalog: PriceCatalog,
+        dialects: Dialect,
+        instruments: Instruments,
+        diagnostics: Diagnostics,
+        emitter: UsageSpanEmitter,
+        charges: tuple[SessionCharge, ...] = (),
+        budget: BudgetMonitor | None = None,
+        on_record: Callable[[SessionCost], None] = lambda record: None,
+    ) -> None:
+        """Begin without usage.
+
+        Args:
+            registry: The sessions of the process.
+            catalog: All rates.
+            dialects: Write a cost as attributes.
+            instruments: Count every cost.
+            diagnostics: Logs and counts faults.
+            emitter: Makes usage spans.
+            charges: Billed to every session by time or number.
+            budget: Watches what sessions spend.
+            on_record: Called without the lock with each session that ends; must not raise or block.
+        """
+        self._registry = registry
+        self._catalog = catalog
+        self._dialects = dialects
+        self._instruments = instruments
+        self._diagnostics = diagnostics
+        self._emitter = emitter
+        self._charges = charges
+        self.budget = budget
+        self._on_record = on_record
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Forget the usage outside of sessions, in a forked child: the parent has it."""
+        self.outside: dict[SpanKey, tuple[Source, PendingCosts]] = {}
+        self._repeats_outside = Repeats()
+
+    def emit(self, spans: list[UsageSpan]) -> None:
+        """Make usage spans, each of which leaves the list. This calls the application's span processors."""
+        while spans:
+            span = spans.pop(0)
+            with self._diagnostics.guard(span.name):
+                self._emitter.emit(span)
+
+    # spans
+
+    def on_start(self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule) -> list[FollowUp]:
+        """Note the begin of a span of a framework."""
+        if rule.role is Role.SESSION:
+            return self._open(span, key, source)
+        spans = self._registry.spans
+        spans.begin(
+            key,
+            spans.find(span.parent[:2]) if span.parent else None,
+            start_ns=span.start_time or 0,
+            is_turn=rule.role is Role.AGENT_TURN,
+            request=rule.component if rule.nests else None,
+        )
+        return []
+
+    def on_foreign_start(self, span: ReadableSpan, key: SpanKey, parent: SpanNode) -> list[FollowUp]:
+        """Note the begin of an application's span below a known one: its children belong to the same session."""
+        self._registry.spans.begin(key, parent, start_ns=span.start_time or 0)
+        return []
+
+    def _open(self, span: ReadableSpan, key: SpanKey, source: Source) -> list[FollowUp]:
+        if self._registry.spans.is_open(key):
+            self._diagnostics.warn_once(
+                "second processor",
+                "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
+            )
+            return []
+        attributes: Any = span._attributes  # the public one is no view while it is empty
+        session, dropped = self._registry.open(
+            key, span.start_time or time_ns(), owner=self, source=source, attributes=attributes
+        )
+        if self.budget is not None:
+            self.budget.note_loop(session)
+        return self.settle(dropped, time_ns()) if dropped else []
+
+    def on_end(
+        self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule | None
+    ) -> tuple[Attributes, list[FollowUp]]:
+        """Account for a span that has ended, unless another processor has before; return its attributes."""
+        tree = self._registry.spans
+        if tree.has_ended(key):
+            return {}, []
+        node = tree.find(key)
+        owner = self if node is None or node.session is None else node.session.owner()
+        try:
+            return ({}, []) if owner is None or rule is None else owner._account(span, key, source, rule, node)
+        finally:
+            tree.end(key)
+
+    def on_foreign_end(self, key: SpanKey) -> None:
+        """Note the end of an application's span."""
+        self._registry.spans.end(key)
+
+    def _account(
+        self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule, node: SpanNode | None
+    ) -> tuple[Attributes, list[FollowUp]]:
+        attributes = copy_attributes(span)
+        if not PRICED_KEYS.isdisjoint(attributes):
+            return {}, []
+        if rule.is_newer:
+            name = f"{span.name} is a span of a newer {source.name}"
+            self._diagnostics.warn_once("newer release", f"{name}: priced by its metrics.")
+        is_error = span.status.status_code is StatusCode.ERROR
+        view = SpanView(attributes, rule.role, rule.component, is_error, source.texts)
+        session, turn = (node.session, node.turn) if node is not None else (None, None)
+        ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
+        if session is not None:
+            session.identity = session.identity or {key: attributes[key] for key in _IDS if key in attributes}
+        if rule.role is Role.SESSION:
+            if session is None:
+                return {}, []
+            return self.close(session, span.end_time or 0, attributes, span.events)
+        if rule.role is Role.USER_TURN:
+            return self._write_stt_usage(ended)
+        written = self._bill(ended)
+        if rule.role is Role.AGENT_TURN and session is not None:
+            written |= self._turn_totals(session, key)
+        return written, []
+
+    def _bill(self, ended: _EndedSpan) -> Attributes:
+        """Price a request, or write that the span bills nothing."""
+        reason = None
+        try:
+            match = self._match(ended)
+        except UsageError as error:
+            self._diagnostics.record_fault(error, ended.span.name)
+            match, reason = _Match(), _unreadable(error)
+        cost = self._cost(match.usage, ended) if match.is_billed else None
+        node, rule = ended.node, ended.rule
+        is_request = match.is_billed and rule.role is Role.REQUEST and rule.nests
+        if cost is None and is_request and not (node is not None and node.has_billing_child):
+            reason = reason or f"{ended.source.name} reported no usage for this request"
+        if cost is not None:
+            if node is not None and rule.nests:
+                node.mark_enclosing_requests(match.request)
+            self._book(cost, ended.session, turn=ended.turn)
+            return self._written(cost, ended)
+        silent = {} if rule.role is Role.AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
+        if reason is None:
+            self._warn_of_given_cost(ended)
+            return silent
+        usage = ended.source.read_model(ended.span, rule, ended.view.attributes)
+        self._book(Cost(usage=usage, usd=None, unpriced_reason=reason), ended.session, turn=ended.turn)
+        return silent | unpriced_attributes(reason)
+
+    def _match(self, ended: _EndedSpan) -> _Match:
+        """Return the usage of a span. The report of the same usage waits no longer.
+
+        Raises:
+            UsageError: The usage cannot be read.
+        """
+        carried = ended.source.read_span(ended.span, ended.rule, ended.view.attributes)
+        if carried is None:
+            return _Match()
+        node, session = ended.node, ended.session
+        is_billed, request, read = True, carried.request, carried.read
+        if carried.match_key is not None:
+            is_billed = session is None or session.matching.match(carried.match_key)
+        elif node is not None:
+            is_reported = ended.rule.is_reported and session is not None
+            if ended.rule.role is Role.WRAPPER and (node.has_billing_child or is_reported):
+                return _Match(is_billed=False)
+            report = session and session.matching.match_by_fragments(carried.component, carried.fragments)
+            if report:
+                request, read = report.read_request(), partial(report.read, ended.view.attributes)
+        if node is not None and node.has_billing_child:
+            # an outer request for speech repeats the inner ones whatever it reports; one to a model may add its own
+            is_billed = is_billed and carried.component is not Component.TTS and request not in node.requests_inside
+        return _Match(is_billed=is_billed, usage=read() if is_billed else None, request=request)
+
+    def _cost(self, usage: Usage | None, ended: _EndedSpan) -> Cost | None:
+        """Return the cost of a request. One that a gateway or the agent's own code gave wins."""
+        usd = ended.view.attributes.get(COST)
+        is_given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < _MAX_GIVEN_USD
+        if is_given and ended.rule.role is Role.REQUEST:
+            if usage is None:
+                usage = ended.source.read_model(ended.span, ended.rule, ended.view.attributes)
+            return Cost(usage=usage, usd=Decimal(str(usd)), rate_source="span")
+        return None if usage is None else self._price(usage, ended.view)
+
+    def _warn_of_given_cost(self, ended: _EndedSpan) -> None:
+        if COST in ended.view.attributes and ended.rule.role is Role.WRAPPER:
+            self._diagnostics.warn_once(
+                "own cost",
+                f"A {COST} of the application is on {ended.span.name}, which repeats a request inside it: "
+                "backends that add it up count the request twice. Remove the code that writes it.",
+            )
+
+    def _written(self, cost: Cost, ended: _EndedSpan) -> Attributes:
+        attributes = self._dialects.cost_attributes(cost, ended.view)
+        if self._diagnostics.debugging:
+            name = f"{ended.span.name} {ended.key[1]:016x}"
+            self._diagnostics.debug(f"{name}: {describe(cost)}; wrote {', '.join(attributes)}")
+        return attributes
+
+    def _write_stt_usage(self, ended: _EndedSpan) -> tuple[Attributes, list[FollowUp]]:
+        """Put the speech-to-text usage since the last user turn on this one.
+
+        The turn takes the model with the largest amount. Another model, after a fallback or handoff, gets a usage span.
+        """
+        session = ended.session
+        pending = session.pop_stt_usage(before_turn=True) if session is not None else []
+        if session is None or not pending:
+            return self._dialects.wrapper_attributes(ended.view), []
+        others = [self._usage_span(session, other) for other in pending[1:]]
+        return self._written(pending[0].cost, ended), self._emitting(others)
+
+    def _turn_totals(self, session: Session, turn: SpanKey) -> Attributes:
+        totals = session.pop_turn(turn)
+        if not totals:
+            return {}
+        return total_attributes(
+            "turn", totals.by_component, totals.usd, unpriced=totals.unpriced, estimated=totals.estimated
+        )
+
+    # reports
+
+    def on_report(self, report: UsageReport, session: Session) -> list[FollowUp]:
+        """Book a report: speech-to-text is priced at once, the rest waits for its span."""
+        session.touch(report.time_ns)
+        if session.repeats.is_repeat(report):
+            return []
+        if report.component is Component.STT:
+            return self._emitting(self._book_pending(report, session, is_stt=True))
+        oldest = session.matching.add(report)
+        return self._emitting(self._book_pending(oldest, session, is_stt=False)) if oldest is not None else []
+
+    def on_report_outside(self, report: UsageReport, source: Source) -> list[FollowUp]:
+        """Book a report that belongs to no session and that no span carries, for a span below the current one."""
+        self._diagnostics.info_once("outside", _OUTSIDE)
+        cost = self.book_unsampled(report)
+        if cost is None:
+            return []
+        pending = self.outside.setdefault(report.span_key, (source, PendingCosts()))[1]
+        overflow = pending.add(cost, report.time_ns)
+        spans = [self._usage_span_outside(report.span_key, source, overflow, _NO_IDS)] if overflow is not None else []
+        if len(self.outside) > _MAX_OUTSIDE:
+            spans += self.pop_outside(next(iter(self.outside)))
+        return self._emitting(spans)
+
+    def book_unsampled(self, report: UsageReport) -> Cost | None:
+        """Price and count a report outside of sessions; None if it bills nothing or repeats another."""
+        if self._repeats_outside.is_repeat(report):
+            return None
+        cost = self._cost_of(report)
+        if cost is not None:
+            self._book(cost, None)
+        return cost
+
+    def pop_outside(self, key: SpanKey, attributes: Mapping[str, Any] = _NO_IDS) -> list[UsageSpan]:
+        """Return spans for the usage that was reported below a span outside of sessions.
+
+        Args:
+            key: The span.
+            attributes: Of the span, if it has ended.
+        """
+        if key not in self.outside:
+            return []
+        source, pending = self.outside.pop(key)
+        ids = {name: attributes[name] for name in _IDS if name in attributes}
+        return [self._usage_span_outside(key, source, one, ids) for one in pending.pop_all()]
+
+    def _cost_of(self, report: UsageReport) -> Cost | None:
+        """Return the cost of a report, or None if it bills nothing."""
+        try:
+            usage = report.read({})
+        except UsageError as error:
+            self._diagnostics.record_fault(error, f"a report of {report.component.value}")
+            return Cost(usage=report.read_model(), usd=None, unpriced_reason=_unreadable(error))
+        return None if usage is None else self._price(usage)
+
+    def _book_pending(self, report: UsageReport, session: Session, *, is_stt: bool) -> list[UsageSpan]:
+        """Price a report for the next user turn (``is_stt``) or a usage span; return spans to be made at once."""
+        cost = self._cost_of(report)
+        if cost is None:
+            return []
+        if session.has_ended:
+            self._instruments.count(LATE, cost.usage, None)
+        overflow = self._book(cost, session, report_ns=report.time_ns, is_stt=is_stt)
+        return [self._unmatched_span(session, overflow)] if overflow is not None else []
+
+    # prices and sums
+
+    def _price(self, usage: Usage, view: SpanView | None = None) -> Cost:
+        """Return the cost of a usage; log the first of a model that is unpriced or estimated.
+
+        Args:
+            usage: What was used.
+            view: Of the span, which may have the text that was spoken: a few vendors bill it in other units.
+        """
+        card = self._catalog.card_for(usage)
+        if card is not None and card.needs_text and view is not None:
+            text = view.read_texts(view.attributes).spoken
+            usage = with_text(usage, text) if text is not None else usage
+        cost = calculate_cost(usage, card)
+        if cost.usd is None:
+            message = f"No cost: {cost.unpriced_reason}. Write a price in VOICE_COST_PRICES."
+            self._diagnostics.warn_once("unpriced", message)
+        elif cost.estimated:
+            name = f"{usage.component.value} of {usage.provider}/{usage.model}"
+            loaded_from = cost.lines[0].rate.loaded_from
+            self._diagnostics.info_once("estimated", f"The cost of {name} is an estimate, by {loaded_from}.")
+        return cost
+
+    def _book(
+        self,
+        cost: Cost,
+        session: Session | None,
+        *,
+        turn: SpanKey | None = None,
+        report_ns: int | None = None,
+        is_stt: bool = False,
+    ) -> PendingCost | None:
+        """Count a cost, add it to its session and turn, and check the budget.
+
+        Args:
+            cost: Of one usage.
+            session: None outside of sessions.
+            turn: The agent turn of the span that carries it.
+            report_ns: If no span carries it by now, the time of its report.
+            is_stt: Whether it then waits for a user turn.
+
+        Returns:
+            A cost that waits for a span no longer, because too many do.
+        """
+        self._instruments.add(cost, self._agent_of(session))
+        if session is None:
+            return None
+        overflow = None
+        if report_ns is None:
+            session.add_cost(cost, turn)
+        else:
+            overflow = session.add_pending(cost, report_ns, is_stt=is_stt)
+        if self.budget is not None and not session.has_ended:
+            self.budget.check(session, self.current_cost)
+        return overflow
+
+    # sessions
+
+    def close(
+        self, session: Session, end_ns: int, attributes: Mapping[str, Any], events: Iterable[Event] = ()
+    ) -> tuple[Attributes, list[FollowUp]]:
+        """End a session: return the attributes of its span.
+
+        An interrupt in here books nothing twice; what is left then follows at shutdown.
+
+        Args:
+            session: The session. If its end has begun elsewhere, nothing is left to do.
+            end_ns: Its end, nanoseconds since the epoch.
+            attributes: Of its span.
+            events: Of its span.
+        """
+        if session.is_ending:
+            return {}, []
+        end_ns = max(end_ns, session.start_ns)  # a clock may jump back
+        written: Attributes = {}
+        try:
+            session.is_ending = True
+            facts = session.source.describe_session(attributes, events, session.start_ns)
+            session.identity = facts.inherited
+            self._add_unmatched(session)
+            self._add_charges(session, end_ns, facts.phone_start_ns)
+            record = self._record(session, end_ns, attributes, ended=True)
+            written = self._session_attributes(record)
+            if not session.is_recorded:
+                session.is_recorded = True
+                self._registry.gate.outside(partial(self._on_record, record))
+        except Exception as error:  # noqa: BLE001  # the spans so far are made all the same
+            self._diagnostics.record_fault(error, "the end of a session")
+        except BaseException:
+            session.is_ending = False
+            raise
+        dropped = self._registry.close(session)
+        return written, self._emitting(session.usage_spans) + self.settle(dropped, end_ns)
+
+    def _session_attributes(self, record: SessionCost) -> Attributes:
+        totals = total_attributes(
+            "session",
+            record.by_component,
+            record.usd,
+            unpriced=record.unpriced_count,
+            estimated=any(part.estimated_usd for part in record.parts),
+        )
+        return totals | self._dialects.session_attributes(record, self._registry.add_to_trace(record))
+
+    def settle(self, sessions: Iterable[Session], now_ns: int) -> list[FollowUp]:
+        """Price everything that no span matched, and end the sessions that have not ended."""
+        follow_ups: list[FollowUp] = []
+        for session in sessions:
+            if session.has_ended:
+                self._add_unmatched(session)
+                follow_ups += self._emitting(session.usage_spans)
+            else:
+                follow_ups += self.close(session, now_ns, session.attributes)[1]
+        return follow_ups
+
+    def flush(self, session: Session) -> list[FollowUp]:
+        """Make spans for the costs that wait in a session. Its requests under way keep their spans."""
+        if session.has_ended:
+            self._add_unmatched(session)
+        else:
+            self._add_pending(session)
+        return self._emitting(session.usage_spans)
+
+    def flush_outside(self, key: SpanKey) -> list[FollowUp]:
+        """Make spans for the usage that was reported below a span outside of sessions."""
+        return self._emitting(self.pop_outside(key))
+
+    def current_cost(self, session: Session, now_ns: int) -> SessionCost:
+        """Return the cost of a running session so far."""
+        return self._record(session, now_ns, session.attributes, ended=False)
+
+    def find_running(self, session_id: str) -> Session | None:
+        """Return the running session with an id: its trace's, or one that its span carries."""
+        for session in self._registry.running(self):
+            if session_id == f"{session.key[0]:032x}" or any(
+                session_id in session.source.describe_session(attributes, (), 0).ids
+                for attributes in (session.identity, session.attributes)
+            ):
+                return session
+        return None
+
+    def _record(self, session: Session, now_ns: int, attributes: Mapping[str, Any], *, ended: bool) -> SessionCost:
+        trace_id, span_id = f"{session.key[0]:032x}", f"{session.key[1]:016x}"
+        ids = session.source.describe_session({**session.identity, **attributes}, (), 0).ids
+        return SessionCost(
+            session_id=ids[0] if ids else trace_id,
+            trace_id=trace_id,
+            span_id=span_id,
+            agent=self._agent_of(session),
+            started_at=_to_moment(session.start_ns),
+            seconds=_to_seconds(now_ns - session.start_ns),
+            ended=ended,
+            parts=session.parts,
+            turns=session.turns,
+        )
+
+    def _agent_of(self, session: Session | None) -> str | None:
+        if session is None:
+            return None
+        if session.agent is None:
+            session.agent = session.source.describe_session(session.attributes, (), 0).agent or ""
+        return session.agent or None
+
+    def _add_unmatched(self, session: Session) -> None:
+        """Add usage spans for everything that no span matched."""
+        for report in session.matching.pop_unmatched():
+            session.usage_spans += self._book_pending(report, session, is_stt=False)
+        self._add_pending(session)
+
+    def _add_pending(self, session: Session) -> None:
+        for pending in session.pop_pending():
+            session.usage_spans.append(self._unmatched_span(session, pending))
+
+    def _add_charges(self, session: Session, end_ns: int, phone_start_ns: int | None) -> None:
+        """Book the charges by time or number, and add their usage spans."""
+        if session.is_charged or not self._charges:
+            return
+        session.is_charged = True
+        phone_ns = None if phone_start_ns is None else max(end_ns - phone_start_ns, 0)
+        for usage in charged_usage(self._charges, _to_moment(end_ns), end_ns - session.start_ns, phone_ns):
+            cost = self._price(usage)
+            self._book(cost, session)
+            session.usage_spans.append(self._usage_span(session, PendingCost(cost, session.start_ns, end_ns)))
+
+    # usage spans
+
+    def _emitting(self, spans: list[UsageSpan]) -> list[FollowUp]:
+        return [partial(self.emit, spans)] if spans else []
+
+    def _unmatched_span(self, session: Session, pending: PendingCost) -> UsageSpan:
+        self._instruments.count(UNMATCHED, pending.cost.usage, self._agent_of(session))
+        return self._usage_span(session, pending)
+
+    def _usage_span(self, session: Session, pending: PendingCost) -> UsageSpan:
+        return self._usage_span_below(session.key, session.source, pending, session.identity)
+
+    def _usage_span_outside(
+        self, parent: SpanKey, source: Source, pending: PendingCost, ids: Mapping[str, Any]
+    ) -> UsageSpan:
+        self._instruments.count(UNMATCHED, pending.cost.usage, None)
+        return self._usage_span_below(parent, source, pending, ids)
+
+    def _usage_span_below(
+        self, parent: SpanKey, source: Source, pending: PendingCost, ids: Mapping[str, Any]
+    ) -> UsageSpan:
+        cost = pending.cost
+        view = SpanView(ids, None, cost.usage.component, is_error=False, read_texts=source.texts)
+        return UsageSpan(
+            name=f"{cost.usage.component.value}_usage",
+            source=source,
+            parent=parent,
+            start_ns=pending.first_ns,
+            end_ns=pending.last_ns,
+            attributes={**ids, **self._dialects.cost_attributes(cost, view)},
+        )
+
+
+def _unreadable(error: UsageError) -> str:
+    return f"metrics could not be read: {error}"
+
+
+def _to_moment(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
+
+
+def _to_seconds(length_ns: int) -> Decimal:
+    """Return nanoseconds as seconds, not below zero."""
+    return EXACT.divide(Decimal(max(length_ns, 0)), _NS_PER_SECOND)

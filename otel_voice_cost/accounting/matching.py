@@ -1,0 +1,149 @@
+"""Pairs each report of usage with the span that carries the same report, so that it is priced once.
+
+Reports and spans come in any order, and either may be missing. In one session:
+
+=============================  ==========================================  ========================
+What happens                   What is known of the key                    Outcome
+=============================  ==========================================  ========================
+a report comes                 nothing                                     it awaits its span
+a report comes                 its span was seen first                     dropped: the span is priced
+a span ends                    a report awaits it                          the span is priced, the report is dropped
+a span ends                    nothing                                     the span is priced, its report is dropped
+a span ends                    its report was priced without it            the span is not priced
+a span ends that lost its key  a waiting report has all its fragments      the span is priced by that report
+too many reports wait          the oldest                                  it is priced without its span
+the session ends               each report that waits                      it is priced without its span
+=============================  ==========================================  ========================
+
+Keys are counted: two equal requests are two.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator
+
+from ..sources import UsageReport
+from ..usage import Component
+
+__all__ = ["Matching", "Repeats"]
+
+_MAX_WAITING = 32  # reports of one session
+_MAX_REMEMBERED = 4_096  # keys and requests
+_REPEAT_NS = 2 * 10**9  # a class around another component reports its work again within this time
+
+
+class _BoundedCounter:
+    """A multiset of texts that forgets its oldest."""
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def add(self, key: str) -> None:
+        self._counts[key] = self._counts.pop(key, 0) + 1
+        if len(self._counts) > _MAX_REMEMBERED:
+            self._counts.popitem(last=False)
+
+    def pop(self, key: str) -> bool:
+        """Remove one ``key``; return whether there was one."""
+        count = self._counts.get(key, 0)
+        if count > 1:
+            self._counts[key] = count - 1
+        elif count:
+            del self._counts[key]
+        return count > 0
+
+
+class Matching:
+    """The reports of one session that await their span, and the keys of what came first."""
+
+    def __init__(self) -> None:
+        self._awaiting_span: OrderedDict[str, deque[UsageReport]] = OrderedDict()
+        self._count = 0
+        self._span_seen_first = _BoundedCounter()
+        self._priced_without_span = _BoundedCounter()
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def add(self, report: UsageReport) -> UsageReport | None:
+        """Keep a report for its span. Return the oldest if too many wait: it is to be priced without its span."""
+        if self._span_seen_first.pop(report.match_key):
+            return None
+        self._awaiting_span.setdefault(report.match_key, deque()).append(report)
+        self._count += 1
+        return self._pop_oldest() if self._count > _MAX_WAITING else None
+
+    def match(self, key: str) -> bool:
+        """Note the end of the span that carries a report. Return whether the span is to be priced."""
+        if key in self._awaiting_span:
+            self._pop(key)
+            return True
+        if self._priced_without_span.pop(key):
+            return False
+        self._span_seen_first.add(key)
+        return True
+
+    def match_by_fragments(self, component: Component, fragments: tuple[str, ...]) -> UsageReport | None:
+        """Return the oldest report whose key has all the fragments, for a span that lost its own."""
+        for key, reports in self._awaiting_span.items():
+            if reports[0].component is component and all(fragment in key for fragment in fragments):
+                self._priced_without_span.add(key)  # the span that carries it may end later
+                return self._pop(key)
+        return None
+
+    def pop_unmatched(self) -> Iterator[UsageReport]:
+        """Yield the reports that wait, the oldest first; each is taken away as it is yielded."""
+        while self._awaiting_span:
+            yield self._pop_oldest()
+
+    def _pop(self, key: str) -> UsageReport:
+        self._count -= 1
+        reports = self._awaiting_span[key]
+        return reports.popleft() if len(reports) > 1 else self._awaiting_span.pop(key)[0]
+
+    def _pop_oldest(self) -> UsageReport:
+        key = next(iter(self._awaiting_span))
+        self._priced_without_span.add(key)
+        return self._pop(key)
+
+
+class Repeats:
+    """Finds the reports that a class around another component makes of the same work.
+
+    Such a class reports the same request and amounts at once. If the vendor names no request, the amounts alone say
+    little: then one of the two objects must also have the other as an attribute.
+    """
+
+    def __init__(self) -> None:
+        self._reports: OrderedDict[Hashable, list[list[UsageReport]]] = OrderedDict()  # of one piece of work each
+
+    def is_repeat(self, report: UsageReport) -> bool:
+        """Note a report, and return whether another object reported the same work just before."""
+        if report.work is None:
+            return False
+        key, since_ns = (report.component, report.work), report.time_ns - _REPEAT_NS
+        recent = [reports for reports in self._reports.get(key, ()) if reports[0].time_ns >= since_ns][-_MAX_WAITING:]
+        known = next((reports for reports in recent if _is_of(report, reports)), None)
+        if known is None:
+            recent.append([report])
+        else:
+            known.append(report)
+        self._reports[key] = recent
+        self._reports.move_to_end(key)
+        if len(self._reports) > _MAX_REMEMBERED:
+            self._reports.popitem(last=False)
+        return known is not None
+
+
+def _is_of(report: UsageReport, others: list[UsageReport]) -> bool:
+    """Return whether a report repeats others: of a named request, or of one of two objects around another."""
+    if any(report.reporter == other.reporter for other in others):
+        return False
+    if report.work is not None and report.work[0]:
+        return True
+    if any(other.reporter in report.holds for other in others):
+        return True
+    holders = [other for other in others if report.reporter in other.holds]
+    inside = {other.reporter for other in others}
+    return any(not holder.holds & inside for holder in holders)  # one that has another inside repeats that one

@@ -1,0 +1,423 @@
+"""State of calls: the sessions of this process, the usage that waits in them for a span, and their totals.
+
+Nothing here has a lock of its own. Whoever reads or changes a session does so in a step of `SessionRegistry.gate`.
+There is one registry in a process: a framework may be given another provider, with another processor, while a
+session runs. The processor that saw a session begin accounts for it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from asyncio import AbstractEventLoop
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping
+from contextvars import Context
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any
+
+from .._runtime.forks import reset_after_fork
+from .._runtime.locks import Gate
+from ..bill import Bill, CostPart, SessionCost, TraceCost, TurnCost
+from ..cost import EXACT, Cost, merge_costs, total_of
+from ..export.usage_spans import UsageSpan
+from ..sources import Source, SpanKey
+from ..usage import Component
+from .matching import Matching, Repeats
+from .span_tree import SpanTree
+
+__all__ = ["REGISTRY", "PendingCost", "PendingCosts", "Session", "SessionRegistry", "Totals"]
+
+_MAX_PENDING = 8  # models of one session whose cost waits for a span
+_MAX_OPEN_TURNS = 64  # of one session; the oldest is taken to have ended
+_MAX_TURNS = 4_096  # of one session in its record
+_MAX_SPANS_OF_ENDED = 512
+_MAX_ENDED_SESSIONS = 64
+_MAX_SESSIONS = 10_000
+_MAX_DROPPED_AT_ONCE = 4  # sessions, with each that begins
+_MAX_TRACES = 1_024
+_MAX_SILENCE_NS = 24 * 3_600 * 10**9  # of a session, until it is taken to be over
+
+_NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
+
+
+class Totals:
+    """Running cost per component, in US dollars."""
+
+    __slots__ = ("by_component", "estimated", "unpriced")
+
+    def __init__(self) -> None:
+        self.by_component: dict[Component, Decimal] = {}
+        self.unpriced = 0
+        self.estimated = False
+
+    def add(self, cost: Cost) -> None:
+        """Add one cost; an unpriced one is counted."""
+        if cost.usd is None:
+            self.unpriced += 1
+            return
+        self._add_usd(cost.usage.component, cost.usd)
+        self.estimated |= cost.estimated
+
+    def merge(self, other: Totals) -> None:
+        """Add another total."""
+        for component, usd in other.by_component.items():
+            self._add_usd(component, usd)
+        self.unpriced += other.unpriced
+        self.estimated = self.estimated or other.estimated
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars of all components."""
+        return total_of(self.by_component.values())
+
+    def _add_usd(self, component: Component, usd: Decimal) -> None:
+        before = self.by_component.get(component)
+        self.by_component[component] = usd if before is None else EXACT.add(before, usd)
+
+    def __bool__(self) -> bool:
+        return bool(self.by_component or self.unpriced)
+
+
+@dataclass(slots=True)
+class PendingCost:
+    """Costs of one component and model that wait for a span, and when they were reported."""
+
+    cost: Cost
+    first_ns: int
+    last_ns: int
+
+    def add(self, cost: Cost, time_ns: int) -> None:
+        """Add a cost of the same component and model."""
+        self.cost = merge_costs([self.cost, cost])
+        self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
+
+
+class PendingCosts:
+    """Costs that wait for a span, by component and model; those without amounts apart. Bounded in models."""
+
+    __slots__ = ("_by_model",)
+
+    def __init__(self) -> None:
+        self._by_model: dict[tuple[Component, str, str, bool], PendingCost] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_model)
+
+    def add(self, cost: Cost, time_ns: int) -> PendingCost | None:
+        """Add a cost; return the oldest if there are too many."""
+        usage = cost.usage
+        key = (usage.component, usage.provider, usage.model, bool(usage.quantities))
+        pending = self._by_model.get(key)
+        if pending is None:
+            self._by_model[key] = PendingCost(cost, time_ns, time_ns)
+        else:
+            pending.add(cost, time_ns)
+        return self.pop_oldest() if len(self._by_model) > _MAX_PENDING else None
+
+    def costs(self) -> list[Cost]:
+        """Return the costs, the oldest first."""
+        return [pending.cost for pending in self._by_model.values()]
+
+    def pop_oldest(self) -> PendingCost:
+        """Take the oldest away."""
+        return self._by_model.pop(next(iter(self._by_model)))
+
+    def pop_all(self) -> list[PendingCost]:
+        """Take all away, the oldest first."""
+        taken, self._by_model = list(self._by_model.values()), {}
+        return taken
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class Session:
+    """One session of a framework.
+
+    A cost that waits for a span no longer is added to the bill in the same step.
+
+    Attributes:
+        key: Its span.
+        start_ns: Nanoseconds since the epoch.
+        owner: The `Accounting` that is responsible for it.
+        source: Of its span.
+        attributes: Of its span, a live view; empty once it has ended.
+        last_ns: Its last sign of life.
+        is_ending: Whether somebody has begun to end it.
+        has_ended: Whether that is done.
+        is_dropped: Whether it is forgotten: what comes now belongs to no session.
+        agent: Name of the agent, empty if it has none; None until somebody asked.
+        identity: Attributes for usage spans.
+        is_charged: Whether its charges by time or number are booked.
+        is_recorded: Whether its record is handed over.
+        usage_spans: Made at its end and not emitted yet.
+        loop: The event loop it runs in, for a budget's callbacks, with the context.
+        marks: Budget marks that are not reached yet.
+        matching: Reports that await their span.
+        repeats: Reports of the same work.
+        spans: Spans below it, the oldest first.
+    """
+
+    key: SpanKey
+    start_ns: int
+    owner: weakref.ref[Any]
+    source: Source
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    last_ns: int = 0
+    is_ending: bool = False
+    has_ended: bool = False
+    is_dropped: bool = False
+    is_charged: bool = False
+    is_recorded: bool = False
+    agent: str | None = None
+    identity: dict[str, Any] = field(default_factory=dict)
+    usage_spans: list[UsageSpan] = field(default_factory=list)
+    loop: AbstractEventLoop | None = None
+    context: Context | None = None
+    marks: dict[str, None] = field(default_factory=lambda: {"warning": None, "exceeded": None})
+    matching: Matching = field(default_factory=Matching)
+    repeats: Repeats = field(default_factory=Repeats)
+    spans: deque[SpanKey] = field(default_factory=deque)
+    _bill: Bill = field(default_factory=Bill)
+    _open_turns: dict[SpanKey, Totals] = field(default_factory=dict)
+    _ended_turns: list[TurnCost] = field(default_factory=list)
+    _stt_usage: PendingCosts = field(default_factory=PendingCosts)  # since the last user turn
+    _stt_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
+    _unmatched: PendingCosts = field(default_factory=PendingCosts)
+
+    @property
+    def has_pending(self) -> bool:
+        """True if costs wait for usage spans, or in an ended session usage spans and late reports."""
+        is_late = self.has_ended and bool(self.matching or self.usage_spans)
+        return is_late or bool(self._stt_usage or self._unmatched)
+
+    def touch(self, time_ns: int) -> None:
+        """Note a sign of life."""
+        self.last_ns = max(self.last_ns, time_ns)
+
+    # costs
+
+    def add_cost(self, cost: Cost, turn: SpanKey | None = None) -> None:
+        """Add a cost to the session's total and to an open turn's."""
+        self._bill.add(cost)
+        totals = self._open_turns.get(turn) if turn is not None else None
+        if totals is not None:
+            totals.add(cost)
+
+    def add_pending(self, cost: Cost, time_ns: int, *, is_stt: bool) -> PendingCost | None:
+        """Keep a cost for the next user turn (``is_stt``) or a usage span; return one that waits no longer."""
+        overflow = (self._stt_usage if is_stt else self._unmatched).add(cost, time_ns)
+        if overflow is not None:
+            self._bill.add(overflow.cost)
+        return overflow
+
+    def pop_stt_usage(self, *, before_turn: bool = False) -> list[PendingCost]:
+        """Take the speech-to-text costs since the last call, the model with the largest amount first.
+
+        Args:
+            before_turn: Whether they count for the next agent turn too.
+        """
+        taken = self._stt_usage.pop_all()
+        for pending in taken:
+            self._bill.add(pending.cost)
+            if before_turn:
+                self._stt_before_turn.add(pending.cost)
+        return sorted(taken, key=_amount_of, reverse=True)
+
+    def pop_pending(self) -> Iterator[PendingCost]:
+        """Yield the costs that wait for a span; each is taken away as it is yielded."""
+        for costs in (self._stt_usage, self._unmatched):
+            while costs:
+                pending = costs.pop_oldest()
+                self._bill.add(pending.cost)
+                yield pending
+
+    # turns
+
+    def begin_turn(self, turn: SpanKey) -> None:
+        """Note an agent turn."""
+        self._open_turns[turn] = Totals()
+        if len(self._open_turns) > _MAX_OPEN_TURNS:
+            self._add_ended_turn(self._open_turns.pop(next(iter(self._open_turns))))
+
+    def pop_turn(self, turn: SpanKey) -> Totals:
+        """Close an agent turn: its own costs and the speech-to-text before it."""
+        totals = self._open_turns.pop(turn, None) or Totals()
+        before, self._stt_before_turn = self._stt_before_turn, Totals()
+        totals.merge(before)
+        self._add_ended_turn(totals)
+        return totals
+
+    def _add_ended_turn(self, totals: Totals) -> None:
+        if totals and len(self._ended_turns) < _MAX_TURNS:
+            self._ended_turns.append(
+                TurnCost(
+                    number=len(self._ended_turns) + 1,
+                    by_component=totals.by_component,
+                    unpriced_count=totals.unpriced,
+                    estimated=totals.estimated,
+                )
+            )
+
+    # totals
+
+    @property
+    def parts(self) -> tuple[CostPart, ...]:
+        """The parts of the bill, with the costs that wait for a span."""
+        pending = self._pending()
+        bill = self._bill.copy() if pending else self._bill
+        for cost in pending:
+            bill.add(cost)
+        return bill.parts()
+
+    @property
+    def turns(self) -> tuple[TurnCost, ...]:
+        """The agent turns that have ended."""
+        return tuple(self._ended_turns)
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars so far, with the costs that wait for a span."""
+        return total_of([self._bill.usd, *(cost.usd for cost in self._pending() if cost.usd is not None)])
+
+    def _pending(self) -> list[Cost]:
+        return self._stt_usage.costs() + self._unmatched.costs()
+
+
+def _amount_of(pending: PendingCost) -> Decimal:
+    return total_of(pending.cost.usage.quantities.values())
+
+
+class SessionRegistry:
+    """The live sessions of a process, and the last ended ones for late reports.
+
+    Attributes:
+        gate: The lock of all state in here. What is called in the middle of a step waits there for its end.
+        spans: The spans of all sessions.
+        has_seen_spans: Whether any span of a framework has begun.
+    """
+
+    def __init__(self) -> None:
+        self.gate = Gate()
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.gate.reset()
+        self.spans = SpanTree()
+        self.has_seen_spans = False
+        self._live: OrderedDict[SpanKey, Session] = OrderedDict()
+        self._ended: OrderedDict[SpanKey, Session] = OrderedDict()
+        self._traces: OrderedDict[str, TraceCost] = OrderedDict()
+
+    def open(
+        self,
+        key: SpanKey,
+        start_ns: int,
+        *,
+        owner: object,
+        source: Source,
+        attributes: Mapping[str, Any] = _NO_ATTRIBUTES,
+    ) -> tuple[Session, list[Session]]:
+        """Begin a session.
+
+        Args:
+            key: Its span.
+            start_ns: Its start, nanoseconds since the epoch.
+            owner: The `Accounting` that is responsible for it.
+            source: Of its span.
+            attributes: Of the live span, a view. The span itself leads to its provider, which would never be freed.
+
+        Returns:
+            The session, and those that were dropped for their silence or number.
+        """
+        session = Session(
+            key=key,
+            start_ns=start_ns,
+            owner=weakref.ref(owner),
+            source=source,
+            attributes=attributes,
+            last_ns=start_ns,
+        )
+        self._ended.pop(key, None)  # ids may repeat
+        self.spans.begin_session(key, session)
+        self._live[key] = session
+        return session, self._drop_silent(start_ns)
+
+    def close(self, session: Session) -> list[Session]:
+        """End a session; return the ended sessions dropped for their number."""
+        session.has_ended, session.attributes, session.loop, session.context = True, _NO_ATTRIBUTES, None, None
+        if self._live.pop(session.key, None) is not None:
+            self._ended[session.key] = session
+            self.spans.forget_session(session, keep=_MAX_SPANS_OF_ENDED)
+        dropped = []
+        while len(self._ended) > _MAX_ENDED_SESSIONS:
+            dropped.append(self._drop(self._ended, next(iter(self._ended))))
+        return dropped
+
+    def drain(self, owner: object) -> list[Session]:
+        """Drop a processor's sessions, ended and live, and return them."""
+        return [
+            self._drop(sessions, session.key)
+            for sessions in (self._ended, self._live)
+            for session in list(sessions.values())
+            if session.owner() is owner
+        ]
+
+    def with_pending(self, owner: object) -> list[Session]:
+        """Return a processor's sessions with costs for usage spans."""
+        return [
+            session
+            for session in (*self._live.values(), *self._ended.values())
+            if session.has_pending and session.owner() is owner
+        ]
+
+    def running(self, owner: object = None) -> list[Session]:
+        """Return the live sessions: all, or those that one processor accounts for."""
+        live = [(session, session.owner()) for session in self._live.values() if not session.has_ended]
+        return [session for session, of in live if of is not None and (owner is None or of is owner)]
+
+    def only_running(self, owner: object = None) -> Session | None:
+        """Return the live session, or None if there are more or none."""
+        found: Session | None = None
+        for session in self._live.values():
+            of = session.owner()
+            if of is None or session.has_ended or (owner is not None and of is not owner):
+                continue
+            if found is not None:
+                return None
+            found = session
+        return found
+
+    def add_to_trace(self, record: SessionCost) -> TraceCost:
+        """Note the record of a session that has ended; return the cost of the ended sessions of its trace."""
+        before = self._traces.pop(record.trace_id, TraceCost())
+        self._traces[record.trace_id] = cost = before.plus(record)
+        if len(self._traces) > _MAX_TRACES:
+            self._traces.popitem(last=False)
+        return cost
+
+    def _drop_silent(self, now_ns: int) -> list[Session]:
+        dropped, looked_at = list[Session](), set[SpanKey]()
+        while self._live and len(dropped) < _MAX_DROPPED_AT_ONCE:
+            key, oldest = next(iter(self._live.items()))
+            is_silent = now_ns - oldest.last_ns >= _MAX_SILENCE_NS
+            if is_silent or len(self._live) > _MAX_SESSIONS or oldest.owner() is None:
+                dropped.append(self._drop(self._live, key))
+            elif now_ns - oldest.start_ns >= _MAX_SILENCE_NS and key not in looked_at:
+                self._live.move_to_end(key)  # old, and it speaks; the next may be silent
+                looked_at.add(key)
+            else:
+                break
+        return dropped
+
+    def _drop(self, sessions: OrderedDict[SpanKey, Session], key: SpanKey) -> Session:
+        session = sessions.pop(key)
+        session.is_dropped = True
+        self.spans.forget_session(session)
+        return session
+
+
+REGISTRY = SessionRegistry()
+"""The sessions of this process."""

@@ -1,0 +1,177 @@
+"""Spans that are open, or that children and reports may still name: their session, turn and enclosing request."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..sources import SpanKey
+from ..usage import Component
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = ["SpanNode", "SpanTree"]
+
+_MAX_SPANS = 65_536  # of one running session, ended spans included
+_MAX_OUTSIDE = 4_096  # open requests outside of sessions
+_MAX_NESTED = 32  # requests around a request that learn of it
+_MAX_REQUESTS_INSIDE = 32
+_SWEPT_AT_ONCE = 4  # spans of closed sessions, with each span that begins: all at once would take too long
+
+
+@dataclass(eq=False, repr=False, slots=True)
+class SpanNode:
+    """Facts about an agent turn or a request. The spans below it that are neither share it.
+
+    Attributes:
+        session: None outside of sessions.
+        turn: The agent turn above it, or itself.
+        request: The nearest request above it, or itself.
+        component: Of the request, if it is one.
+        enclosing_request: The request that it is part of.
+        has_billing_child: Whether a request inside it bills.
+        requests_inside: The last requests inside it that bill, as `SpanUsage.request` names them.
+    """
+
+    session: Session | None = None
+    turn: SpanKey | None = None
+    request: SpanNode | None = None
+    component: Component | None = None
+    enclosing_request: SpanNode | None = None
+    has_billing_child: bool = False
+    requests_inside: list[Hashable] = field(default_factory=list)
+
+    def mark_enclosing_requests(self, request: Hashable) -> None:
+        """Note that this request bills: the requests it is part of may only repeat it.
+
+        Args:
+            request: Its name; None if it has none.
+        """
+        enclosing = self.enclosing_request
+        for _ in range(_MAX_NESTED):
+            if enclosing is None or enclosing.component is not self.component:
+                return
+            enclosing.has_billing_child = True
+            if request is not None:
+                enclosing.requests_inside = [*enclosing.requests_inside[1 - _MAX_REQUESTS_INSIDE :], request]
+            enclosing = enclosing.enclosing_request
+
+
+_NO_PARENT = SpanNode()
+
+
+class SpanTree:
+    """The spans of a process that matter to the bill, bounded per session."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[SpanKey, SpanNode] = {}
+        self._open: set[SpanKey] = set()
+        self._outside: OrderedDict[SpanKey, None] = OrderedDict()
+        self._closed_sessions: deque[tuple[Session, deque[SpanKey]]] = deque()  # and their spans, to be forgotten
+
+    def begin_session(self, key: SpanKey, session: Session) -> None:
+        """Note the span of a session."""
+        self._nodes[key] = SpanNode(session=session)
+        self._open.add(key)
+
+    def begin(
+        self,
+        key: SpanKey,
+        parent: SpanNode | None,
+        *,
+        start_ns: int = 0,
+        is_turn: bool = False,
+        request: Component | None = None,
+    ) -> None:
+        """Note a span below a known one, or a request anywhere.
+
+        Args:
+            key: The span.
+            parent: The node of its parent.
+            start_ns: Its start, nanoseconds since the epoch.
+            is_turn: Whether it is an agent turn.
+            request: The component, if the span is a request that may contain others.
+        """
+        if parent is None:
+            if request is None:
+                return
+            parent = _NO_PARENT
+        if key in self._open and self.is_open(key):  # another processor of the provider was first
+            return
+        session, node = parent.session, parent
+        if is_turn or request is not None:
+            node = SpanNode(session=session, turn=key if is_turn else parent.turn, request=parent.request)
+        if request is not None:
+            node.component, node.enclosing_request, node.request = request, parent.request, node
+        self._nodes[key] = node
+        self._open.add(key)
+        if session is None:
+            self._bound_outside(key)
+        else:
+            self._add_to_session(key, session, start_ns)
+            if is_turn:
+                session.begin_turn(key)
+        if self._closed_sessions:
+            self._sweep()
+
+    def _add_to_session(self, key: SpanKey, session: Session, start_ns: int) -> None:
+        if start_ns > session.last_ns:
+            session.last_ns = start_ns
+        session.spans.append(key)
+        if len(session.spans) > _MAX_SPANS:
+            self._forget(session.spans.popleft())
+
+    def _bound_outside(self, key: SpanKey) -> None:
+        self._outside[key] = None
+        if len(self._outside) > _MAX_OUTSIDE:
+            self._forget(self._outside.popitem(last=False)[0])
+
+    def find(self, key: SpanKey) -> SpanNode | None:
+        """Return the node of a span, also for some time after its end."""
+        node = self._nodes.get(key)
+        return None if node is None or (node.session is not None and node.session.is_dropped) else node
+
+    def is_open(self, key: SpanKey) -> bool:
+        """Return whether the span is known and has not ended."""
+        return key in self._open and self.find(key) is not None
+
+    def has_ended(self, key: SpanKey) -> bool:
+        """Return whether another processor of the provider has received the end of this span before."""
+        return key not in self._open and key in self._nodes
+
+    def end(self, key: SpanKey) -> None:
+        """Note the end of a span. Its session's late children and reports still find it."""
+        self._open.discard(key)
+        if key in self._outside:
+            del self._outside[key]
+            self._forget(key)
+
+    def forget_session(self, session: Session, *, keep: int = 0) -> None:
+        """Forget the spans of a session, a few with each span that begins.
+
+        Args:
+            session: The session.
+            keep: How many of the latest are kept.
+        """
+        if keep == 0:
+            self._forget(session.key)
+        surplus = len(session.spans) - keep
+        if surplus > 0:
+            self._closed_sessions.append((session, deque(session.spans.popleft() for _ in range(surplus))))
+
+    def _sweep(self) -> None:
+        session, spans = self._closed_sessions[0]
+        for _ in range(min(_SWEPT_AT_ONCE, len(spans))):
+            key = spans.popleft()
+            node = self._nodes.get(key)
+            if node is not None and node.session is session:  # ids may repeat, and then be another session's
+                self._forget(key)
+        if not spans:
+            self._closed_sessions.popleft()
+
+    def _forget(self, key: SpanKey) -> None:
+        self._nodes.pop(key, None)
+        self._open.discard(key)

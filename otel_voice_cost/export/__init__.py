@@ -1,0 +1,1 @@
+"""Cost, as others see it."""

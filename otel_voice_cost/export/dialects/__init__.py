@@ -1,0 +1,147 @@
+"""Cost as the attributes that one backend reads. Each module here is a backend, or several that differ by keys only.
+
+A module has ``DIALECTS``: the names for ``VOICE_COST_DIALECTS``, and what builds each of them from `Options`.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from functools import cache
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from ...bill import SessionCost, TraceCost
+from ...cost import Cost
+from ...errors import Problem
+from ...sources import Role, Texts
+from ...usage import Component
+
+__all__ = [
+    "Attributes",
+    "Dialect",
+    "DialectChain",
+    "Options",
+    "SpanView",
+    "as_doubles",
+    "find_builders",
+    "resolve_dialects",
+]
+
+Attributes = dict[str, Any]
+
+
+class SpanView(NamedTuple):
+    """The parts of a span that a dialect may read.
+
+    Attributes:
+        attributes: Of the span.
+        role: None for a span that this package made.
+        component: Of the request, if the span is one.
+        is_error: Whether the span has error status.
+        read_texts: Returns what was spoken and heard, as far as the attributes have it.
+    """
+
+    attributes: Mapping[str, Any]
+    role: Role | None
+    component: Component | None
+    is_error: bool
+    read_texts: Callable[[Mapping[str, Any]], Texts]
+
+
+class Options(NamedTuple):
+    """Settings that dialects read.
+
+    Attributes:
+        speech_as_tokens: Whether speech billed by characters or seconds is also written as tokens, for
+            dashboards that read nothing else.
+        langfuse_content: Whether Langfuse receives what was spoken and heard.
+    """
+
+    speech_as_tokens: bool = True
+    langfuse_content: bool = False
+
+
+class Dialect:
+    """Writes the attributes that one backend reads, in addition to those that are already on the span.
+
+    Each method returns nothing unless a dialect overrides it.
+    """
+
+    def __init__(self, options: Options) -> None:
+        """Keep the options."""
+        self._options = options
+
+    def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
+        """Return attributes for a span that bills."""
+        return {}
+
+    def wrapper_attributes(self, span: SpanView) -> Attributes:
+        """Return attributes for a span that bills nothing and may name a model."""
+        return {}
+
+    def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
+        """Return attributes for the span of a session, with the cost of all ended sessions of its trace."""
+        return {}
+
+
+def as_doubles(amounts: Mapping[str, Decimal | None]) -> Attributes:
+    """Return the amounts that are known, as doubles."""
+    return {key: float(usd) for key, usd in amounts.items() if usd is not None}
+
+
+@cache
+def find_builders() -> Mapping[str, Callable[[Options], Dialect]]:
+    """Return every shipped dialect by name."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    return {name: build for module in modules for name, build in module.DIALECTS.items()}
+
+
+def resolve_dialects(names: Iterable[str]) -> tuple[tuple[str, ...], list[Problem]]:
+    """Return the names that are dialects, and a problem for each that is not."""
+    available = find_builders()
+    expected = "one of " + ", ".join(sorted(available))
+    known = tuple(name for name in names if name in available)
+    problems = [
+        Problem(place="VOICE_COST_DIALECTS", value=repr(name), expected=expected)
+        for name in names
+        if name not in available
+    ]
+    return known, problems
+
+
+class DialectChain(Dialect):
+    """Several dialects as one. What a later dialect writes wins."""
+
+    def __init__(self, names: Iterable[str], options: Options, *further: Dialect) -> None:
+        """Build the dialects.
+
+        Args:
+            names: From `resolve_dialects`.
+            options: For each of them.
+            further: Dialects that come last.
+        """
+        super().__init__(options)
+        self._dialects = [*(find_builders()[name](options) for name in names), *further]
+
+    def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
+        """Return the attributes of all dialects."""
+        attributes: Attributes = {}
+        for dialect in self._dialects:
+            attributes.update(dialect.cost_attributes(cost, span))
+        return attributes
+
+    def wrapper_attributes(self, span: SpanView) -> Attributes:
+        """Return the attributes of all dialects."""
+        attributes: Attributes = {}
+        for dialect in self._dialects:
+            attributes.update(dialect.wrapper_attributes(span))
+        return attributes
+
+    def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
+        """Return the attributes of all dialects."""
+        attributes: Attributes = {}
+        for dialect in self._dialects:
+            attributes.update(dialect.session_attributes(session, trace))
+        return attributes

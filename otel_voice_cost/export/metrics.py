@@ -1,0 +1,209 @@
+"""OpenTelemetry metrics of everything that is counted; they go to the meter provider, if one is set.
+
+They are counted as usage is priced and not off spans, so they hold where traces are sampled. The metrics SDK hears
+of them when somebody collects: its instruments have locks, and usage is priced on threads that may have them, where a
+garbage collection ends a span.
+
+Source:
+    ``gen_ai.client.operation.cost``: open-telemetry/semantic-conventions-genai, the proposal for cost; its
+    buckets are ours, for the SDK's defaults begin at 5. ``otel.metric.overflow``: OpenTelemetry specification,
+    metrics SDK, cardinality limits. opentelemetry-sdk 1.34 to 1.45,
+    ``metrics/_internal/measurement_consumer.py``: callbacks of asynchronous instruments are called before what the
+    others measured is collected.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter, get_meter_provider
+
+from .._diagnostics import FAILED, Diagnostics
+from .._runtime.forks import reset_after_fork
+from .._runtime.locks import Inbox, run_in_thread
+from ..bill import SessionCost
+from ..cost import Cost
+from ..usage import Unit, Usage
+from .attributes import COMPONENT
+from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
+
+__all__ = ["LATE", "UNMATCHED", "Instruments"]
+
+ESTIMATED = "estimated"
+LATE = "late"
+PRICED = "priced"
+UNMATCHED = "unmatched"
+UNPRICED = "unpriced"
+
+AGENT_NAME = "gen_ai.agent.name"
+ERROR_TYPE = "error.type"
+UNIT = "voice_cost.unit"
+
+Labels = dict[str, Any]
+
+_BUCKETS = [0.000_01, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1]
+_SESSION_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10]
+_COUNTERS = {
+    ESTIMATED: "Usages whose cost is an estimate",
+    FAILED: "Faults that cost a span or report its price",
+    LATE: "Reports of usage after the end of their session",
+    PRICED: "Usages with a cost, estimates included",
+    UNMATCHED: "Usages that no span of a framework carries",
+    UNPRICED: "Usages without a cost",
+}
+_MAX_WAITING = 250  # usages that nobody has collected; then a thread of ours adds them up
+_MAX_LABELS = 1_000  # sets of labels; what comes after is counted as overflow
+_UNITS = {unit: {UNIT: unit.value} for unit in Unit}
+_OVERFLOW: Labels = {"otel.metric.overflow": True}
+
+
+class Instruments:
+    """Counts for `Stats` and for OpenTelemetry. Never raises, and counts without a lock of the metrics SDK's."""
+
+    def __init__(self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None) -> None:
+        """Make the instruments.
+
+        Args:
+            diagnostics: Counts, and logs what fails here.
+            meter_provider: Where the metrics go; the default is the global one, also one that is set later.
+        """
+        meter = get_meter("otel_voice_cost", meter_provider=meter_provider)
+        self._diagnostics = diagnostics
+        self._cost = meter.create_histogram(
+            "gen_ai.client.operation.cost",
+            unit="{USD}",
+            description="What one operation cost",
+            explicit_bucket_boundaries_advisory=_BUCKETS,
+        )
+        self._session = meter.create_histogram(
+            "voice_cost.session.cost",
+            unit="{USD}",
+            description="What one call cost",
+            explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
+        )
+        self._per_minute = meter.create_histogram(
+            "voice_cost.session.cost_per_minute",
+            unit="{USD}",
+            description="What one call cost for each of its minutes",
+            explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
+        )
+        self._usage = meter.create_counter("voice_cost.usage", description="Usage by unit")
+        self._counters = {
+            name: meter.create_counter(f"voice_cost.{name}", description=text) for name, text in _COUNTERS.items()
+        }
+        self._labels: dict[tuple[str, ...], Labels] = {}
+        self._recording = Inbox(self._record)
+        self._provider = meter_provider
+        diagnostics.on_fault = self._failed
+        with suppress(Exception):  # somebody else's provider, which has none: then they are added up when many wait
+            meter.create_observable_gauge(
+                "voice_cost.uncollected", callbacks=[_add_up_all], description="Never observed: tells of a collection"
+            )
+        _all.add(self)
+        self.reset()
+        reset_after_fork(self)
+
+    def reset(self) -> None:
+        """In a forked child, no thread adds up."""
+        self._adds_up = False
+
+    def add_up(self) -> None:
+        """Tell the metrics SDK what was counted. On a thread that may have none of its locks."""
+        self._recording.work()
+        self._adds_up = False
+
+    def flush(self, timeout_millis: int) -> None:
+        """Export what was counted, where the provider can: the SDK's does, the API's has nothing to export."""
+        self.add_up()
+        flush = getattr(self._provider or get_meter_provider(), "force_flush", None)
+        if flush is not None:
+            flush(timeout_millis)
+
+    def add(self, cost: Cost, agent: str | None) -> None:
+        """Count a usage, once, when it is priced.
+
+        Args:
+            cost: Of the usage.
+            agent: Name of the agent, where known.
+        """
+        names = [UNPRICED] if cost.usd is None else [PRICED, ESTIMATED] if cost.estimated else [PRICED]
+        for name in names:
+            self._diagnostics.count(name)
+        self._count(partial(self._add, names, cost, agent))
+
+    def count(self, name: str, usage: Usage, agent: str | None) -> None:
+        """Count a late or unmatched usage."""
+        self._diagnostics.count(name)
+        self._count(lambda: self._counters[name].add(1, self._labels_of(usage, agent)))
+
+    def add_session(self, record: SessionCost) -> None:
+        """Count a session that has ended."""
+        self._count(partial(self._add_session, record))
+
+    def _count(self, step: Callable[[], None]) -> None:
+        waiting = self._recording.items
+        waiting.append(step)
+        if len(waiting) >= _MAX_WAITING and not self._adds_up:
+            self._adds_up = True
+            try:
+                run_in_thread(self.add_up)
+            except RuntimeError:  # no thread can be had: the next usage tries again
+                self._adds_up = False
+
+    def _add(self, names: list[str], cost: Cost, agent: str | None) -> None:
+        labels = self._labels_of(cost.usage, agent)
+        for name in names:
+            self._counters[name].add(1, labels)
+        for unit, amount in cost.usage.quantities.items():
+            self._usage.add(float(amount), labels | _UNITS[unit])
+        if cost.usd is not None:
+            self._cost.record(float(cost.usd), labels)
+
+    def _add_session(self, record: SessionCost) -> None:
+        labels = {AGENT_NAME: record.agent} if record.agent else {}
+        self._session.record(float(record.usd), labels)
+        if record.usd_per_minute is not None:
+            self._per_minute.record(float(record.usd_per_minute), labels)
+
+    def _failed(self, kind: str) -> None:
+        self._count(partial(self._add_failed, kind))
+
+    def _add_failed(self, kind: str) -> None:
+        with suppress(Exception):  # a fault here would be the next
+            self._counters[FAILED].add(1, {ERROR_TYPE: kind})
+
+    def _record(self, step: Callable[[], None]) -> None:
+        """Call a metrics SDK, whose instruments have locks; a fault of its costs no span its price."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001  # somebody else's code
+            self._diagnostics.record_fault(error, "metrics")
+
+    def _labels_of(self, usage: Usage, agent: str | None) -> Labels:
+        key = (usage.component, usage.provider, usage.model, agent or "")
+        labels = self._labels.get(key)
+        if labels is None:
+            if len(self._labels) >= _MAX_LABELS:
+                return _OVERFLOW
+            labels = {COMPONENT: usage.component.value, PROVIDER_NAME: usage.provider, REQUEST_MODEL: usage.model}
+            if usage.component in OPERATIONS:
+                labels[OPERATION_NAME] = OPERATIONS[usage.component]
+            if agent:
+                labels[AGENT_NAME] = agent
+            self._labels[key] = labels
+        return labels
+
+
+_all: weakref.WeakSet[Instruments] = weakref.WeakSet()
+
+
+def _add_up_all(_options: CallbackOptions) -> Iterable[Observation]:
+    """Called by a metrics SDK before it collects."""
+    with suppress(RuntimeError):  # another thread makes one at this moment: what is not added up by now is so next time
+        for meters in list(_all):
+            meters.add_up()
+    return ()

@@ -1,0 +1,87 @@
+"""Attributes put on a span that has ended."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, cast
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.trace import SpanContext
+from opentelemetry.util.types import Attributes, AttributeValue
+
+__all__ = ["add_attributes", "copy_attributes", "held_back", "sdk_shares_spans", "with_attributes"]
+
+
+def with_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> ReadableSpan:
+    """Return a copy of the span with more attributes; every other field is kept as it is.
+
+    The copy is shallow, so what the SDK or another processor keeps on the span (dropped counts,
+    links, LiveKit's redaction stash) is on the copy too.
+    """
+    changed = copy.copy(span)
+    add_attributes(changed, more)
+    return changed
+
+
+def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> None:
+    """Give an ended snapshot more attributes, for the processors behind.
+
+    The container is shared with the live span and frozen, so it is replaced, never written to.
+    The new one has no limits: what the SDK dropped stays dropped and counted, what we add is
+    kept. Its values were cleaned before, or are ours; the SDK's own container would clean each again.
+
+    Source:
+        livekit-agents 1.8.9, ``telemetry/pii.py``, leaves a dict too; opentelemetry-sdk 1.34 to 1.45,
+        ``trace/__init__.py``, passes one snapshot through all processors in the order added.
+    """
+    attributes = {**copy_attributes(span), **more}
+    if span.dropped_attributes:
+        counting = BoundedAttributes(attributes=attributes, immutable=True)
+        counting.dropped = span.dropped_attributes
+        span._attributes = cast("Attributes", counting)  # the snapshot has no public way
+    else:
+        span._attributes = attributes
+
+
+def copy_attributes(span: ReadableSpan) -> dict[str, Any]:
+    """Return a copy of a span's attributes. The SDK's own mapping takes a lock and Python code for each look-up."""
+    attributes: Any = span.attributes
+    if not attributes:
+        return {}
+    try:
+        copied: dict[str, Any] = attributes.copy()
+    except AttributeError:  # another processor may leave any mapping, behind the SDK's proxy
+        return dict(attributes)
+    return copied
+
+
+def held_back(span: ReadableSpan) -> ReadableSpan:
+    """Return a copy of an ended span; the span itself looks not sampled from now on, so the SDK's exporters skip it."""
+    copied, context = copy.copy(span), span.context
+    if context is not None:
+        span._context = SpanContext(context.trace_id, context.span_id, context.is_remote)
+    return copied
+
+
+def sdk_shares_spans() -> bool:
+    """Return whether, in the installed SDK, a processor receives the attributes that one before it added."""
+    seen: list[object] = []
+
+    class _Adds(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            add_attributes(span, {"added": 1})
+
+    class _Sees(SpanProcessor):
+        def on_end(self, span: ReadableSpan) -> None:
+            seen.append((span.attributes or {}).get("added"))
+
+    processors = SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
+    processors.add_span_processor(_Adds())
+    processors.add_span_processor(_Sees())
+    processors.on_end(
+        ReadableSpan(name="check", attributes=BoundedAttributes(attributes={"kept": 1}), resource=Resource({}))
+    )
+    return seen == [1]

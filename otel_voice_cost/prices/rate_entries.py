@@ -1,0 +1,159 @@
+"""``[[rate]]`` entries of a price sheet: checked, and made into rates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..cost import EXACT
+from ..errors import Problem
+from ..usage import Component, Mode, Unit
+from .problems import shown
+from .rates import Confidence, Native, Rate
+
+__all__ = ["rate_of", "read_entries"]
+
+
+def _number(value: object) -> object:
+    """Refuse what pydantic would quietly take for a number: text and booleans."""
+    if isinstance(value, (str, bool)):
+        raise ValueError("a number without quotes")
+    return value
+
+
+_MOST = 10**12  # of any number in a price; beyond is a mistake
+_Amount = Annotated[
+    Decimal, BeforeValidator(_number), Field(ge=0, le=_MOST, max_digits=60, decimal_places=40, allow_inf_nan=False)
+]
+_Name = Annotated[str, Field(min_length=1)]
+
+
+class _Entry(BaseModel):
+    """One ``[[rate]]`` of a price sheet."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    provider: _Name
+    model: Annotated[list[_Name], Field(min_length=1)]
+    component: Component
+    unit: Unit
+    usd: _Amount | None = None
+    price: _Amount | None = None
+    currency: _Name | None = None
+    per: Annotated[int, Field(gt=0, le=_MOST, strict=True)] = 1
+    mode: Mode | None = None
+    since: date | None = None
+    until: date | None = None
+    source: str = ""
+    checked: date | None = None
+    confidence: Confidence = "high"
+    minimum: _Amount = Decimal(0)
+    increment: _Amount = Decimal(0)
+    free: _Amount = Decimal(0)
+    fallback: bool = False
+    plan: _Name | None = None
+    addon: _Name | None = None
+    name: str | None = None
+    note: str | None = None
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_one_price(self) -> _Entry:
+        if (self.usd is None) == (self.price is None) or (self.price is None) != (self.currency is None):
+            raise ValueError("usd, or price and currency")
+        if self.since and self.until and self.since > self.until:
+            raise ValueError("a first day that is not after the last")
+        return self
+
+
+def read_entries(
+    entries: object,
+    defaults: Mapping[str, Any],
+    currencies: Mapping[str, Decimal],
+    origin: str,
+    problems: list[Problem],
+) -> list[tuple[str, Rate]]:
+    """Return the rates of the sound ``[[rate]]`` entries, each after its place; add a problem for each mistake.
+
+    Args:
+        entries: What stands under ``rate``.
+        defaults: Keys that hold for every entry without them.
+        currencies: Code → how much of it one US dollar buys.
+        origin: File or variable, for messages and for `Rate.loaded_from`.
+        problems: Where mistakes are added.
+    """
+    if not isinstance(entries, list):
+        problems.append(Problem(place=f"{origin}, rate", value="one table", expected="[[rate]] entries"))
+        return []
+    rates = []
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            problems.append(Problem(place=f"{origin}, rate {number}", value=shown(entry), expected="a table"))
+            continue
+        place = f"{origin}, rate {number}{_title(entry)}"
+        rate = rate_of({**defaults, **entry}, currencies, origin, place, problems)
+        if rate is not None:
+            rates.append((place, rate))
+    return rates
+
+
+def rate_of(
+    fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str, problems: list[Problem]
+) -> Rate | None:
+    """Return the rate that an entry states, or None with a problem for each mistake."""
+    try:
+        entry = _Entry.model_validate(fields)
+    except ValidationError as error:
+        problems += _problems(error, place)
+        return None
+    native, usd = None, entry.usd
+    if entry.price is not None and entry.currency is not None:
+        code = entry.currency.upper()
+        if code not in currencies:
+            expected = f"[currency] with {code}: how much of it one US dollar buys"
+            problems.append(Problem(place=f"{place}, currency", value=shown(entry.currency), expected=expected))
+            return None
+        native = Native(currency=code, amount=entry.price, per_usd=currencies[code])
+        usd = EXACT.divide(native.amount, native.per_usd)
+    kept = entry.model_dump(exclude={"provider", "model", "usd", "price", "currency", "plan", "addon", "name"})
+    return Rate(
+        provider=entry.provider.lower(),
+        model=tuple(model.lower() for model in entry.model),
+        usd=usd if usd is not None else Decimal(0),
+        native=native,
+        plan=entry.plan.lower() if entry.plan else None,
+        addon=entry.addon.lower() if entry.addon else None,
+        display_name=entry.name,
+        loaded_from=origin,
+        **kept,
+    )
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    model = entry.get("model", "no model")
+    return f" ({', '.join(map(str, model)) if isinstance(model, list) else model})"[:80]
+
+
+def _problems(error: ValidationError, place: str) -> list[Problem]:
+    return [
+        Problem(
+            place=", ".join([place, ".".join(map(str, detail["loc"]))] if detail["loc"] else [place]),
+            value=_value(detail),
+            expected=detail["msg"].removeprefix("Value error, "),
+        )
+        for detail in error.errors(include_url=False)
+    ]
+
+
+def _value(detail: Any) -> str:
+    if detail["type"] == "missing":
+        return "nothing"
+    return shown(detail["input"]) if detail["loc"] else "another combination"

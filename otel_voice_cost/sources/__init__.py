@@ -1,0 +1,205 @@
+"""Frameworks as sources of usage: the protocol that each of them implements in a folder here.
+
+Nothing outside of a framework's folder knows the names of its spans, attributes and classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import Tracer, TracerProvider
+
+from ..usage import Component, Usage
+
+__all__ = [
+    "Attributes",
+    "Role",
+    "SessionFacts",
+    "Source",
+    "SpanKey",
+    "SpanRule",
+    "SpanUsage",
+    "Subscription",
+    "Texts",
+    "UsageReport",
+]
+
+Attributes = Mapping[str, Any]
+SpanKey = tuple[int, int]  # trace id, span id
+
+
+class Role(str, Enum):
+    """The meaning of a span for the bill."""
+
+    AGENT_TURN = "agent_turn"  # gets the total of a turn, and may bill itself
+    REQUEST = "request"  # bills
+    SESSION = "session"  # gets the total of a session
+    USER_TURN = "user_turn"  # gets the speech-to-text usage reported since the last one
+    WRAPPER = "wrapper"  # names a model that a request inside bills
+
+
+class SpanRule(Protocol):
+    """The way to read spans of one kind. Each source has its own class."""
+
+    @property
+    def role(self) -> Role:
+        """The meaning of the span."""
+
+    @property
+    def component(self) -> Component:
+        """The component that the span bills, if it bills."""
+
+    @property
+    def nests(self) -> bool:
+        """True if requests of the same component may run inside, and then bill in its place."""
+
+    @property
+    def is_reported(self) -> bool:
+        """True if the usage of a wrapper is also reported inside sessions, and the report counts."""
+
+    @property
+    def is_newer(self) -> bool:
+        """True if the span is not of a tested release."""
+
+
+class SpanUsage(NamedTuple):
+    """Usage that a span carries.
+
+    Attributes:
+        component: The component that used it.
+        match_key: Equal to the report of the same usage; None if the span lost it.
+        fragments: Parts of the report's key that the span still proves, if it lost the key.
+        request: The name of the request among those around it, if it has one.
+        read: Returns the usage, or None if it bills nothing. Raises `UsageError` if it cannot be read.
+    """
+
+    component: Component
+    match_key: str | None
+    fragments: tuple[str, ...]
+    request: Hashable
+    read: Callable[[], Usage | None]
+
+
+class UsageReport(NamedTuple):
+    """Usage that a component reported by event.
+
+    Attributes:
+        component: The component that used it.
+        match_key: Equal to that of the span that carries the same usage.
+        span_key: The span that was current.
+        time_ns: Of the report, nanoseconds since the epoch.
+        read: Returns the usage, or None if it bills nothing; takes the attributes of the span that carries it, which
+            may name the model. Raises `UsageError` if it cannot be read.
+        read_model: Returns a usage without amounts, of the model alone.
+        read_request: Returns the name of the request among those around it, if it has one.
+        has_span: Whether the framework makes a span that carries such usage.
+        sampled: Whether that span is exported; True if there was none.
+        reporter: The id of the object that reported.
+        holds: Ids of the reporting objects that this one has as attributes: it may be a class around one of them.
+        work: The request, empty if the vendor names none, and its amounts; None if a span tells the work apart.
+    """
+
+    component: Component
+    match_key: str
+    span_key: SpanKey
+    time_ns: int
+    read: Callable[[Attributes], Usage | None]
+    read_model: Callable[[], Usage]
+    read_request: Callable[[], Hashable]
+    has_span: bool
+    sampled: bool = True
+    reporter: int = 0
+    holds: frozenset[int] = frozenset()
+    work: tuple[object, ...] | None = None
+
+
+class SessionFacts(NamedTuple):
+    """Facts about a session, from the span that stands for it.
+
+    Attributes:
+        ids: The ids by which people look it up, the first wins.
+        agent: Name of the agent, or None.
+        inherited: Attributes that usage spans take over: ids and the application's metadata.
+        phone_start_ns: When a caller by telephone came, nanoseconds since the epoch; None without one.
+    """
+
+    ids: tuple[str, ...]
+    agent: str | None
+    inherited: dict[str, Any]
+    phone_start_ns: int | None
+
+
+class Texts(NamedTuple):
+    """Content of a span, as far as the framework left it there.
+
+    Attributes:
+        spoken: The text that speech was made from.
+        heard: The transcript of speech, or the answer of a model.
+    """
+
+    spoken: str | None = None
+    heard: str | None = None
+
+
+class Subscription(Protocol):
+    """The usage reports of one framework, for one listener."""
+
+    def cancel(self) -> None:
+        """Stop the reports."""
+
+    def renew(self) -> list[str]:
+        """Hook what is not hooked by now; return the names of classes that cannot be."""
+
+    def is_first(self) -> bool:
+        """Return whether no other listener subscribed before."""
+
+
+class Source(Protocol):
+    """Reads the spans and usage reports of one framework."""
+
+    @property
+    def name(self) -> str:
+        """The framework, for messages."""
+
+    @property
+    def setup_hint(self) -> str:
+        """Advice for users whose provider receives no span."""
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """Names of the instrumentation scopes whose spans are its own."""
+
+    def rule_for(self, span: ReadableSpan) -> SpanRule | None:
+        """Return the rule for a span of the framework's, or None if it says nothing of usage.
+
+        The span may be live: then only its name and scope are known.
+        """
+
+    def read_span(self, span: ReadableSpan, rule: SpanRule, attributes: Attributes) -> SpanUsage | None:
+        """Return the usage that a span carries, or None if it carries none."""
+
+    def read_model(self, span: ReadableSpan, rule: SpanRule, attributes: Attributes) -> Usage:
+        """Return a usage without amounts, of the model that a span names."""
+
+    def describe_session(self, attributes: Attributes, events: Iterable[Event], start_ns: int) -> SessionFacts:
+        """Return the facts about a session."""
+
+    def texts(self, attributes: Attributes) -> Texts:
+        """Return the content of a span."""
+
+    def tracer(self) -> Tracer | None:
+        """Return the framework's tracer, for usage spans; None if the framework is not imported."""
+
+    def provider(self) -> TracerProvider:
+        """Return the tracer provider that the framework uses."""
+
+    def subscribe(self, listener: Callable[[Source, Callable[[], UsageReport | None]], None]) -> Subscription:
+        """Call a bound method with every report of usage, once each.
+
+        Args:
+            listener: A bound method, held weakly. It is called with this source and a function that reads the report,
+                which may raise; the listener itself must not.
+        """

@@ -1,0 +1,143 @@
+"""LiveKit Agents as a source of usage."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
+
+from ...errors import UsageError
+from ...usage import Component, Usage
+from .. import Attributes, SessionFacts, Source, SpanUsage, Subscription, Texts, UsageReport
+from .hooks import subscribe
+from .metrics import decode, name_request, read_gen_ai_usage, read_metrics, read_model, to_fragments
+from .reports import read_report
+from .spans import METRICS_KEYS, SCOPE, find_rule
+
+__all__ = ["TESTED", "LiveKitSource"]
+
+TESTED = ("1.2.18", "1.3.12", "1.4.6", "1.5.17", "1.6.10", "1.7.1", "1.8.9")  # releases of livekit-agents
+
+# Source: livekit-agents 1.2.18 to 1.8.9, telemetry/trace_types.py; the second names before 1.7.
+_SPOKEN = ("lk.pii.input_text", "lk.input_text")
+_HEARD = ("lk.pii.user_transcript", "lk.user_transcript", "lk.pii.response.text", "lk.response.text")
+_AGENT_NAME = "lk.agent_name"  # of the session, if a job runs it
+_PARTICIPANT_KIND = "lk.participant_kind"
+_PARTICIPANT_LINKED = "participant_linked"  # an event on agent_session, from 1.6
+_SIP = "lk.sip."  # from 1.8
+_SIP_KIND = "PARTICIPANT_KIND_SIP"
+_SESSION_IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "lk.job_id")
+
+# LiveKit's attributes and the conventions' describe the session span itself, but for the conversation id, which
+# Langfuse reads as its session.
+_NOT_INHERITED = ("lk.", "gen_ai.", "voice_cost.", "langfuse.observation.", "exception.", "error.")
+_CONVERSATION_ID = "gen_ai.conversation.id"
+
+
+class LiveKitSource:
+    """Reads LiveKit Agents 1.2 to 1.8. Implements `Source`."""
+
+    name = "LiveKit"
+    setup_hint = (
+        "Call livekit.agents.telemetry.set_tracer_provider(provider) with the provider that has it, outside of "
+        'if __name__ == "__main__": a job process does not run that part.'
+    )
+    scopes = frozenset({SCOPE})
+
+    rule_for = staticmethod(find_rule)
+
+    def read_span(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> SpanUsage | None:
+        """Return the usage in a span's metrics JSON, else in its token counts."""
+        time_ns, text = span.end_time or 0, attributes.get(rule.metrics) if rule.metrics else None
+        if isinstance(text, str):
+            return _read_metrics_json(METRICS_KEYS[rule.metrics], text, time_ns, attributes)
+        usage = read_gen_ai_usage(attributes, time_ns) if rule.has_token_counts else None
+        if usage is None:
+            return None
+        return SpanUsage(Component.LLM, None, to_fragments(attributes), None, lambda: usage)
+
+    def read_model(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> Usage:
+        """Return a usage without amounts, of the model that a span names."""
+        text = attributes.get(rule.metrics) if rule.metrics else None
+        return read_model(rule.component, text, span.end_time or 0, attributes)
+
+    def describe_session(self, attributes: Attributes, events: Iterable[Event], start_ns: int) -> SessionFacts:
+        """Return the facts about a session."""
+        agent = attributes.get(_AGENT_NAME)
+        return SessionFacts(
+            ids=tuple(str(attributes[key]) for key in _SESSION_IDS if attributes.get(key)),
+            agent=agent if isinstance(agent, str) else None,
+            inherited={
+                key: value
+                for key, value in attributes.items()
+                if key == _CONVERSATION_ID or not key.startswith(_NOT_INHERITED)
+            },
+            phone_start_ns=_find_phone_start(attributes, events, start_ns),
+        )
+
+    def texts(self, attributes: Attributes) -> Texts:
+        """Return the content of a span."""
+        return Texts(spoken=_find_text(attributes, _SPOKEN), heard=_find_text(attributes, _HEARD))
+
+    def tracer(self) -> Tracer | None:
+        """Return LiveKit's tracer, or None if LiveKit is not imported.
+
+        Source:
+            livekit-agents 1.2 to 1.8, ``telemetry/__init__.py``: ``tracer`` follows ``set_tracer_provider``.
+        """
+        return getattr(sys.modules.get("livekit.agents.telemetry"), "tracer", None)
+
+    def provider(self) -> TracerProvider:
+        """Return the tracer provider that LiveKit was given, else the global one.
+
+        Source:
+            livekit-agents 1.2 to 1.8, ``telemetry/traces.py``: ``_DynamicTracer._tracer_provider``, the global
+            one's proxy until ``set_tracer_provider``.
+        """
+        provider: Any = getattr(self.tracer(), "_tracer_provider", None)
+        is_proxy = provider is None or isinstance(provider, ProxyTracerProvider)
+        return trace.get_tracer_provider() if is_proxy else provider
+
+    def subscribe(self, listener: Callable[[Source, Callable[[], UsageReport | None]], None]) -> Subscription:
+        """Call a bound method with every usage report of LiveKit's classes, once each."""
+        return subscribe(self, listener, read_report)
+
+
+def _read_metrics_json(component: Component, text: str, time_ns: int, attributes: Attributes) -> SpanUsage:
+    try:
+        fields = decode(text)
+    except UsageError as error:  # cut off by a limit, or malformed
+        return SpanUsage(component, None, (text,), None, partial(_fail, error))
+    request = name_request(fields) if component is Component.LLM else None
+    return SpanUsage(component, text, (), request, partial(read_metrics, component, fields, time_ns, attributes))
+
+
+def _fail(error: UsageError) -> None:
+    raise error
+
+
+def _find_text(attributes: Attributes, keys: Iterable[str]) -> str | None:
+    text = next((attributes[key] for key in keys if key in attributes), None)
+    return text if isinstance(text, str) else None
+
+
+def _find_phone_start(attributes: Attributes, events: Iterable[Event], session_start_ns: int) -> int | None:
+    """Return when a caller by telephone came, or None if the call had none.
+
+    Source:
+        livekit-agents 1.8.9, ``voice/agent_session.py``, ``_on_room_io_participant_linked``: ``lk.sip.*`` on
+        ``agent_session``, and the event ``participant_linked`` with the kind of participant.
+    """
+    if not any(key.startswith(_SIP) for key in attributes):
+        return None
+    linked = [
+        event.timestamp
+        for event in events
+        if event.name == _PARTICIPANT_LINKED and (event.attributes or {}).get(_PARTICIPANT_KIND) == _SIP_KIND
+    ]
+    return max(min(linked), session_start_ns) if linked else session_start_ns

@@ -1,0 +1,299 @@
+"""LiveKit's metrics → usage. One reader per kind, for spans and events alike.
+
+A span carries a metrics object as the JSON that pydantic makes of it; an event is made into the same
+JSON. Fields were only added from 1.2 to 1.8, so one reader serves every release.
+
+Source:
+    livekit-agents 1.8.9, ``metrics/base.py``; 1.2.18 to 1.7.1 for the absent fields.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from decimal import Decimal
+from types import MappingProxyType
+
+from ...errors import UsageError
+from ...usage import Component, Mode, Unit, Usage
+from ..fields import read_amount, read_count
+from .providers import canonical_model, canonical_provider
+
+__all__ = [
+    "COMPONENTS",
+    "decode",
+    "model_of",
+    "name_request",
+    "read_gen_ai_usage",
+    "read_metrics",
+    "read_model",
+    "to_fragments",
+    "to_moment",
+]
+
+COMPONENTS = {
+    "eot_inference_metrics": Component.TURN_DETECTION,
+    "interruption_metrics": Component.INTERRUPTION,
+    "llm_metrics": Component.LLM,
+    "realtime_model_metrics": Component.REALTIME,
+    "stt_metrics": Component.STT,
+    "tts_metrics": Component.TTS,
+}
+MODEL = "gen_ai.request.model"
+PROVIDER = "gen_ai.provider.name"
+_ZERO = Decimal(0)
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_LONGEST_NAME = 256  # of a model, provider or class; what is longer is none, and so is what no exporter can encode
+_FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
+_Fields = Mapping[str, object]
+_Amounts = dict[Unit, "Decimal | int"]  # counts are ints until they are added up: no decimal context rounds them
+
+
+def decode(text: str) -> dict[str, object]:
+    """Decode metrics JSON with the exact digits of its numbers.
+
+    Raises:
+        UsageError: The text is no JSON object. The message does not quote it.
+    """
+    try:
+        fields = _DECODER.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("metrics: got text that is no JSON, expected a JSON object") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"metrics: got {type(fields).__name__}, expected a JSON object")
+    return fields
+
+
+def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes: _Fields = _NOTHING) -> Usage | None:
+    """Return the usage in decode metrics, or None where they bill nothing.
+
+    Zero seconds or tokens mean "not known" or a mere connection report in LiveKit, never an
+    amount.
+
+    Args:
+        component: What the metrics are of.
+        fields: As `decode` returns them.
+        time_ns: Moment of the usage where the metrics carry no timestamp, nanoseconds since the epoch.
+        attributes: Of the span, which names provider and model where the metrics name none (before 1.2.12).
+
+    Raises:
+        UsageError: A field is there and wrong, or one that is always there is missing.
+    """
+    amounts = {unit: n for unit, n in _READERS[component](fields).items() if n}
+    if not amounts:
+        return None
+    provider, model = model_of(attributes, fields)
+    if component is Component.LLM and provider == "google":
+        _add_thinking(amounts, fields, Unit.REASONING_TOKEN, "prompt_tokens", "completion_tokens")
+    elif component is Component.REALTIME and provider == "google":
+        _add_thinking(amounts, fields, Unit.OUTPUT_TEXT_TOKEN, "input_tokens", "output_tokens")
+    return Usage(
+        component=component,
+        provider=provider,
+        model=model,
+        quantities={unit: Decimal(n) for unit, n in amounts.items()},
+        at=_reported_moment(fields) or to_moment(time_ns),
+        mode=_mode(fields) if component is Component.STT else None,
+    )
+
+
+def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Usage | None:
+    """Return the usage in ``gen_ai.usage.*`` of a text model, or None where there is none.
+
+    For spans without metrics JSON: ``decision_model.evaluate``, a custom ``llm_node``, and spans whose
+    JSON fell to the SDK's attribute limits.
+
+    Source:
+        livekit-agents 1.8.9, ``telemetry/gen_ai.py``, ``set_usage_attributes``: input includes cached and
+        written tokens, output includes reasoning.
+    """
+    name = "gen_ai.usage."
+    fields = {
+        "prompt_tokens": attributes.get(name + "input_tokens"),
+        "completion_tokens": attributes.get(name + "output_tokens"),
+        "prompt_cached_tokens": attributes.get(name + "cache_read.input_tokens"),
+        "cache_creation_tokens": attributes.get(name + "cache_write.input_tokens"),
+        "reasoning_tokens": attributes.get(name + "reasoning.output_tokens"),
+    }
+    if fields["prompt_tokens"] is None and fields["completion_tokens"] is None:
+        return None
+    return read_metrics(Component.LLM, fields, time_ns, attributes)
+
+
+def read_model(component: Component, text: object, time_ns: int, attributes: _Fields = _NOTHING) -> Usage:
+    """Return a usage of which no more than its model is known, for metrics that cannot be read.
+
+    Args:
+        component: What the metrics are of.
+        text: The metrics, whatever they are.
+        time_ns: Moment of the usage, nanoseconds since the epoch.
+        attributes: Of the span.
+    """
+    try:
+        fields = decode(text) if isinstance(text, str) else {}
+    except UsageError:
+        fields = {}
+    provider, model = model_of(attributes, fields)
+    return Usage(component=component, provider=provider, model=model, at=to_moment(time_ns))
+
+
+def model_of(attributes: _Fields, fields: _Fields = _NOTHING) -> tuple[str, str]:
+    """Return provider and model as the metrics name them, else a span's attributes."""
+    metadata = fields.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else _NOTHING
+    provider = _text(metadata.get("model_provider")) or _text(attributes.get(PROVIDER))
+    model = _text(metadata.get("model_name")) or _text(attributes.get(MODEL))
+    return canonical_provider(provider, _text(fields.get("label"))), canonical_model(model)
+
+
+def name_request(fields: _Fields) -> tuple[object, ...] | None:
+    """Return what tells a request to a language model apart: its id and amounts; None where it has no id.
+
+    A class of the application's around an LLM passes the chunks on, and so reports the same.
+    """
+    request = fields.get("request_id")
+    if not isinstance(request, str) or not request:
+        return None
+    return (request, str(fields.get("prompt_tokens")), str(fields.get("completion_tokens")))
+
+
+def to_fragments(attributes: _Fields) -> tuple[str, ...]:
+    """Return pieces of metrics JSON that the other attributes of an LLM span prove."""
+    counts = {
+        "prompt_tokens": attributes.get("gen_ai.usage.input_tokens"),
+        "completion_tokens": attributes.get("gen_ai.usage.output_tokens"),
+    }
+    return tuple(f'"{name}":{count},' for name, count in counts.items() if count is not None)
+
+
+def _llm(fields: _Fields) -> _Amounts:
+    prompt, completion = read_count(fields, "prompt_tokens"), read_count(fields, "completion_tokens")
+    cached, written = read_count(fields, "prompt_cached_tokens"), read_count(fields, "cache_creation_tokens")
+    reasoning = read_count(fields, "reasoning_tokens")
+    return {
+        Unit.INPUT_TOKEN: _rest("prompt_tokens", prompt, cached + written),
+        Unit.CACHED_INPUT_TOKEN: cached,
+        Unit.CACHE_WRITE_TOKEN: written,
+        Unit.OUTPUT_TOKEN: _rest("completion_tokens", completion, reasoning),
+        Unit.REASONING_TOKEN: reasoning,
+    }
+
+
+def _tts(fields: _Fields) -> _Amounts:
+    return {
+        Unit.CHARACTER: read_count(fields, "characters_count"),
+        Unit.INPUT_TEXT_TOKEN: read_count(fields, "input_tokens"),
+        Unit.OUTPUT_AUDIO_TOKEN: read_count(fields, "output_tokens"),
+        Unit.AUDIO_SECOND: read_amount(fields, "audio_duration", default=_ZERO),
+    }
+
+
+def _stt(fields: _Fields) -> _Amounts:
+    tokens, audio = read_count(fields, "input_tokens"), read_count(fields, "input_audio_tokens")
+    audio = audio or tokens  # before 1.8 the split is not reported; nearly all of it is audio
+    return {
+        Unit.AUDIO_SECOND: read_amount(fields, "audio_duration"),
+        Unit.INPUT_AUDIO_TOKEN: audio,
+        Unit.INPUT_TEXT_TOKEN: _rest("input_tokens", tokens, audio),
+        Unit.OUTPUT_TEXT_TOKEN: read_count(fields, "output_tokens"),
+    }
+
+
+def _realtime(fields: _Fields) -> _Amounts:
+    inputs, outputs = _object(fields, "input_token_details"), _object(fields, "output_token_details")
+    text, audio, image = (read_count(inputs, f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    text += max(read_count(fields, "input_tokens") - text - audio - image, 0)  # no modality named
+    cached_text, cached_audio, cached_image = _cached(inputs, text, audio)
+    out_text, out_audio = read_count(outputs, "text_tokens"), read_count(outputs, "audio_tokens")
+    out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, 0)
+    return {
+        Unit.INPUT_TEXT_TOKEN: _rest("text_tokens", text, cached_text),
+        Unit.CACHED_INPUT_TEXT_TOKEN: cached_text,
+        Unit.INPUT_AUDIO_TOKEN: _rest("audio_tokens", audio, cached_audio),
+        Unit.CACHED_INPUT_AUDIO_TOKEN: cached_audio,
+        Unit.INPUT_IMAGE_TOKEN: _rest("image_tokens", image, cached_image),
+        Unit.CACHED_INPUT_IMAGE_TOKEN: cached_image,
+        Unit.OUTPUT_TEXT_TOKEN: out_text,
+        Unit.OUTPUT_AUDIO_TOKEN: out_audio,
+        Unit.SESSION_SECOND: read_amount(fields, "session_duration", default=_ZERO),
+    }
+
+
+def _requests(fields: _Fields) -> _Amounts:
+    return {Unit.REQUEST: read_count(fields, "num_requests")}
+
+
+_READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
+    Component.INTERRUPTION: _requests,
+    Component.LLM: _llm,
+    Component.REALTIME: _realtime,
+    Component.STT: _stt,
+    Component.TTS: _tts,
+    Component.TURN_DETECTION: _requests,
+}
+
+
+def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
+    """Cached text, audio and image tokens. Where only their sum is known: text first, then audio."""
+    details = _object(inputs, "cached_tokens_details")
+    kinds = tuple(read_count(details, f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    unnamed = read_count(inputs, "cached_tokens") - sum(kinds)
+    if unnamed <= 0:
+        return kinds[0], kinds[1], kinds[2]
+    more_text = min(unnamed, text - kinds[0])
+    more_audio = min(unnamed - more_text, audio - kinds[1])
+    return kinds[0] + more_text, kinds[1] + more_audio, kinds[2] + unnamed - more_text - more_audio
+
+
+def _rest(name: str, whole: int, parts: int) -> int:
+    """Return an inclusive count without its parts."""
+    if parts > whole:
+        raise UsageError(f"{name}: got {whole}, expected at least its parts, {parts}")
+    return whole - parts
+
+
+def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str) -> None:
+    """Add the thinking tokens that Google's plugins count in the total alone.
+
+    Source:
+        livekit-plugins-google 1.8.9, ``llm.py`` and ``realtime/realtime_api.py``.
+    """
+    hidden = read_count(fields, "total_tokens") - sum(read_count(fields, name) for name in counted)
+    if hidden > 0:
+        amounts[unit] = int(amounts.get(unit, 0)) + hidden
+
+
+def _mode(fields: _Fields) -> Mode:
+    return Mode.BATCH if fields.get("streamed") is False else Mode.STREAMING
+
+
+def to_moment(time_ns: int) -> datetime:
+    """Return nanoseconds since the epoch as UTC."""
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
+
+
+def _reported_moment(fields: _Fields) -> datetime | None:
+    value = fields.get("timestamp")
+    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+        return None
+    try:
+        seconds = float(value)
+        # livekit-plugins-aws 1.8.9 reports its realtime model in seconds since boot
+        return datetime.fromtimestamp(seconds, timezone.utc) if seconds >= _FIRST_RELEASE else None
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _object(fields: _Fields, name: str) -> _Fields:
+    value = fields.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UsageError(f"{name}: got {type(value).__name__}, expected an object")
+    return value
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= _LONGEST_NAME and value.isprintable() else None

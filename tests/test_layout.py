@@ -1,0 +1,38 @@
+"""The layout of the package: what may know a framework, and how many modules a reader meets first."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import otel_voice_cost
+from otel_voice_cost.sources import Role
+from otel_voice_cost.sources.livekit.spans import IGNORED_SPANS, SPAN_RULES
+
+ROOT = Path(otel_voice_cost.__path__[0])
+MODULES = sorted(path for path in ROOT.rglob("*.py"))
+CORE = [path for path in MODULES if not {"livekit", "demo", "testing", "cli"} & set(path.relative_to(ROOT).parts)]
+SPAN_NAMES = {*SPAN_RULES, *IGNORED_SPANS} - {role.value for role in Role}  # which has two of the same name
+
+
+def strings(path):
+    """Every string of a module but its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {ast.get_docstring(node, clean=False) for node in ast.walk(tree) if isinstance(node, documented)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value not in docstrings:
+            yield node.value
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_a_source_knows_the_names_of_a_framework(path):
+    assert [text for text in strings(path) if text.startswith("lk.") or text in SPAN_NAMES] == []
+
+
+def test_the_root_has_at_most_ten_modules():
+    modules = [path.name for path in ROOT.glob("*.py") if path.name != "__init__.py"]
+
+    assert len(modules) <= 10, modules
