@@ -82,8 +82,10 @@ lint: $(VENV)/.dev ## format check, lint, import layers
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-types: $(VENV)/.dev ## strict types
+types: $(VENV)/.dev ## strict types, and the public API as mypy and pyright see it
 	$(BIN)/mypy
+	$(BIN)/mypy --strict tests/typing/public_api.py
+	$(BIN)/basedpyright --pythonpath $(BIN)/python --level error tests/typing/public_api.py
 
 format: $(VENV)/.dev ## the only target that edits files
 	$(BIN)/ruff check --fix .

@@ -19,7 +19,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.testing.components import ScriptedSTT
 
 __all__ = ["Call", "TimedProcessor", "percentile", "resident_megabytes", "use"]
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from shapes import exporting
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.testing.components import ScriptedSTT
 
 REPORTS = 4_096
 SESSIONS = 1_000

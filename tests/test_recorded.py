@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Status, StatusCode
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.testing.components import ScriptedSTT
 
 from .sessions.harness import amounts_in, amounts_on, cost_of_amounts, cost_on
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from livekit.agents import Agent, AgentSession, function_tool
 
-from .components import Answer, Microphone, ScriptedLLM, ScriptedSTT, ScriptedTTS, Speaker, ToolCall
+from ..testing.components import Answer, Microphone, ScriptedLLM, ScriptedSTT, ScriptedTTS, Speaker, ToolCall
 
 __all__ = ["hold_call"]
 

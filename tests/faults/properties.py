@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import Component, PriceCatalog, Usage, VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
 from otel_voice_cost.prices.calculate import calculate_cost
 from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import AT, PRICES, llm_metrics, realtime_metrics, stt_metrics, tts_metrics
 from ..test_recorded import Report

@@ -23,8 +23,8 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
 from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import PRICES, llm_metrics, stt_metrics
 from ..test_recorded import Report

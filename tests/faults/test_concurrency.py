@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
 from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import PRICES, llm_metrics, stt_metrics, tts_metrics
 from ..test_recorded import Report

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 
 from otel_voice_cost import Budget, Settings, VoiceCostSpanProcessor, install
 from otel_voice_cost._runtime import process_end as _process_end
-from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import SPEECH, llm_metrics, stt_metrics, tts_metrics
 from ..test_recorded import Report

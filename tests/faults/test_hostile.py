@@ -110,7 +110,7 @@ def _cycle():
 
 @pytest.mark.parametrize("metrics", [Cyclic(), None, "text", 7, object(), {"type": "stt_metrics"}])
 def test_a_report_that_is_no_metrics_object(metrics):
-    from otel_voice_cost.demo.components import ScriptedSTT  # noqa: PLC0415  # needs LiveKit
+    from otel_voice_cost.testing.components import ScriptedSTT  # noqa: PLC0415  # needs LiveKit
 
     held = pipeline()
     ScriptedSTT([]).emit("metrics_collected", metrics)

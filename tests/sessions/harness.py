@@ -7,23 +7,36 @@ spans must be the priced sum of what was reported.
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import livekit.agents
-from livekit.agents import Agent, AgentSession
 from livekit.agents.telemetry import set_tracer_provider
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import Microphone, Speaker
+from otel_voice_cost.testing import Caller, converse, new_session
+
+__all__ = [
+    "PATIENCE_SECONDS",
+    "RELEASE",
+    "SPEED",
+    "Caller",
+    "Pipeline",
+    "amounts_in",
+    "amounts_on",
+    "assert_all_on_one_span",
+    "assert_session_totals",
+    "converse",
+    "cost_of_amounts",
+    "cost_on",
+    "new_session",
+]
 
 RELEASE = tuple(int(part) for part in livekit.agents.__version__.split(".")[:2])
 SPEED = 10.0
@@ -156,64 +169,3 @@ def assert_session_totals(pipeline: Pipeline) -> None:
     """What agent_session says is the sum over the spans, digit for digit."""
     totals = sum(Decimal(span.attributes["voice_cost.session.usd"]) for span in pipeline.session_spans())
     assert totals == cost_on(pipeline.spans)
-
-
-class Caller:
-    """Talks to a session over a microphone and listens on a speaker."""
-
-    def __init__(self, session: AgentSession[Any], speed: float = SPEED) -> None:
-        self.session = session
-        self.microphone, self.speaker = Microphone(speed=speed), Speaker(speed=speed)
-        session.input.audio, session.output.audio = self.microphone, self.speaker
-
-    async def until(self, *states: str) -> None:
-        async def reached() -> None:
-            while self.session.agent_state not in states:
-                await asyncio.sleep(0.005)
-
-        await asyncio.wait_for(reached(), PATIENCE_SECONDS)
-
-    async def ask(self, seconds: float = 0.6) -> None:
-        """Speak, and wait until the agent answers."""
-        self.microphone.speak(seconds)
-        await self.until("thinking", "speaking")
-        await self.until("speaking")
-
-    async def ask_and_listen(self) -> None:
-        """Speak, and hear the whole answer."""
-        await self.ask()
-        await self.until("listening")
-
-    async def interrupt(self) -> None:
-        """Speak over the agent, and wait until it stops."""
-        assert self.session.agent_state == "speaking"
-        self.speaker.interrupted = False
-        self.microphone.speak(0.6)
-
-        async def stopped() -> None:
-            while not self.speaker.interrupted:
-                await asyncio.sleep(0.005)
-
-        await asyncio.wait_for(stopped(), PATIENCE_SECONDS)
-
-    async def hang_up(self) -> None:
-        await asyncio.sleep(0.05)  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends
-        await self.session.aclose()
-        self.microphone.hang_up()
-
-
-def new_session(**components: Any) -> AgentSession[Any]:
-    """A session with the shortest delays, that takes turns by speech-to-text."""
-    options = {"vad": None, "turn_detection": "stt", "min_endpointing_delay": 0.02, "aec_warmup_duration": None}
-    known = inspect.signature(AgentSession.__init__).parameters
-    return AgentSession(**{name: value for name, value in {**options, **components}.items() if name in known})
-
-
-async def converse(
-    session: AgentSession[Any], agent: Agent, script: Callable[[Caller], Awaitable[None]], speed: float = SPEED
-) -> None:
-    """Start a session, follow the script, hang up."""
-    caller = Caller(session, speed)
-    await session.start(agent)
-    await script(caller)
-    await caller.hang_up()

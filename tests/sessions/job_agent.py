@@ -23,7 +23,7 @@ from livekit.agents.ipc.job_proc_executor import ProcJobExecutor
 from livekit.agents.job import JobAcceptArguments, RunningJobInfo
 from livekit.protocol import agent, models
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import SPEED, Caller, new_session
 

@@ -14,7 +14,7 @@ from livekit.agents import llm, stt, vad
 from livekit.agents.metrics import LLMMetrics, RealtimeModelMetrics, STTMetrics
 from livekit.agents.metrics.base import Metadata
 
-from otel_voice_cost.demo.components import SAMPLE_RATE, ScriptedSTT
+from otel_voice_cost.testing.components import SAMPLE_RATE, ScriptedSTT
 
 _ids = count(1)
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit.agents import APIConnectionError, llm, stt, tts
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import SPEED, assert_all_on_one_span, assert_session_totals, converse, new_session
 from .scripted import FailingSTT, ScriptedVAD

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import Budget, Settings, VoiceCostError, VoiceCostSpanProcessor, end_call
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from ..conftest import SPEECH
 from .harness import PATIENCE_SECONDS, SPEED, Caller, cost_on, new_session

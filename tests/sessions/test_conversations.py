@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit.agents import Agent, function_tool
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS, ToolCall
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS, ToolCall
 
 from .harness import SPEED, Pipeline, assert_all_on_one_span, assert_session_totals, converse, new_session
 from .scripted import ScriptedVAD

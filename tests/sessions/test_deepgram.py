@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from aiohttp import ClientSession, WSMsgType, web
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedTTS
 
 from .harness import amounts_in, assert_all_on_one_span, assert_session_totals, converse, new_session
 from .test_conversations import Clerk

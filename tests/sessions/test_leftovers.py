@@ -14,7 +14,7 @@ from livekit.agents.telemetry import set_tracer_provider, tracer
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import (
     RELEASE,
@@ -223,7 +223,7 @@ def test_a_process_that_stops_without_closing_its_session():
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
         from otel_voice_cost import VoiceCostSpanProcessor
-        from otel_voice_cost.demo.components import ScriptedLLM, ScriptedSTT, ScriptedTTS
+        from otel_voice_cost.testing.components import ScriptedLLM, ScriptedSTT, ScriptedTTS
         from tests.sessions.harness import Caller, new_session
         from tests.sessions.test_conversations import Clerk
 

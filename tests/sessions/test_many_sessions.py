@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.accounting.session import REGISTRY
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import (
     SPEED,

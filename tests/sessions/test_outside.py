@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.accounting.session import REGISTRY
-from otel_voice_cost.demo.components import ScriptedSTT
+from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import stt_metrics
 from ..test_recorded import Report

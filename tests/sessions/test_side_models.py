@@ -8,7 +8,7 @@ import inspect
 import pytest
 from livekit.agents import AgentSession, stt
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS, ToolCall
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS, ToolCall
 
 from .harness import (
     RELEASE,

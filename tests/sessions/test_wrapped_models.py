@@ -8,7 +8,7 @@ import pytest
 from livekit.agents import llm, stt, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
-from otel_voice_cost.demo.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
+from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
 from .harness import SPEED, assert_all_on_one_span, assert_session_totals, converse, new_session
 from .test_conversations import Clerk

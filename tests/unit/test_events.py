@@ -13,10 +13,10 @@ from livekit.agents import AgentSession, llm, stt, tts
 from livekit.agents.metrics import STTMetrics, VADMetrics
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.demo.components import ScriptedSTT
 from otel_voice_cost.sources.livekit import LiveKitSource, hooks
 from otel_voice_cost.sources.livekit.hooks import find_agent_session, subscribe, unhooked_classes
 from otel_voice_cost.sources.livekit.reports import read_report
+from otel_voice_cost.testing.components import ScriptedSTT
 
 BASES = (stt.STT, llm.LLM, llm.RealtimeSession, tts.TTS)
 
@@ -339,7 +339,7 @@ def test_a_processor_built_while_livekit_is_half_imported_hears():
         import livekit.agents
         from livekit.agents import stt
         from livekit.agents.metrics import STTMetrics
-        from otel_voice_cost.demo.components import ScriptedSTT
+        from otel_voice_cost.testing.components import ScriptedSTT
         from otel_voice_cost.sources.livekit.hooks import _hook
         bases = (stt.STT, livekit.agents.llm.LLM, livekit.agents.tts.TTS)
         assert built and all(_hook.is_hooked(base) for base in bases)

@@ -1,0 +1,57 @@
+"""Costs of the sessions that are held in a test."""
+
+from __future__ import annotations
+
+from livekit.agents.telemetry import set_tracer_provider
+from opentelemetry.sdk.trace import TracerProvider
+
+from ..bill import SessionCost
+from ..prices.catalog import PriceCatalog
+from ..processor import VoiceCostSpanProcessor
+from ..settings import Settings
+
+__all__ = ["SessionCosts"]
+
+_FLUSH_MILLIS = 10_000
+
+
+class SessionCosts:
+    """A tracer provider that LiveKit uses, with a `VoiceCostSpanProcessor` whose costs are kept.
+
+    Attributes:
+        processor: For `current_cost` and `stats`.
+    """
+
+    def __init__(self, *, catalog: PriceCatalog | None = None, settings: Settings | None = None) -> None:
+        """Make LiveKit use a new provider.
+
+        Args:
+            catalog: As for the processor.
+            settings: As for the processor.
+        """
+        self._costs: list[SessionCost] = []
+        self._provider = TracerProvider(shutdown_on_exit=False)
+        self.processor = VoiceCostSpanProcessor(catalog=catalog, settings=settings, on_session_end=self._costs.append)
+        self._provider.add_span_processor(self.processor)
+        set_tracer_provider(self._provider)
+
+    @property
+    def sessions(self) -> list[SessionCost]:
+        """The costs of the sessions that have ended, in the order of their ends."""
+        self._provider.force_flush(_FLUSH_MILLIS)
+        return list(self._costs)
+
+    @property
+    def session(self) -> SessionCost:
+        """The cost of the only session that has ended.
+
+        Raises:
+            AssertionError: There are more or none.
+        """
+        sessions = self.sessions
+        assert len(sessions) == 1, f"voice_cost.session: got {len(sessions)} ended sessions, expected one"
+        return sessions[0]
+
+    def close(self) -> None:
+        """Shut the provider down."""
+        self._provider.shutdown()

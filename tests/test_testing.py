@@ -1,0 +1,46 @@
+"""The page on testing, run as a user would: in a folder of its own, with the installed pytest plugin."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from otel_voice_cost.testing import SessionCosts
+
+PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
+
+
+def run(folder, code):
+    (folder / "test_page.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_page.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_page_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+    done = run(tmp_path, code)
+
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_a_call_that_costs_too_much_fails_the_test(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+    done = run(tmp_path, code.replace('Decimal("0.10")', 'Decimal("0.000001")'))
+
+    assert "1 failed" in done.stdout, done.stdout
+    assert "assert Decimal(" in done.stdout
+
+
+def test_a_test_that_holds_no_session_is_told_so(price_catalog):
+    costs = SessionCosts(catalog=price_catalog)
+
+    assert costs.sessions == []
+    with pytest.raises(AssertionError, match="got 0 ended sessions, expected one"):
+        _ = costs.session
+    costs.close()
