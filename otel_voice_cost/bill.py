@@ -15,7 +15,7 @@ __all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost"]
 
 _Key = TypeVar("_Key", Component, Unit)
 _ZERO = Decimal(0)
-_SIXTY = Decimal(60)
+_SECONDS_PER_MINUTE = Decimal(60)
 _MAX_MODELS = 64  # of one call; the usage of further ones is one part
 _FURTHER = "other models"
 
@@ -305,7 +305,7 @@ class Bill:
 
 
 def _per_minute(usd: Decimal, seconds: Decimal) -> Decimal | None:
-    return EXACT.divide(EXACT.multiply(usd, _SIXTY), seconds) if seconds > 0 else None
+    return EXACT.divide(EXACT.multiply(usd, _SECONDS_PER_MINUTE), seconds) if seconds > 0 else None
 
 
 def _add_up(sums: dict[_Key, Decimal], amounts: Mapping[_Key, Decimal]) -> None:

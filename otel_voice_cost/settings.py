@@ -148,7 +148,7 @@ def load_price_sheets(settings: Settings) -> list[PriceSheet]:
         else:
             sheet = _parsed(text, path)
             problems = tuple(problem._replace(place=f"{place}, {problem.place}") for problem in sheet.problems)
-            sheets.append(PriceSheet(rates=sheet.rates, terms=sheet.terms, problems=problems))
+            sheets.append(PriceSheet(rates=sheet.rates, overrides=sheet.overrides, problems=problems))
     return sheets
 
 

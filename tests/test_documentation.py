@@ -13,7 +13,7 @@ import pytest
 import otel_voice_cost
 from otel_voice_cost import PriceCatalog, Settings
 from otel_voice_cost.export.dialects import find_builders
-from otel_voice_cost.prices.overrides import Terms
+from otel_voice_cost.prices.overrides import Overrides
 from otel_voice_cost.prices.price_sheet import parse_sheet
 from otel_voice_cost.sources.livekit.spans import SPAN_RULES
 
@@ -53,7 +53,7 @@ def test_the_code_runs(code):
 def test_the_price_files_can_be_read(text):
     sheet = parse_sheet(text, "page.toml")
 
-    assert sheet.rates or sheet.terms != Terms()
+    assert sheet.rates or sheet.overrides != Overrides()
     assert sheet.problems == ()
 
 
@@ -61,7 +61,7 @@ def test_the_price_files_can_be_read(text):
 def test_the_short_form_can_be_read(text):
     sheet = parse_sheet(text, "VOICE_COST_PRICES")
 
-    assert sheet.rates or sheet.terms != Terms()
+    assert sheet.rates or sheet.overrides != Overrides()
     assert sheet.problems == ()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from otel_voice_cost import PriceCatalog, Rate, Usage
-from otel_voice_cost.prices.overrides import Terms
+from otel_voice_cost.prices.overrides import Overrides
 from otel_voice_cost.prices.price_sheet import parse_sheet
 from otel_voice_cost.usage import Component, Mode, Unit
 
@@ -105,7 +105,7 @@ def test_a_price_of_zero_is_known_to_be_zero(rate):
 def test_every_rate_is_found(rate):
     """By each of its ids, on its days, on its plan: nothing closer hides it."""
     day = rate.since or rate.until or date(2026, 11, 23)
-    catalog = PriceCatalog([RATES], terms=Terms(plans={rate.provider: rate.plan} if rate.plan else {}))
+    catalog = PriceCatalog([RATES], overrides=Overrides(plans={rate.provider: rate.plan} if rate.plan else {}))
 
     for model in rate.model:
         usage = Usage(

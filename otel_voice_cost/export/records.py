@@ -38,7 +38,7 @@ with suppress(ImportError):  # not on Windows
 
 __all__ = ["RecordWriter", "as_focus", "file_of_day"]
 
-_TWELVE = Decimal(1).scaleb(-12)
+_PICO = Decimal(1).scaleb(-12)
 _MAX_WAITING = 10_000  # records for one receiver; more are dropped, with a warning
 _POLL_SECONDS = 0.001
 _LOCK_TRIES = 1_000  # one a millisecond
@@ -65,7 +65,7 @@ def as_focus(record: SessionCost) -> dict[str, Any]:
         "x_SpanId": record.span_id,
         "x_AgentName": record.agent,
         "x_Seconds": to_text(record.seconds),
-        "x_CostPerMinute": None if per_minute is None else to_text(per_minute.quantize(_TWELVE, context=EXACT)),
+        "x_CostPerMinute": None if per_minute is None else to_text(per_minute.quantize(_PICO, context=EXACT)),
         "Charges": [charge for part in record.parts for charge in _charges(part)],
         "x_Turns": [
             {

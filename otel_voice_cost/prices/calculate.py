@@ -29,8 +29,8 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
         return unpriced_cost(usage, f"no {usage.component.value} rate for {usage.provider}/{usage.model}")
     quantities = usage.quantities
     billing = card.billing(tuple(quantities))
-    if billing.lacking is not None:
-        return unpriced_cost(usage, f"{usage.provider}/{usage.model} has no rate {billing.lacking}")
+    if billing.missing is not None:
+        return unpriced_cost(usage, f"{usage.provider}/{usage.model} has no rate {billing.missing}")
     total_input = _ZERO
     if billing.tiered:
         total_input = total_of(

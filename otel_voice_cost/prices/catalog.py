@@ -14,7 +14,7 @@ from .documents import to_json
 from .files import load_sheet, load_shipped_sheets
 from .genai_prices import TokenRates
 from .index import Layer
-from .overrides import Terms
+from .overrides import Overrides
 from .price_sheet import PriceSheet, parse_sheet
 from .rates import Rate, RateCard
 
@@ -43,8 +43,8 @@ class _Found:
     provider: str
     model: str
     card: RateCard | None  # None: ask for token rates
-    terms: RateCard | None  # without rates: what your terms make of token rates, if anything
-    dressed: dict[int, RateCard] = field(default_factory=dict)  # token rates with these terms, by their id
+    overrides: RateCard | None  # without rates: the effect of overrides on token rates, if anything
+    with_overrides: dict[int, RateCard] = field(default_factory=dict)  # token rates with these overrides, by their id
 
 
 class PriceCatalog:
@@ -59,13 +59,13 @@ class PriceCatalog:
     """
 
     def __init__(
-        self, layers: Iterable[Sequence[Rate]], tokens: TokenRates | None = None, *, terms: Terms | None = None
+        self, layers: Iterable[Sequence[Rate]], tokens: TokenRates | None = None, *, overrides: Overrides | None = None
     ) -> None:
         """Build from layers of list prices, first wins, and the token rates to ask last.
 
         Most callers want `default` or `load`.
         """
-        self._terms = terms or Terms()
+        self._overrides = overrides or Overrides()
         self._layers = tuple(Layer.of(layer, is_list=True) for layer in layers)
         self._tokens = tokens
         self._found: dict[tuple[str, str, Component, Mode | None, date], _Found] = {}
@@ -119,10 +119,10 @@ class PriceCatalog:
 
     def with_sheet(self, sheet: PriceSheet) -> PriceCatalog:
         """This catalogue with the rates and terms of a price sheet before all others."""
-        terms = sheet.terms.over(self._terms)
-        catalog = PriceCatalog([], self._tokens, terms=terms)
+        overrides = sheet.overrides.over(self._overrides)
+        catalog = PriceCatalog([], self._tokens, overrides=overrides)
         layers = (Layer.of(sheet.rates, is_list=False), *self._layers) if sheet.rates else self._layers
-        catalog._layers = tuple(layer.converted(terms) for layer in layers)
+        catalog._layers = tuple(layer.converted(overrides) for layer in layers)
         return catalog
 
     def rates(self) -> Iterator[Rate]:
@@ -131,18 +131,18 @@ class PriceCatalog:
             yield from layer.rates()
 
     def card_for(self, usage: Usage) -> RateCard | None:
-        """All rates that hold for a usage, with your terms; None where the model is not known."""
+        """All rates that hold for a usage, with your overrides; None where the model is not known."""
         key = (usage.provider, usage.model, usage.component, usage.mode, usage.at.date())
         found = self._found.get(key) or self._remember(key)
         if found.card is not None or self._tokens is None:
             return found.card
         card = self._tokens.card_for(found.provider, found.model, usage.component, usage.at)
-        if card is None or found.terms is None:
+        if card is None or found.overrides is None:
             return card
-        dressed = found.dressed.get(id(card.rates))
-        if dressed is None or dressed.rates is not card.rates:
-            dressed = found.dressed[id(card.rates)] = replace(found.terms, rates=card.rates)
-        return dressed
+        with_overrides = found.with_overrides.get(id(card.rates))
+        if with_overrides is None or with_overrides.rates is not card.rates:
+            with_overrides = found.with_overrides[id(card.rates)] = replace(found.overrides, rates=card.rates)
+        return with_overrides
 
     def rate_for(
         self,
@@ -184,7 +184,7 @@ class PriceCatalog:
         Rates of the same provider and component count as considered; of genai-prices, those of the
         model it found.
         """
-        provider, model = self._terms.known_as(usage.provider, usage.model)
+        provider, model = self._overrides.known_as(usage.provider, usage.model)
         card = self.card_for(usage)
         holding = () if card is None else (*card.rates.values(), *card.addons)
         candidates = [Candidate(rate=rate, verdict="add-on" if rate.addon else "holds") for rate in holding]
@@ -204,15 +204,15 @@ class PriceCatalog:
 
     def _verdict(self, rate: Rate, model: str, usage: Usage) -> str:
         """Why a rate does not hold."""
-        if not rate.closeness(model):
+        if not rate.specificity(model):
             return "another model"
         if not rate.holds_on(usage.at.date()):
             return "another day"
         if rate.mode is not None and usage.mode is not None and rate.mode is not usage.mode:
             return f"{rate.mode.value} alone"
-        if rate.addon and rate.addon not in self._terms.addons_for(rate.provider, model):
+        if rate.addon and rate.addon not in self._overrides.addons_for(rate.provider, model):
             return f"add-on {rate.addon} is not declared"
-        if rate.plan and rate.plan != self._terms.plans.get(rate.provider):
+        if rate.plan and rate.plan != self._overrides.plans.get(rate.provider):
             return f"plan {rate.plan} is not chosen"
         return "a closer rate holds"
 
@@ -220,38 +220,38 @@ class PriceCatalog:
         if len(self._found) >= _MAX_REMEMBERED:
             self._found.clear()
         reported_provider, reported_model, component, mode, day = key
-        provider, model = self._terms.known_as(reported_provider, reported_model)
-        listed = RateCard(
+        provider, model = self._overrides.known_as(reported_provider, reported_model)
+        base = RateCard(
             rates={},
-            discount=self._terms.discount_for(provider, model, day),
-            markup=self._terms.markup_for(provider, model, day),
-            display_name=self._terms.name_for(reported_provider, reported_model)
-            or self._terms.name_for(provider, model),
+            discount=self._overrides.discount_for(provider, model, day),
+            markup=self._overrides.markup_for(provider, model, day),
+            display_name=self._overrides.name_for(reported_provider, reported_model)
+            or self._overrides.name_for(provider, model),
         )
         card = None
         for layer in self._layers:
             chosen = self._best(layer.of_provider(provider, component).matches(model), mode, day)
             if chosen:
-                discount = listed.discount if layer.is_list else _NO_TERMS.discount
+                discount = base.discount if layer.is_list else _NO_OVERRIDES.discount
                 names = [rate.display_name for rate in chosen.values() if rate.display_name]
-                name = listed.display_name or next(iter(names), None)
+                name = base.display_name or next(iter(names), None)
                 addons = self._addons(provider, model, component, mode, day)
-                card = replace(listed, rates=chosen, addons=addons, discount=discount, display_name=name)
+                card = replace(base, rates=chosen, addons=addons, discount=discount, display_name=name)
                 break
-        terms = None if listed == _NO_TERMS else listed
-        found = self._found[key] = _Found(provider=provider, model=model, card=card, terms=terms)
+        overrides = None if base == _NO_OVERRIDES else base
+        found = self._found[key] = _Found(provider=provider, model=model, card=card, overrides=overrides)
         return found
 
     def _best(self, matches: Iterable[tuple[int, Rate]], mode: Mode | None, day: date) -> dict[Unit, Rate]:
         """Return the rates of the closest match, one per unit."""
         best: dict[Unit, tuple[tuple[int, bool, int, int], Rate]] = {}
-        for closeness, rate in matches:
+        for specificity, rate in matches:
             if rate.addon or not rate.holds_for(mode, day):
                 continue
-            if rate.plan and rate.plan != self._terms.plans.get(rate.provider):
+            if rate.plan and rate.plan != self._overrides.plans.get(rate.provider):
                 continue
             dated = int(rate.since is not None) + int(rate.until is not None)
-            order = (closeness, rate.plan is not None, dated, int(rate.mode is not None))
+            order = (specificity, rate.plan is not None, dated, int(rate.mode is not None))
             seen = best.get(rate.unit)
             if seen is None or order > seen[0]:
                 best[rate.unit] = (order, rate)
@@ -262,18 +262,18 @@ class PriceCatalog:
         self, provider: str, model: str, component: Component, mode: Mode | None, day: date
     ) -> tuple[Rate, ...]:
         """Return the closest rate of each declared feature, your own rates first."""
-        declared = self._terms.addons_for(provider, model)
+        declared = self._overrides.addons_for(provider, model)
         if not declared:
             return ()
         chosen: dict[str, tuple[int, Rate]] = {}
         for layer in self._layers:
-            for closeness, rate in layer.of_provider(provider, component).matches(model):
+            for specificity, rate in layer.of_provider(provider, component).matches(model):
                 if rate.addon is None or rate.addon not in declared or not rate.holds_for(mode, day):
                     continue
                 seen = chosen.get(rate.addon)
-                if seen is None or closeness > seen[0]:
-                    chosen[rate.addon] = (closeness, rate)
+                if seen is None or specificity > seen[0]:
+                    chosen[rate.addon] = (specificity, rate)
         return tuple(rate for _, rate in chosen.values())
 
 
-_NO_TERMS = RateCard(rates={})
+_NO_OVERRIDES = RateCard(rates={})

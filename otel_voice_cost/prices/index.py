@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from ..usage import Component
 from .globs import GlobIndex
-from .overrides import Terms
-from .rates import EXACT_ID, Rate, glob_closeness
+from .overrides import Overrides
+from .rates import EXACT_ID, Rate, glob_specificity
 
 __all__ = ["Layer", "ModelIndex"]
 
@@ -35,11 +35,11 @@ class ModelIndex:
         self._index = GlobIndex(name for name, _ in globs)
 
     def matches(self, model: str) -> list[tuple[int, Rate]]:
-        """Return the rates that fit a model, each after its `Rate.closeness`, in their order."""
+        """Return the rates that fit a model, each after its `Rate.specificity`, in their order."""
         found: dict[int, int] = {}
         for position in self._index.fitting(model):
             name, number = self._globs[position]
-            found[number] = max(found.get(number, 0), glob_closeness(name))
+            found[number] = max(found.get(number, 0), glob_specificity(name))
         found.update(dict.fromkeys(self._ids.get(model, ()), EXACT_ID))
         return [(found[number], self.rates[number]) for number in sorted(found)]
 
@@ -76,8 +76,8 @@ class Layer:
         """Return the rates of a provider's component, which may be none."""
         return self.index.get((provider, component), _EMPTY)
 
-    def converted(self, terms: Terms) -> Layer:
+    def converted(self, overrides: Overrides) -> Layer:
         """Return the layer by these exchange rates; the very same if they concern none of it."""
-        if not any(rate.native and rate.native.currency in terms.currencies for rate in self.rates()):
+        if not any(rate.native and rate.native.currency in overrides.currencies for rate in self.rates()):
             return self
-        return Layer.of(map(terms.converted, self.rates()), is_list=self.is_list)
+        return Layer.of(map(overrides.converted, self.rates()), is_list=self.is_list)

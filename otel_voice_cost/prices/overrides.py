@@ -13,7 +13,7 @@ from ..cost import EXACT
 from .globs import GlobIndex
 from .rates import Rate
 
-__all__ = ["Share", "Terms"]
+__all__ = ["DatedPercentage", "Overrides"]
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -21,7 +21,7 @@ def _nothing() -> Mapping[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class DatedPercentage:
     """A discount or markup: a part of an amount, on the days on which it holds.
 
     Attributes:
@@ -53,8 +53,8 @@ class _KeyIndex:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """A team's terms with its providers. Keys are ``provider`` or ``provider/model``, globs allowed.
+class Overrides:
+    """A team's changes to its providers' prices. Keys are ``provider`` or ``provider/model``, globs allowed.
 
     Where several keys fit, the one with most literal characters holds.
 
@@ -68,8 +68,8 @@ class Terms:
         currencies: Code → how much of it one US dollar buys.
     """
 
-    discounts: Mapping[str, tuple[Share, ...]] = field(default_factory=_nothing)
-    markups: Mapping[str, tuple[Share, ...]] = field(default_factory=_nothing)
+    discounts: Mapping[str, tuple[DatedPercentage, ...]] = field(default_factory=_nothing)
+    markups: Mapping[str, tuple[DatedPercentage, ...]] = field(default_factory=_nothing)
     names: Mapping[str, str] = field(default_factory=_nothing)
     aliases: Mapping[str, str] = field(default_factory=_nothing)
     plans: Mapping[str, str] = field(default_factory=_nothing)
@@ -81,9 +81,9 @@ class Terms:
         by_model = {name: getattr(self, name) for name in ("discounts", "markups", "names", "aliases", "addons")}
         object.__setattr__(self, "_keys", {name: _KeyIndex(keys) for name, keys in by_model.items() if keys})
 
-    def over(self, other: Terms) -> Terms:
-        """These terms, and ``other`` where these say nothing."""
-        return Terms(
+    def over(self, other: Overrides) -> Overrides:
+        """These overrides, and ``other`` where these say nothing."""
+        return Overrides(
             discounts={**other.discounts, **self.discounts},
             markups={**other.markups, **self.markups},
             names={**other.names, **self.names},
@@ -139,7 +139,7 @@ class Terms:
 
     def _share(self, section: str, provider: str, model: str, day: date) -> Decimal:
         """Return the part that holds on a day, by the closest key that has one for it."""
-        entries: Mapping[str, tuple[Share, ...]] = getattr(self, section)
+        entries: Mapping[str, tuple[DatedPercentage, ...]] = getattr(self, section)
         holding = {}
         for key in self._fitting(section, provider, model):
             for share in sorted(entries[key], key=lambda share: (share.since is not None) + (share.until is not None)):

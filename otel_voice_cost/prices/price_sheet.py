@@ -1,7 +1,7 @@
-"""A price sheet, from a file or a variable: rates in both forms, and terms.
+"""A price sheet, from a file or a variable: rates in both forms, and overrides.
 
 A sheet is TOML or JSON, read in `documents`. ``[[rate]]`` entries are checked in `entries`, prices in the short
-form in `short_form`; this module reads the terms and puts all together.
+form in `short_form`; this module reads the overrides and puts all together.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from ..cost import EXACT
 from ..errors import Problem
 from .documents import read_document
-from .overrides import Share, Terms
+from .overrides import DatedPercentage, Overrides
 from .problems import masked, shown
 from .rate_entries import read_entries
 from .rates import Rate
@@ -28,7 +28,7 @@ __all__ = ["PriceSheet", "parse_sheet"]
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 _DEFAULTS = ("provider", "source", "checked")
 _LONGEST = 200  # of the name of an entry in a message
-_TERMS = ("addon", "alias", "currency", "discount", "markup", "name", "plan")
+_SECTIONS = ("addon", "alias", "currency", "discount", "markup", "name", "plan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +37,12 @@ class PriceSheet:
 
     Attributes:
         rates: Its sound rates.
-        terms: Its sound terms.
+        overrides: Its sound overrides.
         problems: Every mistake in it; what is wrong is left out of the others, or loses to what stands before it.
     """
 
     rates: tuple[Rate, ...] = ()
-    terms: Terms = field(default_factory=Terms)
+    overrides: Overrides = field(default_factory=Overrides)
     problems: tuple[Problem, ...] = ()
 
 
@@ -60,13 +60,13 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
         return PriceSheet()
     problems: list[Problem] = []
     defaults = {key: document.pop(key) for key in _DEFAULTS if key in document}
-    terms = _terms({key: document.pop(key) for key in _TERMS if key in document}, origin, problems)
-    rates = read_entries(document.pop("rate", []), defaults, terms.currencies, origin, problems)
-    rates += read_short_form(document, terms.currencies, origin, problems)
+    overrides = _overrides({key: document.pop(key) for key in _SECTIONS if key in document}, origin, problems)
+    rates = read_entries(document.pop("rate", []), defaults, overrides.currencies, origin, problems)
+    rates += read_short_form(document, overrides.currencies, origin, problems)
     problems += _repeats(rates)
     return PriceSheet(
         rates=tuple(rate for _, rate in rates),
-        terms=terms,
+        overrides=overrides,
         problems=tuple(_short(problem, origin) for problem in problems),
     )
 
@@ -97,7 +97,7 @@ def _repeats(placed: Iterable[tuple[str, Rate]]) -> Iterator[Problem]:
             )
 
 
-def _terms(sections: Mapping[str, Any], origin: str, problems: list[Problem]) -> Terms:
+def _overrides(sections: Mapping[str, Any], origin: str, problems: list[Problem]) -> Overrides:
     def read(section: str, reader: Callable[[str, Any], Any]) -> dict[str, Any]:
         entries = sections.get(section, {})
         if not isinstance(entries, dict):
@@ -111,7 +111,7 @@ def _terms(sections: Mapping[str, Any], origin: str, problems: list[Problem]) ->
                 problems.append(Problem(place=f"{origin}, {section}.{key}", value=shown(value), expected=str(error)))
         return found
 
-    return Terms(
+    return Overrides(
         discounts=read("discount", partial(_shares, limit=Decimal(1))),
         markups=read("markup", partial(_shares, limit=None)),
         names=read("name", _model_name),
@@ -122,11 +122,11 @@ def _terms(sections: Mapping[str, Any], origin: str, problems: list[Problem]) ->
     )
 
 
-def _shares(_: str, value: object, *, limit: Decimal | None) -> tuple[Share, ...]:
+def _shares(_: str, value: object, *, limit: Decimal | None) -> tuple[DatedPercentage, ...]:
     return tuple(_share(item, limit) for item in (value if isinstance(value, list) else [value]))
 
 
-def _share(value: object, limit: Decimal | None) -> Share:
+def _share(value: object, limit: Decimal | None) -> DatedPercentage:
     fields = value if isinstance(value, dict) else {"percent": value}
     text = fields.get("percent")
     match = _PERCENT.fullmatch(text.strip()) if isinstance(text, str) else None
@@ -134,7 +134,7 @@ def _share(value: object, limit: Decimal | None) -> Share:
     if part is None or (limit is not None and part > limit) or set(fields) - {"percent", "since", "until"}:
         most = "" if limit is None else ", 100% at most"
         raise ValueError(f'a share such as "20%"{most}, or {{percent = "20%", since = 2026-10-01}}')
-    return Share(part=part, since=_day(fields.get("since")), until=_day(fields.get("until")))
+    return DatedPercentage(part=part, since=_day(fields.get("since")), until=_day(fields.get("until")))
 
 
 def _day(value: object) -> date | None:

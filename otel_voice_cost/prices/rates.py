@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple
 from ..usage import Component, Dimension, Mode, Unit
 from .globs import fits
 
-__all__ = ["EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_closeness"]
+__all__ = ["EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_specificity"]
 
-EXACT_ID = 1_000_000  # closeness of the exact id, above that of any glob
+EXACT_ID = 1_000_000  # specificity of the exact id, above that of any glob
 Confidence = Literal["high", "medium", "low"]
 
 
-def glob_closeness(glob: str) -> int:
+def glob_specificity(glob: str) -> int:
     """Return how close a glob is to the models it fits: more for more literal characters, never zero."""
     return len(glob.replace("*", "")) + 1
 
@@ -124,12 +124,12 @@ class Rate:
         """Return whether the price holds on a day; first and last day count."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
-    def closeness(self, model: str) -> int:
+    def specificity(self, model: str) -> int:
         """Return how close its ids are to a model: 0 for no match, more for a longer glob, most for the exact id."""
         if model in self.model:
             return EXACT_ID
         globs = (name for name in self.model if "*" in name and fits(model, name))
-        return max(map(glob_closeness, globs), default=0)
+        return max(map(glob_specificity, globs), default=0)
 
     def holds_for(self, mode: Mode | None, day: date) -> bool:
         """Return whether the price holds in a mode on a day; None fits both modes."""
@@ -156,25 +156,25 @@ class Rate:
 _OF_TEXT = {Dimension.BYTES, Dimension.TEXT_UNSPACED, Dimension.TEXT_WIDE}
 
 
-class Billing(NamedTuple):
+class BilledUnits(NamedTuple):
     """The billed units of a usage and their rates.
 
     Attributes:
         rates: Each billed unit with its rate, and once more with each add-on on top of it.
         tiered: Whether a rate depends on the size of the request.
         units: The billed units, where others were reported too; else None.
-        lacking: What there is no rate for: ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
+        missing: What there is no rate for: ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
     """
 
     rates: tuple[tuple[Unit, Rate], ...] = ()
     tiered: bool = False
     units: frozenset[Unit] | None = None
-    lacking: str | None = None
+    missing: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard:
-    """All rates that hold for one model, component, mode and moment, and your terms for it.
+    """All rates that hold for one model, component, mode and moment, and your overrides for it.
 
     Attributes:
         rates: One rate per unit.
@@ -190,12 +190,12 @@ class RateCard:
     markup: Decimal = Decimal(0)
     display_name: str | None = None
     needs_text: bool = field(init=False, compare=False, repr=False)  # whether only the spoken text tells an amount
-    _billings: dict[tuple[Unit, ...], Billing] = field(init=False, compare=False, repr=False, default_factory=dict)
+    _billings: dict[tuple[Unit, ...], BilledUnits] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "needs_text", any(unit.dimension in _OF_TEXT for unit in self.rates))
 
-    def billing(self, units: tuple[Unit, ...]) -> Billing:
+    def billing(self, units: tuple[Unit, ...]) -> BilledUnits:
         """Return the billed units of a usage that has these units, with their rates. Worked out once.
 
         Which measure is billed: those with rates of their own; where the usage has none of them, those
@@ -207,7 +207,7 @@ class RateCard:
             billing = self._billings[units] = self._billing(units)
         return billing
 
-    def _billing(self, units: tuple[Unit, ...]) -> Billing:
+    def _billing(self, units: tuple[Unit, ...]) -> BilledUnits:
         dimensions = {unit.dimension for unit in units}
         proper, stand_in = (
             dimensions & {unit.dimension for unit, rate in self.rates.items() if rate.fallback is fallback}
@@ -215,15 +215,15 @@ class RateCard:
         )
         billed = [unit for unit in units if unit.dimension in (proper or stand_in)]
         if not billed:
-            return Billing(lacking="for what was reported")
+            return BilledUnits(missing="for what was reported")
         rates: list[tuple[Unit, Rate]] = []
         for unit in billed:
             rate = self.rate_for(unit)
             if rate is None:
-                return Billing(lacking=f"per {unit.value}")
+                return BilledUnits(missing=f"per {unit.value}")
             rates.append((unit, rate))
             rates += [(unit, addon) for addon in self.addons if addon.unit is unit]
-        return Billing(
+        return BilledUnits(
             rates=tuple(rates),
             tiered=any(rate.tiers for _, rate in rates),
             units=None if len(billed) == len(units) else frozenset(billed),

@@ -96,7 +96,7 @@ def read_short_form(
     for key, components in document.items():
         provider, slash, model = key.partition("/")
         if not slash:
-            expected = "provider/model, rate, provider, source, checked or a section of terms"
+            expected = "provider/model, rate, provider, source, checked or a section of overrides"
             problems.append(Problem(place=f"{origin}, {key}", value="an unknown key", expected=expected))
         elif not (provider and model):
             problems.append(Problem(place=f"{origin}, {key}", value="half a name", expected="provider/model"))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Rate, Unit, Usage
-from otel_voice_cost.prices.overrides import Terms
+from otel_voice_cost.prices.overrides import Overrides
 from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from ..conftest import AT
@@ -104,7 +104,7 @@ def test_every_mistake_of_every_file_is_raised_at_once(tmp_path):
         PriceCatalog.load(path)
 
     problems = [str(problem) for problem in raised.value.problems]
-    expected = "provider/model, rate, provider, source, checked or a section of terms"
+    expected = "provider/model, rate, provider, source, checked or a section of overrides"
     assert f"{path}, colour: got an unknown key, expected {expected}" in problems
     assert f"{path}, rate 1 (a), provider: got nothing, expected Field required" in problems
     assert any(line.startswith(f"{path}, rate 1 (a), usd: got -1") for line in problems)
@@ -208,7 +208,7 @@ rate_lists = st.lists(
 )
 
 
-def closeness(rate: Rate, model: str) -> int:
+def specificity(rate: Rate, model: str) -> int:
     if model in rate.model:
         return 1_000_000
     globs = (name for name in rate.model if "*" in name and fnmatchcase(model, name))
@@ -219,7 +219,7 @@ def chosen_one_by_one(rates, model, mode, plan) -> dict[Unit, Rate]:
     """The rule: the exact id, else most literal characters; then plan, days and mode; the first of equals."""
     best = {}
     for rate in rates:
-        near = closeness(rate, model)
+        near = specificity(rate, model)
         if not near or rate.addon or not rate.holds_for(mode, AT.date()) or rate.plan not in (None, plan):
             continue
         order = (
@@ -237,7 +237,7 @@ def chosen_one_by_one(rates, model, mode, plan) -> dict[Unit, Rate]:
 def addons_one_by_one(layers, model, mode, declared) -> list[Rate]:
     best = {}
     for rate in (rate for rates in layers for rate in rates):
-        near = closeness(rate, model)
+        near = specificity(rate, model)
         holds = near and rate.addon in declared and rate.holds_for(mode, AT.date())
         if holds and (rate.addon not in best or near > best[rate.addon][0]):
             best[rate.addon] = (near, rate)
@@ -254,12 +254,12 @@ def addons_one_by_one(layers, model, mode, declared) -> list[Rate]:
 )
 def test_the_choice_is_that_of_trying_each_rate(layers, model, mode, plan, declared, crowd):
     """With 300 further globs, too, so that they are looked up and not tried."""
-    terms = Terms(plans={"acme": plan} if plan else {}, addons={"acme": declared} if declared else {})
+    terms = Overrides(plans={"acme": plan} if plan else {}, addons={"acme": declared} if declared else {})
     others = parse_sheet(
         "".join(ENTRY.format(model=f'"crowd-{n}-*"', usd=1, more="") for n in range(300 if crowd else 0)), "test.toml"
     ).rates
     usage = Usage(component=Component.TTS, provider="acme", model=model, quantities={}, at=AT, mode=mode)
-    card = PriceCatalog([[*rates, *others] for rates in layers], terms=terms).card_for(usage)
+    card = PriceCatalog([[*rates, *others] for rates in layers], overrides=terms).card_for(usage)
     answers = (chosen_one_by_one(rates, model, mode, plan) for rates in layers)
     expected = next((answer for answer in answers if answer), None)
 

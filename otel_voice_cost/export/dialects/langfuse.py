@@ -61,7 +61,7 @@ _BUCKETS = {
 _OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_milliseconds"}  # spoken, not heard
 _MODEL_KEYS = (REQUEST_MODEL, RESPONSE_MODEL)
 _ONE = Decimal(1)
-_TWELVE = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse cuts instead of rounding
+_PICO = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse cuts instead of rounding
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
@@ -153,7 +153,7 @@ def _cost_details(cost: Cost) -> str:
 def _twelve_places(usd: Decimal) -> str:
     text = to_text(usd)
     places = len(text) - text.find(".") - 1 if "." in text else 0
-    return text if places <= 12 else to_text(usd.quantize(_TWELVE, context=_ROUNDING))
+    return text if places <= 12 else to_text(usd.quantize(_PICO, context=_ROUNDING))
 
 
 def _json(numbers: Mapping[str, int | str]) -> str:

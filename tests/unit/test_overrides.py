@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from otel_voice_cost import Component, Mode, PriceCatalog, PriceError, Unit, Usage
 from otel_voice_cost.cost import merge_costs
 from otel_voice_cost.prices.calculate import calculate_cost
-from otel_voice_cost.prices.overrides import Share, Terms
+from otel_voice_cost.prices.overrides import DatedPercentage, Overrides
 
 from ..conftest import AT
 
@@ -253,7 +253,7 @@ KEYS = [
 DAY = date(2026, 11, 23)
 days = st.sampled_from([None, None, date(2026, 11, 22), DAY, date(2026, 11, 24)])
 shares = st.lists(
-    st.builds(Share, part=st.integers(1, 9).map(Decimal), since=days, until=days), min_size=1, max_size=3
+    st.builds(DatedPercentage, part=st.integers(1, 9).map(Decimal), since=days, until=days), min_size=1, max_size=3
 ).map(tuple)
 
 
@@ -285,9 +285,9 @@ def share_one_by_one(entries, provider, model):
 )
 def test_the_closest_key_is_that_of_trying_each(discounts, names, addons, aliases, provider, model, crowd):
     """With 300 further globs, too, so that they are looked up and not tried."""
-    more = {f"acme/crowd-{n}-*": (Share(part=Decimal(1)),) for n in range(crowd)}
+    more = {f"acme/crowd-{n}-*": (DatedPercentage(part=Decimal(1)),) for n in range(crowd)}
     discounts = {**more, **discounts}
-    terms = Terms(discounts=discounts, markups=discounts, names=names, addons=addons, aliases=aliases)
+    terms = Overrides(discounts=discounts, markups=discounts, names=names, addons=addons, aliases=aliases)
 
     assert terms.discount_for(provider, model, DAY) == share_one_by_one(discounts, provider, model)
     assert terms.markup_for(provider, model, DAY) == share_one_by_one(discounts, provider, model)
@@ -298,6 +298,6 @@ def test_the_closest_key_is_that_of_trying_each(discounts, names, addons, aliase
 
 
 def test_terms_over_others_are_looked_up_too():
-    terms = Terms(names={"a/b": "mine"}).over(Terms(names={"a/b": "theirs", "a/c": "other"}))
+    terms = Overrides(names={"a/b": "mine"}).over(Overrides(names={"a/b": "theirs", "a/c": "other"}))
 
     assert (terms.name_for("a", "b"), terms.name_for("a", "c")) == ("mine", "other")
