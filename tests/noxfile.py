@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import nox
 
+from otel_voice_cost.sources.livekit import TESTED
+
 SDKS = ["1.34.1", "1.36.0", "1.38.0", "1.40.0", "1.42.0", "1.45.2"]
-RELEASES = ["1.2.18", "1.3.12", "1.4.6", "1.5.17", "1.6.10", "1.7.1", "1.8.9"]
 
 # 1.2 to 1.6 import httpx without requiring it and leave openai open, whose third release brings httpx2 instead.
-PINS = {release: ["httpx", "openai<3"] for release in RELEASES if release < "1.7"}
+PINS = {release: ["httpx", "openai<3"] for release in TESTED if release < "1.7"}
 SDK_PINS = {sdk: ["httpx", "openai<3"] for sdk in SDKS if sdk < "1.45"}  # the newest goes with LiveKit 1.8.9
 TOOLS = ["aiohttp", "hypothesis", "pytest", "pytest-asyncio", "pytest-xdist"]
 
@@ -22,7 +23,7 @@ def install(session: nox.Session, release: str) -> None:
 
 
 @nox.session
-@nox.parametrize("release", RELEASES)
+@nox.parametrize("release", TESTED)
 def sessions(session: nox.Session, release: str) -> None:
     """Hold the conversations of tests/sessions live on a release."""
     install(session, release)
@@ -41,7 +42,7 @@ def sdks(session: nox.Session, sdk: str) -> None:
 
 
 @nox.session
-@nox.parametrize("release", RELEASES)
+@nox.parametrize("release", TESTED)
 def record(session: nox.Session, release: str) -> None:
     """Record the conversations of a release into tests/recorded/."""
     install(session, release)

@@ -34,6 +34,7 @@ def in_time(step):
 
 @pytest.fixture(params=["before", "wrapping"])
 def line(request, price_catalog, exporter):
+    REGISTRY.reset()  # the sessions that other tests left running would be settled here
     line = Line(price_catalog, exporter, wrapping=request.param == "wrapping")
     yield line
     line.provider.shutdown()
