@@ -282,7 +282,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             key = _key_of(span)
             if source is not None and rule is not None:
                 if rule.role is Role.SESSION or not self._registry.has_seen_spans:
-                    self._prepare(accounting, span)
+                    self._prepare(span)
                 step = partial(accounting.on_start, span, key, source, rule)
             else:
                 parent = self._registry.spans.find(span.parent[:2]) if span.parent else None
@@ -303,7 +303,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         follow_ups = self._guarded(place, step)
         return partial(_call_all, follow_ups) if follow_ups else None
 
-    def _prepare(self, accounting: Accounting, span: Span) -> None:
+    def _prepare(self, span: Span) -> None:
         """Make sure that nothing is lost with the process, and that usage reports arrive."""
         self._registry.has_seen_spans = True
         self._emitter.note_provider(span)

@@ -136,7 +136,10 @@ class Accounting:
     def emit(self, spans: list[UsageSpan]) -> None:
         """Make usage spans, each of which leaves the list. This calls the application's span processors."""
         while spans:
-            span = spans.pop(0)
+            try:
+                span = spans.pop(0)
+            except IndexError:  # another thread emitted it
+                return
             with self._diagnostics.guard(span.name):
                 self._emitter.emit(span)
 

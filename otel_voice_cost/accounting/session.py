@@ -348,7 +348,8 @@ class SessionRegistry:
     def close(self, session: Session) -> list[Session]:
         """End a session; return the ended sessions dropped for their number."""
         session.has_ended, session.attributes, session.loop, session.context = True, _NO_ATTRIBUTES, None, None
-        if self._live.pop(session.key, None) is not None:
+        if self._live.get(session.key) is session:  # ids may repeat, and then another has it
+            del self._live[session.key]
             self._ended[session.key] = session
             self.spans.forget_session(session, keep=_MAX_SPANS_OF_ENDED)
         dropped = []

@@ -156,7 +156,8 @@ class SpanTree:
             session: The session.
             keep: How many of the latest are kept.
         """
-        if keep == 0:
+        node = self._nodes.get(session.key)
+        if keep == 0 and node is not None and node.session is session:  # ids may repeat
             self._forget(session.key)
         surplus = len(session.spans) - keep
         if surplus > 0:
@@ -167,7 +168,7 @@ class SpanTree:
         for _ in range(min(_SWEPT_AT_ONCE, len(spans))):
             key = spans.popleft()
             node = self._nodes.get(key)
-            if node is not None and node.session is session:  # ids may repeat, and then be another session's
+            if node is not None and node.session is session:
                 self._forget(key)
         if not spans:
             self._closed_sessions.popleft()

@@ -385,3 +385,13 @@ def test_a_cost_is_in_the_total_in_the_moment_it_waits_no_longer(registry, sessi
     list(session.pop_pending())
 
     assert session.usd == session._bill.usd == 3
+
+
+def test_closing_a_dropped_session_leaves_the_live_one_with_the_same_id(registry, session):
+    (dropped,) = registry.drain(OWNER)
+    again, _ = registry.open((1, 1), 0, owner=OWNER, source=None)
+
+    registry.close(dropped)
+
+    assert registry.running() == [again]
+    assert registry.spans.find((1, 1)).session is again
