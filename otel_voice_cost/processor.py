@@ -223,8 +223,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
         accounting = self.accounting
         if accounting is None:
             return None
-        gate = self._registry.gate
-        cost = self._guarded("the current cost", gate.do, self._current_cost, accounting, session_id)
+        gate, context = self._registry.gate, trace.get_current_span().get_span_context()
+        span_key = (context.trace_id, context.span_id)
+        cost = self._guarded("the current cost", gate.do, self._current_cost, accounting, session_id, span_key)
         return None if cost is LATER else cost
 
     def would_exceed(self, session_id: str | None = None) -> bool:
@@ -408,15 +409,14 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
     # sessions
 
-    def _current_cost(self, accounting: Accounting, session_id: str | None) -> SessionCost | None:
-        session = self._find_running(accounting, session_id)
+    def _current_cost(self, accounting: Accounting, session_id: str | None, span_key: SpanKey) -> SessionCost | None:
+        session = self._find_running(accounting, session_id, span_key)
         return accounting.current_cost(session, time_ns()) if session is not None else None
 
-    def _find_running(self, accounting: Accounting, session_id: str | None) -> Session | None:
+    def _find_running(self, accounting: Accounting, session_id: str | None, span_key: SpanKey) -> Session | None:
         if session_id is not None:
             return accounting.find_running(session_id)
-        context = trace.get_current_span().get_span_context()
-        node = self._registry.spans.find((context.trace_id, context.span_id))
+        node = self._registry.spans.find(span_key)
         session = node.session if node is not None else None
         if session is None:  # LiveKit 1.2 does not leave the session's span current
             return self._registry.only_running(accounting)

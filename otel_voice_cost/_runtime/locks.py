@@ -13,6 +13,7 @@ from __future__ import annotations
 import _thread
 from collections import deque
 from collections.abc import Callable
+from contextvars import Context
 from enum import Enum
 from functools import partial
 from threading import RLock
@@ -58,10 +59,14 @@ class Gate:
         self.lock = RLock()
         self.is_held_here = _ownership_of(self.lock)
         self.waiting: deque[Work] = deque()
+        self._context = Context()
         self._stands_still = False
 
     def do(self, step: Callable[..., _T], *args: Any, seconds: float = _WAIT_SECONDS) -> _T | Later:
         """Take a step with the lock, after the work that waits for it.
+
+        It runs in a separate context: decimal sets a context variable in every thread that it is new to, and up to
+        Python 3.11 a garbage collection in the middle of `ContextVar.set` must set none (CPython gh-148891).
 
         Args:
             step: Called with the arguments; what it raises goes on.
@@ -79,7 +84,7 @@ class Gate:
                 return LATER
             if self.waiting:
                 self._take_all(follow_ups := deque())
-            result = step(*args)
+            result = self._context.run(step, *args)
             if self.waiting:
                 self._take_all(follow_ups := follow_ups or deque())
         finally:
@@ -127,7 +132,7 @@ class Gate:
 
     def _take_all(self, follow_ups: deque[FollowUp]) -> None:
         while self.waiting:
-            follow_up = self.waiting.popleft()()
+            follow_up = self._context.run(self.waiting.popleft())
             if follow_up is not None:
                 follow_ups.append(follow_up)
 

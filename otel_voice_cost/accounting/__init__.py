@@ -175,9 +175,10 @@ class Accounting:
         session, dropped = self._registry.open(
             key, span.start_time or time_ns(), owner=self, source=source, attributes=attributes
         )
+        follow_ups = self.settle(dropped, time_ns()) if dropped else []
         if self.budget is not None:
-            self.budget.note_loop(session)
-        return self.settle(dropped, time_ns()) if dropped else []
+            follow_ups.append(partial(self.budget.note_loop, session))  # in the application's context
+        return follow_ups
 
     def on_end(
         self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule | None

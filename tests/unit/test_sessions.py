@@ -84,7 +84,7 @@ def test_requests_outside_any_session_are_kept_while_they_last(registry):
     assert registry.spans.find((9, 2)) is None
 
 
-def test_requests_of_another_component_are_not_covered(registry, session):
+def test_a_request_of_another_component_inside_bills_nothing_in_place_of_the_outer_one(registry, session):
     registry.spans.begin((1, 2), registry.spans.find((1, 1)), request=Component.TTS)
     registry.spans.begin((1, 3), registry.spans.find((1, 2)), request=Component.LLM)
     registry.spans.find((1, 3)).mark_enclosing_requests(None)
@@ -92,7 +92,56 @@ def test_requests_of_another_component_are_not_covered(registry, session):
     assert not registry.spans.find((1, 2)).has_billing_child
 
 
-def test_equal_reports_are_as_many_as_their_spans(registry, session):
+def take(session, step: str) -> list[str]:
+    """Take a step of the table; return what is to be priced."""
+    key, matching = '"a":1,', session.matching
+    if step == "report":
+        return ["report"] if matching.add(report(key)) else []
+    if step == "span":
+        return ["span"] if matching.match(key) else []
+    if step == "span without key":
+        found = matching.match_by_fragments(Component.LLM, (key,))
+        return ["span by report"] if found is not None and found.match_key == key else []
+    if step == "32 further reports":
+        oldest = [matching.add(report(str(number))) for number in range(32)]
+        return ["report" for left in oldest if left is not None and left.match_key == key]
+    assert step == "end"
+    return ["report" for left in matching.pop_unmatched() if left.match_key == key]
+
+
+@pytest.mark.parametrize(
+    ("steps", "priced", "waits"),
+    [
+        (["report"], [], True),
+        (["span", "report"], ["span"], False),
+        (["report", "span"], ["span"], False),
+        (["span"], ["span"], False),
+        (["report", "end", "span"], ["report"], False),
+        (["report", "span without key"], ["span by report"], False),
+        (["report", "32 further reports"], ["report"], True),
+        (["report", "end"], ["report"], False),
+        # then the other side comes
+        (["report", "span", "end"], ["span"], False),
+        (["span", "report", "end"], ["span"], False),
+        (["report", "span without key", "span"], ["span by report"], False),
+        (["report", "span without key", "end"], ["span by report"], False),
+        (["report", "32 further reports", "span", "end"], ["report"], False),
+        # keys are counted
+        (["report", "report", "span", "end"], ["span", "report"], False),
+        (["span", "span", "report", "report", "end"], ["span", "span"], False),
+        (["report", "end", "span", "span"], ["report", "span"], False),
+        # no report
+        (["span without key"], [], False),
+    ],
+    ids=", ".join,
+)
+def test_usage_is_priced_once_whichever_of_report_and_span_comes_first(session, steps, priced, waits):
+    """The table of `otel_voice_cost.accounting.matching`, row by row, and what may follow."""
+    assert [outcome for step in steps for outcome in take(session, step)] == priced
+    assert bool(session.matching) is waits
+
+
+def test_two_equal_reports_need_two_spans(session):
     session.matching.add(report("a"))
     session.matching.add(report("a"))
 
@@ -100,7 +149,7 @@ def test_equal_reports_are_as_many_as_their_spans(registry, session):
     assert [left.match_key for left in list(session.matching.pop_unmatched())] == ["a"]
 
 
-def test_a_span_that_comes_before_its_report_takes_it_along(registry, session):
+def test_a_span_that_ends_first_drops_one_report(session):
     assert session.matching.match("a")
     session.matching.add(report("a"))
     session.matching.add(report("a"))
@@ -108,7 +157,7 @@ def test_a_span_that_comes_before_its_report_takes_it_along(registry, session):
     assert len(list(session.matching.pop_unmatched())) == 1
 
 
-def test_what_was_settled_is_not_claimed_again(registry, session):
+def test_a_span_is_not_priced_if_its_report_was_priced_without_it(session):
     session.matching.add(report("a"))
     list(session.matching.pop_unmatched())
 
@@ -116,7 +165,7 @@ def test_what_was_settled_is_not_claimed_again(registry, session):
     assert session.matching.match("a")
 
 
-def test_a_cut_report_is_found_by_what_is_left_of_it(registry, session):
+def test_a_span_that_lost_its_key_finds_the_report_of_its_component_by_fragments(session):
     session.matching.add(report('{"t":1,"b":2,"c":3}', Component.TTS))
     session.matching.add(report('{"a":1,"b":2,"c":3}'))
 
@@ -124,7 +173,7 @@ def test_a_cut_report_is_found_by_what_is_left_of_it(registry, session):
     assert session.matching.match_by_fragments(Component.LLM, ('"b":2,',)) is None
 
 
-def test_reports_that_wait_are_bounded(registry, session):
+def test_reports_that_wait_are_bounded(session):
     overflow = [session.matching.add(report(str(number))) for number in range(36)]
 
     assert [left.match_key for left in overflow if left] == ["0", "1", "2", "3"]
@@ -132,7 +181,7 @@ def test_reports_that_wait_are_bounded(registry, session):
     assert len(list(session.matching.pop_unmatched())) == 32
 
 
-def test_spans_without_reports_are_bounded(registry, session):
+def test_spans_without_reports_are_bounded(session):
     for number in range(5_000):
         session.matching.match(str(number))
 
@@ -185,7 +234,7 @@ def test_turns_that_never_end_are_bounded(registry, session):
     assert len(session.turns) == 36  # the oldest are taken to have ended
 
 
-def test_models_of_a_session_are_bounded_and_none_of_their_cost_is_lost(registry, session):
+def test_models_of_a_session_are_bounded_and_none_of_their_cost_is_lost(session):
     for number in range(300):
         session.add_cost(cost("1", model=f"m{number}"), None)
 
@@ -196,7 +245,7 @@ def test_models_of_a_session_are_bounded_and_none_of_their_cost_is_lost(registry
     assert sum(part.usd for part in parts) == 300
 
 
-def test_costs_that_wait_for_a_span_are_bounded_by_model(registry, session):
+def test_costs_that_wait_for_a_span_are_bounded_by_model(session):
     overflow = [session.add_pending(cost("1", model=f"m{number}"), 0, is_stt=False) for number in range(10)]
 
     assert [pending.cost.usage.model for pending in overflow if pending] == ["m0", "m1"]
@@ -309,7 +358,7 @@ def test_ten_thousand_sessions_leave_nothing_behind(registry):
     assert not registry.spans._open
 
 
-def test_stt_usage_is_kept_apart_by_model_the_largest_amount_first(registry, session):
+def test_stt_usage_is_kept_apart_by_model_the_largest_amount_first(session):
     session.add_pending(cost("1", Component.STT, "a", "2"), 10, is_stt=True)
     session.add_pending(cost("2", Component.STT, "b", "5"), 20, is_stt=True)
     session.add_pending(cost("4", Component.STT, "a", "1"), 30, is_stt=True)
@@ -375,7 +424,7 @@ def test_sessions_without_a_span_below_them_leave_nothing_to_forget(registry):
     assert len(registry.spans._closed_sessions) == 0
 
 
-def test_a_cost_is_in_the_total_in_the_moment_it_waits_no_longer(registry, session):
+def test_a_cost_is_in_the_total_in_the_moment_it_waits_no_longer(session):
     """A flush takes it in one thread while the session ends in another."""
     session.add_pending(cost("1", Component.STT), 0, is_stt=True)
     session.add_pending(cost("2"), 0, is_stt=False)
