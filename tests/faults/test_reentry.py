@@ -19,7 +19,7 @@ def test_twenty_thousand_requests(script, way):
     if script == "flushing_signal_handler" and not hasattr(__import__("signal"), "setitimer"):
         pytest.skip("no timers here")
     run = subprocess.run(
-        [sys.executable, "-m", "tests.faults.reentry", script, way],
+        [sys.executable, "-X", "faulthandler", "-m", "tests.faults.reentry", script, way],
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

@@ -6,9 +6,10 @@ import gc
 from decimal import Decimal
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
 
-from otel_voice_cost import Component, Cost, Unit, Usage
-from otel_voice_cost.accounting.session import SessionRegistry, Totals
+from otel_voice_cost import Component, Cost, Unit, Usage, VoiceCostSpanProcessor
+from otel_voice_cost.accounting.session import REGISTRY, SessionRegistry, Totals
 from otel_voice_cost.sources import UsageReport
 
 from ..conftest import AT
@@ -133,7 +134,7 @@ def take(session, step: str) -> list[str]:
         # no report
         (["span without key"], [], False),
     ],
-    ids=", ".join,
+    ids=lambda value: ", ".join(value) or "nothing" if isinstance(value, list) else f"waits={value}",
 )
 def test_usage_is_priced_once_whichever_of_report_and_span_comes_first(session, steps, priced, waits):
     """The table of `otel_voice_cost.accounting.matching`, row by row, and what may follow."""
@@ -444,3 +445,23 @@ def test_closing_a_dropped_session_leaves_the_live_one_with_the_same_id(registry
 
     assert registry.running() == [again]
     assert registry.spans.find((1, 1)).session is again
+
+
+def test_one_side_ends_a_session(price_catalog):
+    """A shutdown in one thread, and its span in another."""
+    records = []
+    processor = VoiceCostSpanProcessor(catalog=price_catalog, on_session_end=records.append)
+    provider = TracerProvider()
+    provider.add_span_processor(processor)
+    span = provider.get_tracer("livekit-agents").start_span("agent_session")
+    accounting = processor.accounting
+    (session,) = REGISTRY.running(accounting)
+
+    first, _ = accounting.close(session, session.start_ns, {})
+    again = accounting.close(session, session.start_ns, {})
+    span.end()
+    provider.shutdown()
+
+    assert "voice_cost.session.usd" in first
+    assert again == ({}, [])
+    assert len(records) == 1
