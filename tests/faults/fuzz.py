@@ -14,10 +14,10 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["otel_voice_cost"]):
-    from otel_voice_cost.sources.livekit.spans import RULES
+    from otel_voice_cost.sources.livekit.spans import SPAN_RULES
     from tests.faults.properties import KEYS, METRICS, check_prices, check_report, check_span
 
-NAMES = sorted(set(RULES) - {"agent_session"})
+NAMES = sorted(set(SPAN_RULES) - {"agent_session"})
 PRICES = Path(__file__).parents[2] / "otel_voice_cost" / "prices" / "data"
 
 
