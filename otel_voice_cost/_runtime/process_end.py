@@ -12,7 +12,9 @@ import os
 import sys
 import weakref
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
+from typing import Any
 
 from .locks import run_in_thread
 
@@ -22,7 +24,8 @@ _SECONDS = 6.0  # for all of them together; LiveKit kills a job process that tak
 
 Settle = Callable[[], None]
 
-_to_settle: dict[weakref.WeakMethod[Settle], None] = {}
+# Functions by what they are bound to. No WeakMethod: its callback fails if the collector has taken it before.
+_to_settle: dict[weakref.ref[Any], Callable[[Any], None]] = {}
 _armed_in: int | None = None  # the process whose end is watched
 
 
@@ -35,7 +38,7 @@ def at_process_end(settle: Settle) -> None:
         settle: Held weakly, called once, in parallel with the others; must not raise, and end within 5 seconds.
     """
     global _armed_in  # one per process, and forked children begin with their parent's
-    _to_settle[weakref.WeakMethod(settle, _forget)] = None
+    _to_settle[weakref.ref(getattr(settle, "__self__"), _forget)] = getattr(settle, "__func__")  # noqa: B009
     if _armed_in == os.getpid():
         return
     process = sys.modules.get("multiprocessing.process")  # imported in every such child
@@ -47,14 +50,15 @@ def at_process_end(settle: Settle) -> None:
     Finalize(None, _settle_all, exitpriority=0)  # after those of others that come before the children are awaited
 
 
-def _forget(settle: weakref.WeakMethod[Settle]) -> None:
-    _to_settle.pop(settle, None)
+def _forget(owner: weakref.ref[Any]) -> None:
+    _to_settle.pop(owner, None)
 
 
 def _settle_all() -> None:
     waits = []
-    for reference in list(_to_settle):
-        if (settle := reference()) is not None:
+    for reference, function in list(_to_settle.items()):
+        if (owner := reference()) is not None:
+            settle = partial(function, owner)
             try:
                 waits.append(run_in_thread(settle))
             except RuntimeError:  # no thread can be had

@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from types import MethodType
 from typing import Any, NamedTuple
 
 import wrapt
@@ -67,7 +68,13 @@ class _Subscription:
     def __init__(self, hook: _Hook, source: Source, listener: Listener, read: Read) -> None:
         self.source, self.read = source, read
         self._hook = hook
-        self.listener = weakref.WeakMethod(listener, lambda _: self.cancel())
+        # no WeakMethod: its callback fails if the collector has taken the WeakMethod before
+        self._owner: weakref.ref[Any] = weakref.ref(getattr(listener, "__self__"), lambda _: self.cancel())  # noqa: B009
+        self._function = getattr(listener, "__func__")  # noqa: B009
+
+    def listener(self) -> Listener | None:
+        owner = self._owner()
+        return None if owner is None else MethodType(self._function, owner)
 
     def cancel(self) -> None:
         self._hook.drop(self)
