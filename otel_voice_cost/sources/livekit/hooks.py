@@ -19,7 +19,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from types import MethodType
 from typing import Any, NamedTuple
 
 import wrapt
@@ -69,12 +68,8 @@ class _Subscription:
         self.source, self.read = source, read
         self._hook = hook
         # no WeakMethod: its callback fails if the collector has taken the WeakMethod before
-        self._owner: weakref.ref[Any] = weakref.ref(getattr(listener, "__self__"), lambda _: self.cancel())  # noqa: B009
-        self._function = getattr(listener, "__func__")  # noqa: B009
-
-    def listener(self) -> Listener | None:
-        owner = self._owner()
-        return None if owner is None else MethodType(self._function, owner)
+        self.owner: weakref.ref[Any] = weakref.ref(getattr(listener, "__self__"), lambda _: self.cancel())  # noqa: B009
+        self.function = getattr(listener, "__func__")  # noqa: B009
 
     def cancel(self) -> None:
         self._hook.drop(self)
@@ -212,9 +207,9 @@ class _Hook:
 
     def _notify(self, metrics: object, instance: object) -> None:
         for subscription in self.subscriptions:
-            listener = subscription.listener()
-            if listener is not None:
-                listener(subscription.source, partial(subscription.read, metrics, instance))
+            owner = subscription.owner()
+            if owner is not None:
+                subscription.function(owner, subscription.source, partial(subscription.read, metrics, instance))
 
 
 def _is_copy(metrics: object, reported: object) -> bool:
