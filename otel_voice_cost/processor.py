@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from time import monotonic, sleep, time_ns
@@ -23,7 +24,7 @@ from .bill import SessionCost
 from .errors import Problem
 from .export.attributes import PRICED_KEYS
 from .export.processor_order import order_problem, processors_of
-from .export.span_attributes import add_attributes, held_back, sdk_shares_spans, with_attributes
+from .export.span_attributes import copy_attributes, held_back, sdk_shares_spans, set_attributes
 from .export.usage_spans import UsageSpanEmitter
 from .sources import Role, Source, SpanKey, Subscription, UsageReport
 
@@ -328,17 +329,17 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if source is None:
             accounting.on_foreign_end(key)
             return span, follow_ups
-        attributes = self._emitter.pop_attributes(key)
-        if attributes is None:
-            attributes, more = accounting.on_end(span, key, source, source.rule_for(span))
+        written, rule = self._emitter.pop_attributes(key), source.rule_for(span)
+        attributes = {} if rule is None and written is None else copy_attributes(span)
+        if written is None:
+            written, more = accounting.on_end(span, key, source, rule, attributes)
             follow_ups += more
-        if self._diagnostics.debugging and PRICED_KEYS.isdisjoint(attributes):
-            self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(attributes) or 'nothing'}")
-        if not attributes:
-            return span, follow_ups
-        if self._downstream is not None:
-            return with_attributes(span, attributes), follow_ups
-        add_attributes(span, attributes)
+        if self._diagnostics.debugging and PRICED_KEYS.isdisjoint(written):
+            self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(written) or 'nothing'}")
+        if written:
+            span = span if self._downstream is None else copy.copy(span)
+            attributes.update(written)
+            set_attributes(span, attributes)
         return span, follow_ups
 
     def _end_later(self, accounting: Accounting, span: ReadableSpan) -> None:

@@ -27,7 +27,6 @@ from ..export.attributes import PRICED_KEYS, total_attributes, unpriced_attribut
 from ..export.dialects import Attributes, Dialect, SpanView
 from ..export.dialects.genai import COST
 from ..export.metrics import LATE, UNMATCHED, Instruments
-from ..export.span_attributes import copy_attributes
 from ..export.usage_spans import UsageSpan, UsageSpanEmitter
 from ..prices.calculate import calculate_cost
 from ..sources import Role, Source, SpanKey, SpanRule, UsageReport
@@ -181,16 +180,26 @@ class Accounting:
         return follow_ups
 
     def on_end(
-        self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule | None
+        self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule | None, attributes: Attributes
     ) -> tuple[Attributes, list[FollowUp]]:
-        """Account for a span that has ended, unless another processor has before; return its attributes."""
+        """Account for a span that has ended, unless another processor has before; return what to add to it.
+
+        Args:
+            span: The span, whose own mapping of attributes is slow to read.
+            key: Its trace and span id.
+            source: The framework that made it.
+            rule: None if it says nothing of usage.
+            attributes: A copy of the span's.
+        """
         tree = self._registry.spans
         if tree.has_ended(key):
             return {}, []
         node = tree.find(key)
         owner = self if node is None or node.session is None else node.session.owner()
         try:
-            return ({}, []) if owner is None or rule is None else owner._account(span, key, source, rule, node)
+            if owner is None or rule is None:
+                return {}, []
+            return owner._account(span, key, source, rule, node, attributes)
         finally:
             tree.end(key)
 
@@ -199,9 +208,14 @@ class Accounting:
         self._registry.spans.end(key)
 
     def _account(
-        self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule, node: SpanNode | None
+        self,
+        span: ReadableSpan,
+        key: SpanKey,
+        source: Source,
+        rule: SpanRule,
+        node: SpanNode | None,
+        attributes: Attributes,
     ) -> tuple[Attributes, list[FollowUp]]:
-        attributes = copy_attributes(span)
         if not PRICED_KEYS.isdisjoint(attributes):
             return {}, []
         if rule.is_newer:
@@ -212,7 +226,7 @@ class Accounting:
         session, turn = (node.session, node.turn) if node is not None else (None, None)
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
         if session is not None:
-            session.identity = session.identity or {key: attributes[key] for key in _IDS if key in attributes}
+            session.identity = session.identity or {name: attributes[name] for name in _IDS if name in attributes}
         if rule.role is Role.SESSION:
             if session is None:
                 return {}, []
@@ -260,7 +274,7 @@ class Accounting:
         if carried is None:
             return _Match()
         node, session = ended.node, ended.session
-        is_billed, request, read = True, carried.request, carried.read
+        is_billed, request, read, report = True, carried.request, carried.read, None
         if carried.match_key is not None:
             is_billed = session is None or session.matching.match(carried.match_key)
         elif node is not None:
@@ -273,7 +287,11 @@ class Accounting:
         if node is not None and node.has_billing_child:
             # an outer request for speech repeats the inner ones whatever it reports; one to a model may add its own
             is_billed = is_billed and carried.component is not Component.TTS and request not in node.requests_inside
-        return _Match(is_billed=is_billed, usage=read() if is_billed else None, request=request)
+        usage = read() if is_billed else None
+        lost_key = carried.match_key is None and ended.rule.role is Role.REQUEST and ended.rule.nests
+        if lost_key and usage is not None and report is None and session is not None:
+            session.matching.remember(carried.component, carried.fragments)
+        return _Match(is_billed=is_billed, usage=usage, request=request)
 
     def _cost(self, usage: Usage | None, ended: _EndedSpan) -> Cost | None:
         """Return the cost of a request. One that a gateway or the agent's own code gave wins."""

@@ -11,6 +11,8 @@ a span ends                    a report awaits it                          the s
 a span ends                    nothing                                     the span is priced, its report is dropped
 a span ends                    its report was priced without it            the span is not priced
 a span ends that lost its key  a waiting report has all its fragments      the span is priced by that report
+a span ends that lost its key  no report has them                          the span is priced by what it kept
+a report comes                 it has the fragments of such a span         it is dropped: the span is priced
 too many reports wait          the oldest                                  it is priced without its span
 the session ends               each report that waits                      it is priced without its span
 =============================  ==========================================  ========================
@@ -62,13 +64,14 @@ class Matching:
         self._count = 0
         self._span_seen_first = _BoundedCounter()
         self._priced_without_span = _BoundedCounter()
+        self._priced_without_key: list[tuple[Component, tuple[str, ...]]] = []
 
     def __bool__(self) -> bool:
         return self._count > 0
 
     def add(self, report: UsageReport) -> UsageReport | None:
         """Keep a report for its span. Return the oldest if too many wait: it is to be priced without its span."""
-        if self._span_seen_first.pop(report.match_key):
+        if self._span_seen_first.pop(report.match_key) or self._is_priced_without_key(report):
             return None
         self._awaiting_span.setdefault(report.match_key, deque()).append(report)
         self._count += 1
@@ -92,10 +95,22 @@ class Matching:
                 return self._pop(key)
         return None
 
+    def remember(self, component: Component, fragments: tuple[str, ...]) -> None:
+        """Note that a span that lost its key was priced by what it kept: its report may come later."""
+        self._priced_without_key.append((component, fragments))
+        del self._priced_without_key[:-_MAX_WAITING]
+
     def pop_unmatched(self) -> Iterator[UsageReport]:
         """Yield the reports that wait, the oldest first; each is taken away as it is yielded."""
         while self._awaiting_span:
             yield self._pop_oldest()
+
+    def _is_priced_without_key(self, report: UsageReport) -> bool:
+        for index, (component, fragments) in enumerate(self._priced_without_key):
+            if component is report.component and all(fragment in report.match_key for fragment in fragments):
+                del self._priced_without_key[index]
+                return True
+        return False
 
     def _pop(self, key: str) -> UsageReport:
         self._count -= 1

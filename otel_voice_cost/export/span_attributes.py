@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any, cast
 
 from opentelemetry.attributes import BoundedAttributes
@@ -12,22 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMult
 from opentelemetry.trace import SpanContext
 from opentelemetry.util.types import Attributes, AttributeValue
 
-__all__ = ["add_attributes", "copy_attributes", "held_back", "sdk_shares_spans", "with_attributes"]
+__all__ = ["copy_attributes", "held_back", "sdk_shares_spans", "set_attributes"]
 
 
-def with_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> ReadableSpan:
-    """Return a copy of the span with more attributes; every other field is kept as it is.
-
-    The copy is shallow, so what the SDK or another processor keeps on the span (dropped counts,
-    links, LiveKit's redaction stash) is on the copy too.
-    """
-    changed = copy.copy(span)
-    add_attributes(changed, more)
-    return changed
-
-
-def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> None:
-    """Give an ended snapshot more attributes, for the processors behind.
+def set_attributes(span: ReadableSpan, attributes: dict[str, AttributeValue]) -> None:
+    """Give an ended snapshot other attributes, for the processors behind.
 
     The container is shared with the live span and frozen, so it is replaced, never written to.
     The new one has no limits: what the SDK dropped stays dropped and counted, what we add is
@@ -37,7 +25,6 @@ def add_attributes(span: ReadableSpan, more: Mapping[str, AttributeValue]) -> No
         livekit-agents 1.8.9, ``telemetry/pii.py``, leaves a dict too; opentelemetry-sdk 1.34 to 1.45,
         ``trace/__init__.py``, passes one snapshot through all processors in the order added.
     """
-    attributes = {**copy_attributes(span), **more}
     if span.dropped_attributes:
         counting = BoundedAttributes(attributes=attributes, immutable=True)
         counting.dropped = span.dropped_attributes
@@ -72,7 +59,7 @@ def sdk_shares_spans() -> bool:
 
     class _Adds(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:
-            add_attributes(span, {"added": 1})
+            set_attributes(span, {"added": 1})
 
     class _Sees(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:

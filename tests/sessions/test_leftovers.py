@@ -10,12 +10,14 @@ import textwrap
 
 import pytest
 from livekit.agents import Agent, llm
+from livekit.agents.metrics import LLMMetrics
 from livekit.agents.telemetry import set_tracer_provider, tracer
 from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits
 
 from otel_voice_cost.testing.components import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 
+from ..conftest import llm_metrics
 from .harness import (
     RELEASE,
     SPEED,
@@ -120,6 +122,24 @@ async def test_a_span_that_ends_after_its_session_is_not_priced_again(pipeline):
     assert len(pipeline.named("tts_usage")) == 1
     assert "voice_cost.usd" not in pipeline.spans[-1].attributes
     assert pipeline.session_spans()[0].attributes["voice_cost.session.tts.usd"] == "0.0021"
+
+
+async def test_a_request_without_metrics_that_ends_before_its_report_is_priced_once(pipeline):
+    """A limit of the SDK took its metrics; the token counts are left."""
+    model = ScriptedLLM([])
+    caller = Caller(new_session(stt=ScriptedSTT([], speed=SPEED), llm=model, tts=ScriptedTTS()))
+    await caller.session.start(Clerk())
+    if not trace.get_current_span().is_recording():
+        pytest.skip("this release does not leave the session's span current")
+    tokens = {"gen_ai.usage.input_tokens": 300, "gen_ai.usage.output_tokens": 20}
+    names = {"gen_ai.request.model": "gpt-4.1-mini", "gen_ai.provider.name": "openai"}
+    tracer.start_span("llm_request", attributes=tokens | names).end()
+    for _ in range(2):  # the second is of a request whose span never ends
+        model.emit("metrics_collected", LLMMetrics.model_validate(llm_metrics()))
+    await caller.hang_up()
+
+    assert pipeline.session_spans()[0].attributes["voice_cost.session.llm.usd"] == "0.000304"
+    assert len(pipeline.named("llm_usage")) == 1
 
 
 async def test_usage_after_the_session_ended_is_counted_at_the_flush(price_catalog):

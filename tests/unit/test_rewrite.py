@@ -6,12 +6,12 @@ import copy
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import VoiceCostSpanProcessor
-from otel_voice_cost.export.span_attributes import add_attributes, sdk_shares_spans, with_attributes
+from otel_voice_cost.export.span_attributes import copy_attributes, sdk_shares_spans, set_attributes
 
 
 def snapshot(attributes):
@@ -43,7 +43,7 @@ def test_the_container_of_the_live_span_is_not_touched():
     container = BoundedAttributes(attributes={"a": 1}, immutable=True)
     span = snapshot(container)
 
-    add_attributes(span, {"b": 2})
+    set_attributes(span, {**copy_attributes(span), "b": 2})
 
     assert dict(container) == {"a": 1}
     assert dict(span.attributes) == {"a": 1, "b": 2}
@@ -53,22 +53,36 @@ def test_the_old_container_stays_as_it_was():
     """The live span and other pipelines share it."""
     old = BoundedAttributes(attributes={"a": 1}, immutable=True)
     span = snapshot(old)
-    add_attributes(span, {"b": 2})
+    set_attributes(span, {**copy_attributes(span), "b": 2})
 
     assert dict(old) == {"a": 1}
     assert span.attributes == {"a": 1, "b": 2}
 
 
-def test_a_copy_leaves_the_span_as_it_was_and_keeps_what_others_put_there():
-    span = snapshot(BoundedAttributes(attributes={"a": 1}, immutable=True))
-    span.stash = "LiveKit's"
+def test_a_copy_leaves_the_span_as_it_was_and_keeps_what_others_put_there(price_catalog):
+    """A wrapped processor receives a copy: others on the provider get the span as it came."""
 
-    copy = with_attributes(span, {"b": 2})
+    class Redacts(SpanProcessor):
+        def on_end(self, span):
+            span.stash = "LiveKit's"
 
-    assert dict(span.attributes) == {"a": 1}
-    assert dict(copy.attributes) == {"a": 1, "b": 2}
-    assert copy.stash == "LiveKit's"
+    own, other = InMemorySpanExporter(), InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(Redacts())
+    provider.add_span_processor(VoiceCostSpanProcessor(SimpleSpanProcessor(own), catalog=price_catalog))
+    provider.add_span_processor(SimpleSpanProcessor(other))
+    with provider.get_tracer("livekit-agents").start_as_current_span("llm_request") as span:
+        span.set_attribute("gen_ai.usage.input_tokens", 300)
+        span.set_attribute("gen_ai.request.model", "gpt-4o-mini")
+
+    (copied,), (original,) = own.get_finished_spans(), other.get_finished_spans()
+    assert "voice_cost.component" in copied.attributes
+    assert "voice_cost.component" not in original.attributes
+    assert copied.stash == "LiveKit's"
 
 
 def test_a_span_without_attributes_can_get_some():
-    assert dict(with_attributes(snapshot(None), {"b": 2}).attributes) == {"b": 2}
+    span = snapshot(None)
+    assert copy_attributes(span) == {}
+    set_attributes(span, {"b": 2})
+    assert span.attributes == {"b": 2}

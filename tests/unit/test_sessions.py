@@ -102,7 +102,10 @@ def take(session, step: str) -> list[str]:
         return ["span"] if matching.match(key) else []
     if step == "span without key":
         found = matching.match_by_fragments(Component.LLM, (key,))
-        return ["span by report"] if found is not None and found.match_key == key else []
+        if found is None:
+            matching.remember(Component.LLM, (key,))
+            return ["span by what it kept"]
+        return ["span by report"] if found.match_key == key else []
     if step == "32 further reports":
         oldest = [matching.add(report(str(number))) for number in range(32)]
         return ["report" for left in oldest if left is not None and left.match_key == key]
@@ -131,8 +134,10 @@ def take(session, step: str) -> list[str]:
         (["report", "report", "span", "end"], ["span", "report"], False),
         (["span", "span", "report", "report", "end"], ["span", "span"], False),
         (["report", "end", "span", "span"], ["report", "span"], False),
-        # no report
-        (["span without key"], [], False),
+        (["span without key"], ["span by what it kept"], False),
+        (["span without key", "report", "end"], ["span by what it kept"], False),
+        (["span without key", "report", "report", "end"], ["span by what it kept", "report"], False),
+        (["span without key", "report", "span"], ["span by what it kept", "span"], False),
     ],
     ids=lambda value: ", ".join(value) or "nothing" if isinstance(value, list) else f"waits={value}",
 )
