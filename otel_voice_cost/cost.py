@@ -69,7 +69,10 @@ class Cost:
     estimated: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "estimated", any(line.rate.estimated for line in self.lines))
+        estimated = False
+        for line in self.lines:  # `any` would be two calls more for every request
+            estimated = estimated or line.rate.estimated
+        object.__setattr__(self, "estimated", estimated)
         if self.list_usd is None:
             object.__setattr__(self, "list_usd", self.usd)
 

@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["Accounting"]
 
 # Attributes of a span that usage spans take over: who is spoken to.
-_IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id")
+_IDS = frozenset({"gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id"})
+# Up to Python 3.11 a member of an enumeration takes fifteen times as long to find as a global name.
+_SESSION, _AGENT_TURN, _USER_TURN = Role.SESSION, Role.AGENT_TURN, Role.USER_TURN
+_REQUEST, _WRAPPER = Role.REQUEST, Role.WRAPPER
+_STT, _TTS = Component.STT, Component.TTS
 _MAX_OUTSIDE = 256  # spans outside sessions below which usage was reported
 _MAX_GIVEN_USD = 10**12  # that a span may claim to have cost; beyond is a mistake
 _NS_PER_SECOND = Decimal(10**9)
@@ -146,14 +150,14 @@ class Accounting:
 
     def on_start(self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule) -> list[FollowUp]:
         """Note the begin of a span of a framework."""
-        if rule.role is Role.SESSION:
+        if rule.role is _SESSION:
             return self._open(span, key, source)
         spans = self._registry.spans
         spans.begin(
             key,
             spans.find(span.parent[:2]) if span.parent else None,
             start_ns=span.start_time or 0,
-            is_turn=rule.role is Role.AGENT_TURN,
+            is_turn=rule.role is _AGENT_TURN,
             request=rule.component if rule.nests else None,
         )
         return []
@@ -225,16 +229,16 @@ class Accounting:
         view = SpanView(attributes, rule.role, rule.component, is_error, source.texts)
         session, turn = (node.session, node.turn) if node is not None else (None, None)
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
-        if session is not None:
-            session.identity = session.identity or {name: attributes[name] for name in _IDS if name in attributes}
-        if rule.role is Role.SESSION:
+        if session is not None and not session.identity and not _IDS.isdisjoint(attributes):
+            session.identity = _ids_in(attributes)
+        if rule.role is _SESSION:
             if session is None:
                 return {}, []
             return self.close(session, span.end_time or 0, attributes, span.events)
-        if rule.role is Role.USER_TURN:
+        if rule.role is _USER_TURN:
             return self._write_stt_usage(ended)
         written = self._bill(ended)
-        if rule.role is Role.AGENT_TURN and session is not None:
+        if rule.role is _AGENT_TURN and session is not None:
             written |= self._turn_totals(session, key)
         return written, []
 
@@ -248,7 +252,7 @@ class Accounting:
             match, reason = _Match(), _unreadable(error)
         cost = self._cost(match.usage, ended) if match.is_billed else None
         node, rule = ended.node, ended.rule
-        is_request = match.is_billed and rule.role is Role.REQUEST and rule.nests
+        is_request = match.is_billed and rule.role is _REQUEST and rule.nests
         if cost is None and is_request and not (node is not None and node.has_billing_child):
             reason = reason or f"{ended.source.name} reported no usage for this request"
         if cost is not None:
@@ -256,7 +260,7 @@ class Accounting:
                 node.mark_enclosing_requests(match.request)
             self._book(cost, ended.session, turn=ended.turn)
             return self._written(cost, ended)
-        silent = {} if rule.role is Role.AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
+        silent = {} if rule.role is _AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
         if reason is None:
             self._warn_of_given_cost(ended)
             return silent
@@ -279,16 +283,16 @@ class Accounting:
             is_billed = session is None or session.matching.match(carried.match_key)
         elif node is not None:
             is_reported = ended.rule.is_reported and session is not None
-            if ended.rule.role is Role.WRAPPER and (node.has_billing_child or is_reported):
+            if ended.rule.role is _WRAPPER and (node.has_billing_child or is_reported):
                 return _Match(is_billed=False)
             report = session and session.matching.match_by_fragments(carried.component, carried.fragments)
             if report:
                 request, read = report.read_request(), partial(report.read, ended.view.attributes)
         if node is not None and node.has_billing_child:
             # an outer request for speech repeats the inner ones whatever it reports; one to a model may add its own
-            is_billed = is_billed and carried.component is not Component.TTS and request not in node.requests_inside
+            is_billed = is_billed and carried.component is not _TTS and request not in node.requests_inside
         usage = read() if is_billed else None
-        lost_key = carried.match_key is None and ended.rule.role is Role.REQUEST and ended.rule.nests
+        lost_key = carried.match_key is None and ended.rule.role is _REQUEST and ended.rule.nests
         if lost_key and usage is not None and report is None and session is not None:
             session.matching.remember(carried.component, carried.fragments)
         return _Match(is_billed=is_billed, usage=usage, request=request)
@@ -297,14 +301,14 @@ class Accounting:
         """Return the cost of a request. One that a gateway or the agent's own code gave wins."""
         usd = ended.view.attributes.get(COST)
         is_given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < _MAX_GIVEN_USD
-        if is_given and ended.rule.role is Role.REQUEST:
+        if is_given and ended.rule.role is _REQUEST:
             if usage is None:
                 usage = ended.source.read_model(ended.span, ended.rule, ended.view.attributes)
             return Cost(usage=usage, usd=Decimal(str(usd)), rate_source="span")
         return None if usage is None else self._price(usage, ended.view)
 
     def _warn_of_given_cost(self, ended: _EndedSpan) -> None:
-        if COST in ended.view.attributes and ended.rule.role is Role.WRAPPER:
+        if COST in ended.view.attributes and ended.rule.role is _WRAPPER:
             self._diagnostics.warn_once(
                 "own cost",
                 f"A {COST} of the application is on {ended.span.name}, which repeats a request inside it: "
@@ -345,7 +349,7 @@ class Accounting:
         session.touch(report.time_ns)
         if session.repeats.is_repeat(report):
             return []
-        if report.component is Component.STT:
+        if report.component is _STT:
             return self._emitting(self._book_pending(report, session, is_stt=True))
         oldest = session.matching.add(report)
         return self._emitting(self._book_pending(oldest, session, is_stt=False)) if oldest is not None else []
@@ -382,7 +386,7 @@ class Accounting:
         if key not in self.outside:
             return []
         source, pending = self.outside.pop(key)
-        ids = {name: attributes[name] for name in _IDS if name in attributes}
+        ids = _ids_in(attributes)
         return [self._usage_span_outside(key, source, one, ids) for one in pending.pop_all()]
 
     def _cost_of(self, report: UsageReport) -> Cost | None:
@@ -619,6 +623,10 @@ class Accounting:
             end_ns=pending.last_ns,
             attributes={**ids, **self._dialects.cost_attributes(cost, view)},
         )
+
+
+def _ids_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attributes.items() if name in _IDS}
 
 
 def _unreadable(error: UsageError) -> str:

@@ -17,7 +17,7 @@ def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | N
     """Return the number under ``name``: finite and not negative.
 
     Args:
-        fields: Decoded metrics; numbers are ``int`` or ``Decimal``.
+        fields: Decoded metrics; numbers are ``int``, ``float`` or ``Decimal``.
         name: The field.
         default: Returned where the field is absent or null. Without it, absence is an error.
 

@@ -9,11 +9,12 @@ Source:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from types import MappingProxyType
+
+from pydantic_core import from_json
 
 from ...errors import UsageError
 from ...usage import Component, Mode, Unit, Usage
@@ -43,7 +44,6 @@ COMPONENTS = {
 MODEL = "gen_ai.request.model"
 PROVIDER = "gen_ai.provider.name"
 _ZERO = Decimal(0)
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=Decimal)
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _LONGEST_NAME = 256  # of a model, provider or class; what is longer is none, and so is what no exporter can encode
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
@@ -52,14 +52,14 @@ _Amounts = dict[Unit, "Decimal | int"]  # counts are ints until they are added u
 
 
 def decode(text: str) -> dict[str, object]:
-    """Decode metrics JSON with the exact digits of its numbers.
+    """Decode metrics JSON. A number becomes the float whose shortest digits it has: pydantic writes no others.
 
     Raises:
         UsageError: The text is no JSON object. The message does not quote it.
     """
     try:
-        fields = _DECODER.decode(text)
-    except (ValueError, RecursionError) as error:
+        fields = from_json(text)
+    except (TypeError, ValueError) as error:  # the former: no exporter can encode it
         raise UsageError("metrics: got text that is no JSON, expected a JSON object") from error
     if not isinstance(fields, dict):
         raise UsageError(f"metrics: got {type(fields).__name__}, expected a JSON object")
