@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from ..errors import Problem
-from .problems import masked
+from .problems import masked, refuse
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,8 +32,8 @@ _TOKENS = re.compile(
 )
 
 
-def read_document(text: str, origin: str) -> dict[str, Any] | Problem:
-    """Return what a text states, or the one problem that it has as a whole.
+def read_document(text: str, origin: str) -> dict[str, Any]:
+    """Return what a text states.
 
     A byte order mark is skipped. A dotted TOML key of more than 16 parts is refused: the time that `tomllib` takes
     for one grows with the square of its length.
@@ -42,6 +41,9 @@ def read_document(text: str, origin: str) -> dict[str, Any] | Problem:
     Args:
         text: A JSON object, or TOML.
         origin: Name of the file or variable, for the message.
+
+    Raises:
+        PriceError: The text as a whole cannot be read.
     """
     text = text.lstrip(_BYTE_ORDER_MARK)
     form = "JSON" if text.lstrip().startswith("{") else "TOML"
@@ -53,12 +55,12 @@ def read_document(text: str, origin: str) -> dict[str, Any] | Problem:
         if deep is not None:
             line = text.count("\n", 0, deep) + 1
             value = f"a dotted key of more than {_MOST_PARTS} parts in line {line}"
-            return Problem(place=origin, value=value, expected="provider/model in quotes, and one or two names")
+            refuse(origin, value, "provider/model in quotes, and one or two names")
         return tomllib.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
-        return Problem(place=origin, value=f"no {form}", expected=f"{form}: {masked(str(error)[:400])}")
+        refuse(origin, f"no {form}", f"{form}: {masked(str(error)[:400])}")
     except ArithmeticError:
-        return Problem(place=origin, value="a number out of range", expected="exponents of at most 18 digits")
+        refuse(origin, "a number out of range", "exponents of at most 18 digits")
 
 
 def to_json(prices: Mapping[str, Any]) -> str:

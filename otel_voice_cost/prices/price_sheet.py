@@ -1,6 +1,6 @@
 """A price sheet, from a file or a variable: rates in both forms, and overrides.
 
-A sheet is TOML or JSON, read in `documents`. ``[[rate]]`` entries are checked in `entries`, prices in the short
+A sheet is TOML or JSON, read in `documents`. ``[[rate]]`` entries are checked in `rate_entries`, prices in the short
 form in `short_form`; this module reads the overrides and puts all together.
 """
 
@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from ..cost import EXACT
-from ..errors import Problem
+from ..errors import PriceError, Problem
 from .documents import read_document
 from .overrides import DatedPercentage, Overrides
-from .problems import masked, shown
-from .rate_entries import read_entries
+from .problems import collect, masked, refuse, shown
+from .rate_entries import rate_entries
 from .rates import Rate
-from .short_form import read_short_form
+from .short_form import short_form_entries
 
 __all__ = ["PriceSheet", "parse_sheet"]
 
@@ -53,16 +54,20 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
         text: A JSON object, or TOML. ``provider``, ``source`` and ``checked`` at the top hold for every ``rate``.
         origin: Name of the file or variable, for messages and for `Rate.loaded_from`.
     """
-    document = read_document(text, origin)
-    if isinstance(document, Problem):
-        return PriceSheet(problems=(document,))
+    try:
+        document = read_document(text, origin)
+    except PriceError as error:
+        return PriceSheet(problems=error.problems)
     if not document:
         return PriceSheet()
     problems: list[Problem] = []
     defaults = {key: document.pop(key) for key in _DEFAULTS if key in document}
     overrides = _overrides({key: document.pop(key) for key in _SECTIONS if key in document}, origin, problems)
-    rates = read_entries(document.pop("rate", []), defaults, overrides.currencies, origin, problems)
-    rates += read_short_form(document, overrides.currencies, origin, problems)
+    entries = chain(
+        rate_entries(document.pop("rate", []), defaults, overrides.currencies, origin),
+        short_form_entries(document, overrides.currencies, origin),
+    )
+    rates = [(place, rate) for place, stated in collect(entries, problems) for rate in stated]
     problems += _repeats(rates)
     return PriceSheet(
         rates=tuple(rate for _, rate in rates),
@@ -99,17 +104,8 @@ def _repeats(placed: Iterable[tuple[str, Rate]]) -> Iterator[Problem]:
 
 def _overrides(sections: Mapping[str, Any], origin: str, problems: list[Problem]) -> Overrides:
     def read(section: str, reader: Callable[[str, Any], Any]) -> dict[str, Any]:
-        entries = sections.get(section, {})
-        if not isinstance(entries, dict):
-            problems.append(Problem(place=f"{origin}, {section}", value=shown(entries), expected="a table"))
-            return {}
-        found = {}
-        for key, value in entries.items():
-            try:
-                found[key.lower()] = reader(key, value)
-            except ValueError as error:
-                problems.append(Problem(place=f"{origin}, {section}.{key}", value=shown(value), expected=str(error)))
-        return found
+        entries = _override_entries(section, sections.get(section, {}), reader, origin)
+        return dict(collect(entries, problems))
 
     return Overrides(
         discounts=read("discount", partial(_shares, limit=Decimal(1))),
@@ -120,6 +116,24 @@ def _overrides(sections: Mapping[str, Any], origin: str, problems: list[Problem]
         addons=read("addon", _words),
         currencies={code.upper(): n for code, n in read("currency", _per_usd).items()},
     )
+
+
+def _override_entries(
+    section: str, entries: object, reader: Callable[[str, Any], Any], origin: str
+) -> Iterator[tuple[str, Callable[[], Any]]]:
+    place = f"{origin}, {section}"
+    if not isinstance(entries, dict):
+        yield place, partial(refuse, place, shown(entries), "a table")
+        return
+    for key, value in entries.items():
+        yield key.lower(), partial(_read_override, reader, key, value, f"{place}.{key}")
+
+
+def _read_override(reader: Callable[[str, Any], Any], key: str, value: object, place: str) -> Any:
+    try:
+        return reader(key, value)
+    except ValueError as error:
+        refuse(place, shown(value), str(error))
 
 
 def _shares(_: str, value: object, *, limit: Decimal | None) -> tuple[DatedPercentage, ...]:

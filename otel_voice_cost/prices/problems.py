@@ -1,10 +1,16 @@
-"""Quote values of users in messages: cut, and without anything that looks like a key, password or token."""
+"""Mistakes in prices, with the values quoted: cut, and without anything that looks like a key, password or token."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn, TypeVar
 
-__all__ = ["masked", "shown"]
+from ..errors import PriceError, Problem
+
+__all__ = ["collect", "masked", "refuse", "shown"]
+
+_T = TypeVar("_T")
 
 _LONGEST = 60
 _LOOKED_AT = 1_000  # characters; what is cut off later must not hide the beginning of a key
@@ -17,6 +23,25 @@ _KEYS = re.compile(
 )
 _HINTS = ("k-", "k_", "bearer", "basic", "://")  # without any of these, and four hyphens, `_KEYS` finds nothing
 _RUNS = re.compile(r"[A-Za-z0-9]{20,}")
+
+
+def collect(entries: Iterable[tuple[str, Callable[[], _T]]], problems: list[Problem]) -> Iterator[tuple[str, _T]]:
+    """Read entries: yield each sound one with its name, and add the problems of the others.
+
+    Args:
+        entries: The name of each, and what reads it or raises `PriceError`.
+        problems: Where mistakes are added.
+    """
+    for name, read in entries:
+        try:
+            yield name, read()
+        except PriceError as error:
+            problems += error.problems
+
+
+def refuse(place: str, value: str, expected: str) -> NoReturn:
+    """Raise a `PriceError` with one problem."""
+    raise PriceError([Problem(place=place, value=value, expected=expected)])
 
 
 def masked(text: str) -> str:

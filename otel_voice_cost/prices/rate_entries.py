@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..cost import EXACT
-from ..errors import Problem
+from ..errors import PriceError, Problem
 from ..usage import Component, Mode, Unit
-from .problems import shown
+from .problems import refuse, shown
 from .rates import Confidence, Native, Rate
 
-__all__ = ["rate_of", "read_entries"]
+__all__ = ["RateEntry", "rate_entries", "read_rate"]
+
+RateEntry = tuple[str, Callable[[], tuple[Rate, ...]]]  # its place, and what reads its rates or raises `PriceError`
 
 
 def _number(value: object) -> object:
@@ -74,53 +77,52 @@ class _Entry(BaseModel):
         return self
 
 
-def read_entries(
-    entries: object,
-    defaults: Mapping[str, Any],
-    currencies: Mapping[str, Decimal],
-    origin: str,
-    problems: list[Problem],
-) -> list[tuple[str, Rate]]:
-    """Return the rates of the sound ``[[rate]]`` entries, each after its place; add a problem for each mistake.
+def rate_entries(
+    entries: object, defaults: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str
+) -> Iterator[RateEntry]:
+    """Yield the ``[[rate]]`` entries.
 
     Args:
         entries: What stands under ``rate``.
         defaults: Keys that hold for every entry without them.
         currencies: Code → how much of it one US dollar buys.
         origin: File or variable, for messages and for `Rate.loaded_from`.
-        problems: Where mistakes are added.
     """
     if not isinstance(entries, list):
-        problems.append(Problem(place=f"{origin}, rate", value="one table", expected="[[rate]] entries"))
-        return []
-    rates = []
+        place = f"{origin}, rate"
+        yield place, partial(refuse, place, "one table", "[[rate]] entries")
+        return
     for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict):
-            problems.append(Problem(place=f"{origin}, rate {number}", value=shown(entry), expected="a table"))
-            continue
-        place = f"{origin}, rate {number}{_title(entry)}"
-        rate = rate_of({**defaults, **entry}, currencies, origin, place, problems)
-        if rate is not None:
-            rates.append((place, rate))
-    return rates
+        place = f"{origin}, rate {number}"
+        if isinstance(entry, dict):
+            place += _title(entry)
+            yield place, partial(_read_entry, {**defaults, **entry}, currencies, origin, place)
+        else:
+            yield place, partial(refuse, place, shown(entry), "a table")
 
 
-def rate_of(
-    fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str, problems: list[Problem]
-) -> Rate | None:
-    """Return the rate that an entry states, or None with a problem for each mistake."""
+def _read_entry(
+    fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str
+) -> tuple[Rate, ...]:
+    return (read_rate(fields, currencies, origin, place),)
+
+
+def read_rate(fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str) -> Rate:
+    """Return the rate that an entry states.
+
+    Raises:
+        PriceError: With a problem for each mistake.
+    """
     try:
         entry = _Entry.model_validate(fields)
     except ValidationError as error:
-        problems += _problems(error, place)
-        return None
+        raise PriceError(_problems(error, place)) from None
     native, usd = None, entry.usd
     if entry.price is not None and entry.currency is not None:
         code = entry.currency.upper()
         if code not in currencies:
             expected = f"[currency] with {code}: how much of it one US dollar buys"
-            problems.append(Problem(place=f"{place}, currency", value=shown(entry.currency), expected=expected))
-            return None
+            refuse(f"{place}, currency", shown(entry.currency), expected)
         native = Native(currency=code, amount=entry.price, per_usd=currencies[code])
         usd = EXACT.divide(native.amount, native.per_usd)
     kept = entry.model_dump(exclude={"provider", "model", "usd", "price", "currency", "plan", "addon", "name"})

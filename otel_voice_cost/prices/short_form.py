@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from ..cost import EXACT
-from ..errors import Problem
 from ..usage import BILLED_BY_CALL, Component, Unit
-from .problems import shown
-from .rate_entries import rate_of
+from .problems import refuse, shown
+from .rate_entries import RateEntry, read_rate
 from .rates import Rate
 
-__all__ = ["read_short_form"]
+__all__ = ["short_form_entries"]
 
 # Each part begins with what no part before it ends with, so that there is one way to read a text.
 _PRICE = re.compile(
@@ -78,10 +78,10 @@ _OPTIONS = ("since", "until", "mode", "minimum", "increment", "free")
 _A_PRICE = 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" or "free"'
 
 
-def read_short_form(
-    document: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, problems: list[Problem]
-) -> list[tuple[str, Rate]]:
-    """Return the rates that stand in the short form, each after its place; add a problem for each mistake.
+def short_form_entries(
+    document: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str
+) -> Iterator[RateEntry]:
+    """Yield the prices that stand in the short form.
 
     Args:
         document: ``provider/model`` → component → price; globs are allowed in the model. A price is
@@ -90,72 +90,78 @@ def read_short_form(
             ``increment`` and ``free``, a single price then under ``price``; or a list of these.
         currencies: Code → how much of it one US dollar buys.
         origin: File or variable, for messages and for `Rate.loaded_from`.
-        problems: Where mistakes are added.
     """
-    rates: list[tuple[str, Rate]] = []
     for key, components in document.items():
+        place = f"{origin}, {key}"
         provider, slash, model = key.partition("/")
         if not slash:
             expected = "provider/model, rate, provider, source, checked or a section of overrides"
-            problems.append(Problem(place=f"{origin}, {key}", value="an unknown key", expected=expected))
+            yield place, partial(refuse, place, "an unknown key", expected)
         elif not (provider and model):
-            problems.append(Problem(place=f"{origin}, {key}", value="half a name", expected="provider/model"))
+            yield place, partial(refuse, place, "half a name", "provider/model")
         elif not isinstance(components, dict):
-            problems.append(Problem(place=f"{origin}, {key}", value=shown(components), expected='{"stt": price}'))
+            yield place, partial(refuse, place, shown(components), '{"stt": price}')
         else:
             for name, price in components.items():
-                place = f"{origin}, {key}.{name}"
-                for fields in _quotes(name, price, place, problems):
-                    entry = {"provider": provider, "model": model, "component": name, "source": origin, **fields}
-                    rate = rate_of(entry, currencies, origin, place, problems)
-                    rates += [(place, rate)] if rate else []
-    return rates
+                fields = {"provider": provider, "model": model, "component": name, "source": origin}
+                yield from _component_entries(price, fields, currencies, origin, f"{place}.{name}")
 
 
-def _quotes(name: str, price: object, place: str, problems: list[Problem]) -> list[dict[str, Any]]:
-    """The fields of each rate that a component's price states."""
+def _component_entries(
+    price: object, fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str
+) -> Iterator[RateEntry]:
+    """Yield the quotes of one component."""
     try:
-        component = Component(name)
+        component = Component(fields["component"])
     except ValueError:
         expected = "one of " + ", ".join(component.value for component in Component)
-        problems.append(Problem(place=place, value=shown(name), expected=expected))
-        return []
-    found = []
+        yield place, partial(refuse, place, shown(fields["component"]), expected)
+        return
     for entry in price if isinstance(price, list) else [price]:
         named = dict(entry) if isinstance(entry, dict) else {"price": entry}
         options = {key: named.pop(key) for key in _OPTIONS if key in named}
         if not named:
-            problems.append(Problem(place=place, value=shown(entry), expected=_A_PRICE))
+            yield place, partial(refuse, place, shown(entry), _A_PRICE)
         for part, quote in named.items():
-            fields = _quote(quote, component, part)
-            if isinstance(fields, str):
-                where = place if part == "price" else f"{place}.{part}"
-                problems.append(Problem(place=where, value=shown(quote), expected=fields))
-            else:
-                found += [{**each, **options} for each in fields]
-    return found
+            read_fields = partial(_read_quote, quote, component, part, place)
+            yield place, partial(_read_rates, read_fields, {**fields, **options}, currencies, origin, place)
 
 
-def _quote(quote: object, component: Component, part: str) -> list[dict[str, Any]] | str:
-    """Unit, price and count of a quote such as ``"0.40/1M tokens"``, or what was expected."""
+def _read_rates(
+    read_fields: Callable[[], list[dict[str, Any]]],
+    fields: Mapping[str, Any],
+    currencies: Mapping[str, Decimal],
+    origin: str,
+    place: str,
+) -> tuple[Rate, ...]:
+    return tuple(read_rate({**fields, **more}, currencies, origin, place) for more in read_fields())
+
+
+def _read_quote(quote: object, component: Component, part: str, place: str) -> list[dict[str, Any]]:
+    """Return unit, price and count of a quote such as ``"0.40/1M tokens"``, once for each unit.
+
+    Raises:
+        PriceError: It is no such quote.
+    """
+    refuse_as = partial(refuse, place if part == "price" else f"{place}.{part}", shown(quote))
     tokens = _TOKENS.get(component, {})
     if part != "price" and part not in tokens:
-        return "one of " + ", ".join(["price", *_OPTIONS, *tokens])
+        refuse_as("one of " + ", ".join(["price", *_OPTIONS, *tokens]))
     if quote == "free":
         units = [tokens[part]] if part in tokens else sorted(_FREE[component])
         return [{"unit": unit, "usd": Decimal(0)} for unit in units]
     match = _PRICE.fullmatch(quote.strip()) if isinstance(quote, str) else None
     if match is None:
-        return _A_PRICE
+        return refuse_as(_A_PRICE)
     word = match["word"].strip().lower()
     word = word[:-1] if len(word) > 1 and word.endswith("s") else word
     count = EXACT.multiply(Decimal(match["count"] or 1), Decimal(_SCALE[match["scale"]] * _SECONDS.get(word, 1)))
     unit = tokens.get(part) if word == "token" else _unit(word, component) if part == "price" else None
     if unit is None:
         named = f"tokens under {', '.join(tokens)}"
-        return named if part != "price" else f"a unit of {component.value}" + (f", or {named}" if tokens else "")
+        refuse_as(named if part != "price" else f"a unit of {component.value}" + (f", or {named}" if tokens else ""))
     if not 0 < count < _COUNTABLE or count != int(count):
-        return "a whole number of units above zero, 1,000,000,000,000 at most"
+        refuse_as("a whole number of units above zero, 1,000,000,000,000 at most")
     price = Decimal(match["price"])
     currency = match["currency"] or "USD"
     money = {"usd": price} if currency == "USD" else {"price": price, "currency": currency}
