@@ -16,7 +16,7 @@ from ..build import build_prices
 from ..cost import EXACT
 from ..export.attributes import to_text
 from ..prices.catalog import PriceCatalog
-from ..prices.rates import Rate
+from ..prices.rates import BILLING_RULES, Rate
 from ..settings import Settings
 
 __all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
@@ -88,6 +88,7 @@ def rate_fields(rate: Rate) -> dict[str, Any]:
         "addon": rate.addon,
         "since": str(rate.since) if rate.since else None,
         "until": str(rate.until) if rate.until else None,
+        **{rule: to_text(getattr(rate, rule)) for rule in BILLING_RULES},
         "estimated": rate.estimated,
         "loaded_from": rate.loaded_from,
         "source": rate.source,

@@ -8,13 +8,22 @@ from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from ..cost import EXACT
 from ..errors import PriceError, Problem
 from ..usage import Component, Mode, Unit
 from .problems import refuse, shown
-from .rates import Confidence, Native, Rate
+from .rates import BILLING_RULES, Confidence, Native, Rate
 
 __all__ = ["RateEntry", "rate_entries", "read_rate"]
 
@@ -35,8 +44,8 @@ _Amount = Annotated[
 _Name = Annotated[str, Field(min_length=1)]
 
 
-class _Entry(BaseModel):
-    """One ``[[rate]]`` of a price sheet."""
+class _Stated(BaseModel):
+    """One ``[[rate]]`` of a price sheet, but for its billing rules."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,9 +63,6 @@ class _Entry(BaseModel):
     source: str = ""
     checked: date | None = None
     confidence: Confidence = "high"
-    minimum: _Amount = Decimal(0)
-    increment: _Amount = Decimal(0)
-    free: _Amount = Decimal(0)
     fallback: bool = False
     plan: _Name | None = None
     addon: _Name | None = None
@@ -69,12 +75,16 @@ class _Entry(BaseModel):
         return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
-    def _has_one_price(self) -> _Entry:
+    def _has_one_price(self) -> _Stated:
         if (self.usd is None) == (self.price is None) or (self.price is None) != (self.currency is None):
             raise ValueError("usd, or price and currency")
         if self.since and self.until and self.since > self.until:
             raise ValueError("a first day that is not after the last")
         return self
+
+
+_rules: Any = dict.fromkeys(BILLING_RULES, (_Amount, Decimal(0)))
+_Entry = create_model("_Entry", __base__=_Stated, **_rules)
 
 
 def rate_entries(

@@ -11,9 +11,10 @@ from typing import Literal, NamedTuple
 from ..usage import Component, Dimension, Mode, Unit
 from .globs import fits
 
-__all__ = ["EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_specificity"]
+__all__ = ["BILLING_RULES", "EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_specificity"]
 
 EXACT_ID = 1_000_000  # specificity of the exact id, above that of any glob
+BILLING_RULES = ("minimum", "increment", "free")  # fields that change what is billed: amounts in the unit, 0 for none
 Confidence = Literal["high", "medium", "low"]
 
 

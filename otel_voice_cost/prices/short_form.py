@@ -12,7 +12,7 @@ from ..cost import EXACT
 from ..usage import BILLED_BY_CALL, Component, Unit
 from .problems import refuse, shown
 from .rate_entries import RateEntry, read_rate
-from .rates import Rate
+from .rates import BILLING_RULES, Rate
 
 __all__ = ["short_form_entries"]
 
@@ -74,7 +74,7 @@ _FREE = {
     Component.TTS: {*_TOKENS[Component.TTS].values(), Unit.CHARACTER},
     Component.TURN_DETECTION: {Unit.REQUEST},
 }
-_OPTIONS = ("since", "until", "mode", "minimum", "increment", "free")
+_OPTIONS = ("since", "until", "mode", *BILLING_RULES)
 _A_PRICE = 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" or "free"'
 
 

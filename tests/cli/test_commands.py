@@ -41,6 +41,14 @@ def test_prices_shows_what_holds_on_a_day():
     assert {rate["usd"] for rate in after} == {"0.04"}
 
 
+def test_prices_as_json_say_what_changes_the_amount_billed(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_PRICES", '{"acme/v1": {"stt": {"price": "0.006/min", "increment": 15}}}')
+
+    (rate,) = json.loads(run("prices", "acme", "--json").output)
+
+    assert (rate["minimum"], rate["increment"], rate["free"]) == ("0", "15", "0")
+
+
 def test_prices_of_nobody_is_an_error():
     result = run("prices", "nobody")
 
