@@ -337,7 +337,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if self._diagnostics.debugging and PRICED_KEYS.isdisjoint(written):
             self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(written) or 'nothing'}")
         if written:
-            span = span if self._downstream is None else copy.copy(span)
+            if self._downstream is not None:
+                span = copy.copy(span)  # shallow: with what others keep on it, such as LiveKit's redaction
             attributes.update(written)
             set_attributes(span, attributes)
         return span, follow_ups
