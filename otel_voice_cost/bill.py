@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from .cost import EXACT, Cost, CostLine, total_of
+from .cost import EXACT, Cost, CostLine, exact_sum
 from .usage import Component, Unit
 
 __all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost"]
@@ -77,7 +77,7 @@ class TurnCost:
     @property
     def usd(self) -> Decimal:
         """US dollars."""
-        return total_of(self.by_component.values())
+        return exact_sum(self.by_component.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,22 +117,22 @@ class SessionCost:
     @property
     def usd(self) -> Decimal:
         """US dollars, after your discounts."""
-        return total_of([part.usd for part in self.parts])
+        return exact_sum([part.usd for part in self.parts])
 
     @property
     def list_usd(self) -> Decimal:
         """US dollars before your discounts."""
-        return total_of([part.list_usd for part in self.parts])
+        return exact_sum([part.list_usd for part in self.parts])
 
     @property
     def markup_usd(self) -> Decimal:
         """The markup on the cost."""
-        return total_of([part.markup_usd for part in self.parts])
+        return exact_sum([part.markup_usd for part in self.parts])
 
     @property
     def estimated_usd(self) -> Decimal:
         """The part of the cost that is an estimate."""
-        return total_of([part.estimated_usd for part in self.parts])
+        return exact_sum([part.estimated_usd for part in self.parts])
 
     @property
     def unpriced_count(self) -> int:
@@ -186,7 +186,7 @@ class TraceCost:
     @property
     def usd(self) -> Decimal:
         """US dollars."""
-        return total_of(self.by_component.values())
+        return exact_sum(self.by_component.values())
 
     @property
     def usd_per_minute(self) -> Decimal | None:
@@ -297,7 +297,7 @@ class Bill:
     @property
     def usd(self) -> Decimal:
         """US dollars so far."""
-        return total_of([part.usd for part in self._parts.values()])
+        return exact_sum([part.usd for part in self._parts.values()])
 
     def parts(self) -> tuple[CostPart, ...]:
         """Return the costs by component and model."""

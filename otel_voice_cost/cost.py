@@ -16,7 +16,7 @@ from .usage import Component, Dimension, Unit, Usage
 if TYPE_CHECKING:
     from .prices.rates import Rate
 
-__all__ = ["EXACT", "Cost", "CostLine", "describe", "merge_costs", "total_of", "unpriced_cost"]
+__all__ = ["EXACT", "Cost", "CostLine", "describe", "exact_sum", "merge_costs", "unpriced_cost"]
 
 # Of all money, whatever context the application set.
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
@@ -87,7 +87,7 @@ class Cost:
         return self._usd(is_output=True)
 
     def _usd(self, *, is_output: bool) -> Decimal | None:
-        return total_of([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
+        return exact_sum([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
 
 
 def describe(cost: Cost) -> str:
@@ -100,7 +100,7 @@ def describe(cost: Cost) -> str:
     return f"{usage.component.value} of {usage.provider}/{usage.model}, {amounts}{how}: {result}"
 
 
-def total_of(amounts: Iterable[Decimal]) -> Decimal:
+def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     """Add amounts without rounding, whatever the application's decimal context."""
     total = _ZERO
     for amount in amounts:
@@ -131,12 +131,12 @@ def merge_costs(costs: list[Cost]) -> Cost:
         return unpriced_cost(usage, reason)
     return Cost(
         usage=usage,
-        usd=total_of(cost.usd for cost in costs if cost.usd is not None),
+        usd=exact_sum(cost.usd for cost in costs if cost.usd is not None),
         lines=tuple(lines.values()),
         rate_source=first.rate_source,
         display_name=first.display_name,
-        list_usd=total_of(cost.list_usd for cost in costs if cost.list_usd is not None),
-        markup_usd=total_of(charged)
+        list_usd=exact_sum(cost.list_usd for cost in costs if cost.list_usd is not None),
+        markup_usd=exact_sum(charged)
         if (charged := [c.markup_usd for c in costs if c.markup_usd is not None])
         else None,
     )

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from .accounting.budget import Budget
 from .bill import SessionCost
 from .errors import VoiceCostError
-from .export.processor_order import processors_of, put_first
+from .export.processor_order import get_processors, put_first
 from .processor import VoiceCostSpanProcessor
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def install(
         "on_session_end": on_session_end,
         "budget": budget,
     }
-    present = [p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor)]
+    present = [p for p in get_processors(provider) if isinstance(p, VoiceCostSpanProcessor)]
     processor = present[0] if present else VoiceCostSpanProcessor(**options)
     ignored = [name for name, value in options.items() if value is not None]
     if present and ignored:

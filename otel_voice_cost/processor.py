@@ -15,6 +15,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from ._diagnostics import Diagnostics, Stats, to_stats
+from ._runtime.collector import collector_paused
 from ._runtime.locks import LATER, FollowUp, run_in_thread
 from ._runtime.process_end import at_process_end
 from .accounting import Accounting
@@ -23,10 +24,10 @@ from .accounting.session import REGISTRY, Session
 from .bill import SessionCost
 from .errors import Problem
 from .export.attributes import PRICED_KEYS
-from .export.processor_order import order_problem, processors_of
+from .export.processor_order import get_processors, order_problem
 from .export.span_attributes import copy_attributes, held_back, sdk_shares_spans, set_attributes
 from .export.usage_spans import UsageSpanEmitter
-from .sources import Role, Source, SpanKey, Subscription, UsageReport
+from .sources import Role, Source, SpanKey, SpanRule, Subscription, UsageReport
 
 if TYPE_CHECKING:
     from .build import Built
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["VoiceCostSpanProcessor"]
 
 _T = TypeVar("_T")
+_IGNORED, _SESSION = Role.IGNORED, Role.SESSION  # slow to find on their class up to Python 3.11
 _PATIENCE_SECONDS = 5.0  # for pending usage and records at shutdown, and at the end of a process
 _LOOP_SECONDS = 0.005  # that a flush may block an event loop
 _MAX_FLUSH_MILLIS = 10**9  # eleven days, for those who pass infinity
@@ -69,6 +71,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         accounting: None if the processor is disabled or shut down.
     """
 
+    @collector_paused()
     def __init__(
         self,
         downstream: SpanProcessor | None = None,
@@ -156,13 +159,19 @@ class VoiceCostSpanProcessor(SpanProcessor):
         accounting = self.accounting
         if accounting is not None:
             try:
-                priced = self._registry.gate.do(self._price, accounting, span)
-                if priced is LATER:
-                    self._end_later(accounting, span)
-                    return
-                span, follow_ups = priced
-                for follow_up in follow_ups:
-                    follow_up()
+                source, key = self._find_source(span), _to_key(span)
+                rule = source.rule_for(span) if source is not None else None
+                if (source is None or (rule is not None and rule.role is _IGNORED)) and accounting.can_ignore(key):
+                    if self._diagnostics.debugging and source is not None:
+                        self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote nothing")
+                else:
+                    priced = self._registry.gate.do(self._price, accounting, span, key, source, rule)
+                    if priced is LATER:
+                        self._end_later(accounting, span, key, source, rule)
+                        return
+                    span, follow_ups = priced
+                    for follow_up in follow_ups:
+                        follow_up()
             except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
                 self._diagnostics.record_fault(error, span.name)
             except BaseException:  # an interrupt goes on, and so does the span
@@ -268,7 +277,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if problem:
             self._diagnostics.warn_once("order", problem)
 
-    def _source_of(self, span: ReadableSpan) -> Source | None:
+    def _find_source(self, span: ReadableSpan) -> Source | None:
         scope = span.instrumentation_scope
         return self._sources.get(scope.name) if scope is not None else None
 
@@ -279,18 +288,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
         try:
             if gate.waiting:
                 gate.catch_up()
-            source = self._source_of(span)
+            source, key = self._find_source(span), _to_key(span)
             rule = source.rule_for(span) if source is not None else None
-            key = _key_of(span)
-            if source is not None and rule is not None:
-                if rule.role is Role.SESSION or not self._registry.has_seen_spans:
-                    self._prepare(span)
-                step = partial(accounting.on_start, span, key, source, rule)
-            else:
-                parent = self._registry.spans.find(span.parent[:2]) if span.parent else None
-                if parent is None:
-                    return
-                step = partial(accounting.on_foreign_start, span, key, parent)
+            if rule is not None and (rule.role is _SESSION or not self._registry.has_seen_spans):
+                self._prepare(span)
+            if not gate.waiting and accounting.begin(span, key, rule):
+                return
+            step = partial(accounting.on_start, span, key, source, rule)
             follow_ups = gate.do(step)
             if follow_ups is LATER:
                 gate.postpone(partial(self._take_late, "the start of a span", step))
@@ -320,16 +324,17 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 message = f"{name} cannot be hooked: its usage that no span carries is lost."
                 self._diagnostics.warn_once("unhooked", message)
 
-    def _price(self, accounting: Accounting, span: ReadableSpan) -> tuple[ReadableSpan, list[FollowUp]]:
+    def _price(
+        self, accounting: Accounting, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
+    ) -> tuple[ReadableSpan, list[FollowUp]]:
         """Account for a span, with the lock; return it, or a copy with its cost."""
-        key, follow_ups = _key_of(span), list[FollowUp]()
+        follow_ups = list[FollowUp]()
         if key in accounting.outside:
             follow_ups.append(partial(accounting.emit, accounting.pop_outside(key, span.attributes or {})))
-        source = self._source_of(span)
         if source is None:
             accounting.on_foreign_end(key)
             return span, follow_ups
-        written, rule = self._emitter.pop_attributes(key), source.rule_for(span)
+        written = self._emitter.pop_attributes(key)
         attributes = {} if rule is None and written is None else copy_attributes(span)
         if written is None:
             written, more = accounting.on_end(span, key, source, rule, attributes)
@@ -343,14 +348,16 @@ class VoiceCostSpanProcessor(SpanProcessor):
             set_attributes(span, attributes)
         return span, follow_ups
 
-    def _end_later(self, accounting: Accounting, span: ReadableSpan) -> None:
+    def _end_later(
+        self, accounting: Accounting, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
+    ) -> None:
         """Price a span when the lock is free, and hand it on then."""
         behind: Iterable[SpanProcessor] = () if self._downstream is None else (self._downstream,)
-        if self._downstream is None and self._source_of(span) is not None and self._emitter.can_hold_back():
+        if self._downstream is None and source is not None and self._emitter.can_hold_back():
             span, behind = held_back(span), self._emitter.behind()
 
         def price() -> FollowUp:
-            priced = self._guarded(span.name, self._price, accounting, span)
+            priced = self._guarded(span.name, self._price, accounting, span, key, source, rule)
             return partial(self._hand_on, *(priced or (span, [])), behind)
 
         self._registry.gate.postpone(price)
@@ -518,7 +525,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.warn_once("problem", f"Left out. {problem}")
 
 
-def _key_of(span: ReadableSpan) -> SpanKey:
+def _to_key(span: ReadableSpan) -> SpanKey:
     context = span.context
     return context[:2] if context else (0, 0)
 
@@ -538,4 +545,4 @@ def _in_event_loop() -> bool:
 
 def _active_on(provider: object) -> Iterator[VoiceCostSpanProcessor]:
     """Yield the active ones among a provider's processors."""
-    return (p for p in processors_of(provider) if isinstance(p, VoiceCostSpanProcessor) and p.accounting is not None)
+    return (p for p in get_processors(provider) if isinstance(p, VoiceCostSpanProcessor) and p.accounting is not None)

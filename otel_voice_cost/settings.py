@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from .export.dialects import resolve_dialects
 from .prices.documents import to_json
 from .prices.files import read_text
 from .prices.price_sheet import PriceSheet, parse_sheet
-from .prices.problems import masked, shown
+from .prices.problems import expected_in, masked, nearest, shown
 
 __all__ = ["Settings", "load_price_sheets", "session_sheet"]
 
@@ -161,9 +160,9 @@ def _problem(detail: Any, values: Mapping[str, Any]) -> Problem:
     names = [str(part) for part in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         place = f"Settings.{masked(names[0])[:_LONGEST]}"
-        return Problem(place=place, value="an unknown option", expected=_nearest(names[0], list(Settings.model_fields)))
+        return Problem(place=place, value="an unknown option", expected=nearest(names[0], list(Settings.model_fields)))
     place = f"Settings.{'.'.join(names)}" if names[0] in values else _PREFIX + ".".join(names).upper()
-    expected = detail["msg"].removeprefix("Value error, ")
+    expected = expected_in(detail["msg"])
     return Problem(place=place, value=shown(detail["input"]), expected=expected)
 
 
@@ -174,13 +173,7 @@ def _unknown_variables() -> list[Problem]:
     for variable in sorted(os.environ):
         name = variable.upper().removeprefix(_PREFIX)
         if name != variable.upper() and name not in known and not _OF_KUBERNETES.fullmatch(name[:_LONGEST_NAME]):
-            nearest = _nearest(name, known, _PREFIX)
             place = masked(variable)[:_LONGEST]
-            problems.append(Problem(place=place, value="an unknown variable", expected=nearest))
+            expected = nearest(name, known, _PREFIX)
+            problems.append(Problem(place=place, value="an unknown variable", expected=expected))
     return problems
-
-
-def _nearest(name: str, known: list[str], prefix: str = "") -> str:
-    """Return the known name that is nearest to a name, or all of them if none is near."""
-    near = get_close_matches(name[:_LONGEST], known, n=1)
-    return f"{prefix}{near[0]}" if near else "one of " + ", ".join(f"{prefix}{other}" for other in sorted(known))

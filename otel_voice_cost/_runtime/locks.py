@@ -57,7 +57,7 @@ class Gate:
     def reset(self) -> None:
         """Open the lock, in a forked child."""
         self.lock = RLock()
-        self.is_held_here = _ownership_of(self.lock)
+        self.is_held_here = _get_ownership(self.lock)
         self.waiting: deque[Work] = deque()
         self._context = Context()
         self._stands_still = False
@@ -168,7 +168,7 @@ class Inbox(Generic[_T]):
     def reset(self) -> None:
         """Open the lock and forget the items, in a forked child: the parent has them."""
         self._lock = RLock()
-        self._is_held_here = _ownership_of(self._lock)
+        self._is_held_here = _get_ownership(self._lock)
         self.items: deque[_T] = deque()
 
     def work(self, seconds: float = _WAIT_SECONDS) -> None:
@@ -186,7 +186,7 @@ class Inbox(Generic[_T]):
                 pass
 
 
-def _ownership_of(lock: Any) -> Callable[[], bool]:
+def _get_ownership(lock: Any) -> Callable[[], bool]:
     """The way to ask whether this thread holds a lock, as threading does."""
     is_owned: Callable[[], bool] = lock._is_owned
     return is_owned

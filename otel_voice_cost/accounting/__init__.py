@@ -46,7 +46,7 @@ __all__ = ["Accounting"]
 _IDS = frozenset({"gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id"})
 # Up to Python 3.11 a member of an enumeration takes fifteen times as long to find as a global name.
 _SESSION, _AGENT_TURN, _USER_TURN = Role.SESSION, Role.AGENT_TURN, Role.USER_TURN
-_REQUEST, _WRAPPER = Role.REQUEST, Role.WRAPPER
+_REQUEST, _WRAPPER, _IGNORED = Role.REQUEST, Role.WRAPPER, Role.IGNORED
 _STT, _TTS = Component.STT, Component.TTS
 _MAX_OUTSIDE = 256  # spans outside sessions below which usage was reported
 _MAX_GIVEN_USD = 10**12  # that a span may claim to have cost; beyond is a mistake
@@ -69,6 +69,11 @@ class _EndedSpan(NamedTuple):
     node: SpanNode | None
     session: Session | None
     turn: SpanKey | None
+
+    @property
+    def is_reported_request(self) -> bool:
+        """True if the framework reports the usage of every such request."""
+        return self.rule.role is _REQUEST and self.rule.nests
 
 
 class _Match(NamedTuple):
@@ -148,24 +153,44 @@ class Accounting:
 
     # spans
 
-    def on_start(self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule) -> list[FollowUp]:
-        """Note the begin of a span of a framework."""
-        if rule.role is _SESSION:
+    def begin(self, span: ReadableSpan, key: SpanKey, rule: SpanRule | None) -> bool:
+        """Note the begin of a span, without the lock; return False if `on_start` must note it.
+
+        Args:
+            span: The live span.
+            key: Its trace and span id.
+            rule: None for a span of the application's, or one that says nothing of usage so far.
+        """
+        spans = self._registry.spans
+        parent = spans.find(span.parent[:2]) if span.parent else None
+        if rule is None or rule.role is _IGNORED:
+            return parent is None or spans.begin_below(key, parent, start_ns=span.start_time or 0, is_open=False)
+        if parent is None:
+            return rule.role is not _SESSION and not rule.nests
+        if rule.role is _SESSION or rule.role is _AGENT_TURN:
+            return False
+        request = rule.component if rule.nests else None
+        return spans.begin_below(key, parent, start_ns=span.start_time or 0, request=request, is_open=True)
+
+    def on_start(
+        self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
+    ) -> list[FollowUp]:
+        """Note the begin of a span."""
+        if source is not None and rule is not None and rule.role is _SESSION:
             return self._open(span, key, source)
         spans = self._registry.spans
         spans.begin(
             key,
             spans.find(span.parent[:2]) if span.parent else None,
             start_ns=span.start_time or 0,
-            is_turn=rule.role is _AGENT_TURN,
-            request=rule.component if rule.nests else None,
+            is_turn=rule is not None and rule.role is _AGENT_TURN,
+            request=rule.component if rule is not None and rule.nests else None,
         )
         return []
 
-    def on_foreign_start(self, span: ReadableSpan, key: SpanKey, parent: SpanNode) -> list[FollowUp]:
-        """Note the begin of an application's span below a known one: its children belong to the same session."""
-        self._registry.spans.begin(key, parent, start_ns=span.start_time or 0)
-        return []
+    def can_ignore(self, key: SpanKey) -> bool:
+        """Return whether the end of a span that says nothing of usage changes nothing."""
+        return key not in self.outside and not self._registry.spans.is_open(key)
 
     def _open(self, span: ReadableSpan, key: SpanKey, source: Source) -> list[FollowUp]:
         if self._registry.spans.is_open(key):
@@ -252,8 +277,8 @@ class Accounting:
             match, reason = _Match(), _unreadable(error)
         cost = self._cost(match.usage, ended) if match.is_billed else None
         node, rule = ended.node, ended.rule
-        is_request = match.is_billed and rule.role is _REQUEST and rule.nests
-        if cost is None and is_request and not (node is not None and node.has_billing_child):
+        is_silent = cost is None and match.is_billed and ended.is_reported_request
+        if is_silent and not (node is not None and node.has_billing_child):
             reason = reason or f"{ended.source.name} reported no usage for this request"
         if cost is not None:
             if node is not None and rule.nests:
@@ -292,7 +317,7 @@ class Accounting:
             # an outer request for speech repeats the inner ones whatever it reports; one to a model may add its own
             is_billed = is_billed and carried.component is not _TTS and request not in node.requests_inside
         usage = read() if is_billed else None
-        lost_key = carried.match_key is None and ended.rule.role is _REQUEST and ended.rule.nests
+        lost_key = carried.match_key is None and ended.is_reported_request
         if lost_key and usage is not None and report is None and session is not None:
             session.matching.remember(carried.component, carried.fragments)
         return _Match(is_billed=is_billed, usage=usage, request=request)
@@ -371,7 +396,7 @@ class Accounting:
         """Price and count a report outside of sessions; None if it bills nothing or repeats another."""
         if self._repeats_outside.is_repeat(report):
             return None
-        cost = self._cost_of(report)
+        cost = self._price_report(report)
         if cost is not None:
             self._book(cost, None)
         return cost
@@ -389,7 +414,7 @@ class Accounting:
         ids = _ids_in(attributes)
         return [self._usage_span_outside(key, source, one, ids) for one in pending.pop_all()]
 
-    def _cost_of(self, report: UsageReport) -> Cost | None:
+    def _price_report(self, report: UsageReport) -> Cost | None:
         """Return the cost of a report, or None if it bills nothing."""
         try:
             usage = report.read({})
@@ -400,7 +425,7 @@ class Accounting:
 
     def _book_pending(self, report: UsageReport, session: Session, *, is_stt: bool) -> list[UsageSpan]:
         """Price a report for the next user turn (``is_stt``) or a usage span; return spans to be made at once."""
-        cost = self._cost_of(report)
+        cost = self._price_report(report)
         if cost is None:
             return []
         if session.has_ended:
@@ -452,7 +477,7 @@ class Accounting:
         Returns:
             A cost that waits for a span no longer, because too many do.
         """
-        self._instruments.add(cost, self._agent_of(session))
+        self._instruments.add(cost, self._get_agent(session))
         if session is None:
             return None
         overflow = None
@@ -556,7 +581,7 @@ class Accounting:
             session_id=ids[0] if ids else trace_id,
             trace_id=trace_id,
             span_id=span_id,
-            agent=self._agent_of(session),
+            agent=self._get_agent(session),
             started_at=_to_moment(session.start_ns),
             seconds=_to_seconds(now_ns - session.start_ns),
             ended=ended,
@@ -564,7 +589,7 @@ class Accounting:
             turns=session.turns,
         )
 
-    def _agent_of(self, session: Session | None) -> str | None:
+    def _get_agent(self, session: Session | None) -> str | None:
         if session is None:
             return None
         if session.agent is None:
@@ -598,7 +623,7 @@ class Accounting:
         return [partial(self.emit, spans)] if spans else []
 
     def _unmatched_span(self, session: Session, pending: PendingCost) -> UsageSpan:
-        self._instruments.count(UNMATCHED, pending.cost.usage, self._agent_of(session))
+        self._instruments.count(UNMATCHED, pending.cost.usage, self._get_agent(session))
         return self._usage_span(session, pending)
 
     def _usage_span(self, session: Session, pending: PendingCost) -> UsageSpan:

@@ -139,7 +139,7 @@ class Repeats:
             return False
         key, since_ns = (report.component, report.work), report.time_ns - _REPEAT_NS
         recent = [reports for reports in self._reports.get(key, ()) if reports[0].time_ns >= since_ns][-_MAX_WAITING:]
-        known = next((reports for reports in recent if _is_of(report, reports)), None)
+        known = next((reports for reports in recent if _repeats(report, reports)), None)
         if known is None:
             recent.append([report])
         else:
@@ -151,7 +151,7 @@ class Repeats:
         return known is not None
 
 
-def _is_of(report: UsageReport, others: list[UsageReport]) -> bool:
+def _repeats(report: UsageReport, others: list[UsageReport]) -> bool:
     """Return whether a report repeats others: of a named request, or of one of two objects around another."""
     if any(report.reporter == other.reporter for other in others):
         return False

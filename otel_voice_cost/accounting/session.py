@@ -20,7 +20,7 @@ from typing import Any
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import Gate
 from ..bill import Bill, CostPart, SessionCost, TraceCost, TurnCost
-from ..cost import EXACT, Cost, merge_costs, total_of
+from ..cost import EXACT, Cost, exact_sum, merge_costs
 from ..export.usage_spans import UsageSpan
 from ..sources import Source, SpanKey
 from ..usage import Component
@@ -70,7 +70,7 @@ class Totals:
     @property
     def usd(self) -> Decimal:
         """US dollars of all components."""
-        return total_of(self.by_component.values())
+        return exact_sum(self.by_component.values())
 
     def _add_usd(self, component: Component, usd: Decimal) -> None:
         before = self.by_component.get(component)
@@ -222,7 +222,7 @@ class Session:
             self._bill.add(pending.cost)
             if before_turn:
                 self._stt_before_turn.add(pending.cost)
-        return sorted(taken, key=_amount_of, reverse=True)
+        return sorted(taken, key=_get_amount, reverse=True)
 
     def pop_pending(self) -> Iterator[PendingCost]:
         """Yield the costs that wait for a span; each is taken away as it is yielded."""
@@ -278,14 +278,14 @@ class Session:
     @property
     def usd(self) -> Decimal:
         """US dollars so far, with the costs that wait for a span."""
-        return total_of([self._bill.usd, *(cost.usd for cost in self._pending() if cost.usd is not None)])
+        return exact_sum([self._bill.usd, *(cost.usd for cost in self._pending() if cost.usd is not None)])
 
     def _pending(self) -> list[Cost]:
         return self._stt_usage.costs() + self._unmatched.costs()
 
 
-def _amount_of(pending: PendingCost) -> Decimal:
-    return total_of(pending.cost.usage.quantities.values())
+def _get_amount(pending: PendingCost) -> Decimal:
+    return exact_sum(pending.cost.usage.quantities.values())
 
 
 class SessionRegistry:

@@ -101,28 +101,62 @@ class SpanTree:
             parent = _NO_PARENT
         if key in self._open and self.is_open(key):  # another processor of the provider was first
             return
+        self._open.add(key)
+        self._note(key, parent, start_ns, is_turn=is_turn, request=request)
+        session = parent.session
+        if session is None:
+            self._bound_outside(key)
+        else:
+            while len(session.spans) > _MAX_SPANS:
+                self._forget(session.spans.popleft())
+            if is_turn:
+                session.begin_turn(key)
+        if self._closed_sessions:
+            self._sweep()
+
+    def begin_below(
+        self, key: SpanKey, parent: SpanNode, *, start_ns: int = 0, request: Component | None = None, is_open: bool
+    ) -> bool:
+        """Note a span below a known one that is no agent turn, without the lock.
+
+        Each step is one operation of a dictionary, set or deque, which no thread sees half done.
+
+        Args:
+            key: As for `begin`, like those that follow.
+            parent: The node of its parent.
+            start_ns: Its start.
+            request: The component.
+            is_open: Whether the end of the span matters too.
+
+        Returns:
+            False if this takes more steps: then nothing was noted, and `begin` is to be called with the lock.
+        """
+        session = parent.session
+        if session is None or self._closed_sessions or len(session.spans) >= _MAX_SPANS:
+            return False
+        known = self._nodes.get(key)
+        if known is not None:  # another processor of the provider was first, or ids repeat
+            return known is parent
+        if is_open:
+            self._open.add(key)
+        self._note(key, parent, start_ns, request=request)
+        if session.is_dropped:  # by another thread, meanwhile
+            self._forget(key)
+        return True
+
+    def _note(
+        self, key: SpanKey, parent: SpanNode, start_ns: int, *, is_turn: bool = False, request: Component | None = None
+    ) -> None:
         session, node = parent.session, parent
         if is_turn or request is not None:
             node = SpanNode(session=session, turn=key if is_turn else parent.turn, request=parent.request)
         if request is not None:
             node.component, node.enclosing_request, node.request = request, parent.request, node
         self._nodes[key] = node
-        self._open.add(key)
-        if session is None:
-            self._bound_outside(key)
-        else:
-            self._add_to_session(key, session, start_ns)
-            if is_turn:
-                session.begin_turn(key)
-        if self._closed_sessions:
-            self._sweep()
-
-    def _add_to_session(self, key: SpanKey, session: Session, start_ns: int) -> None:
-        if start_ns > session.last_ns:
-            session.last_ns = start_ns
-        session.spans.append(key)
-        if len(session.spans) > _MAX_SPANS:
-            self._forget(session.spans.popleft())
+        if session is not None:
+            session.spans.append(key)
+            if start_ns > session.last_ns:
+                session.last_ns = start_ns
 
     def _bound_outside(self, key: SpanKey) -> None:
         self._outside[key] = None

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from ..build import build_prices
 from ..export.dialects import resolve_dialects
-from ..export.processor_order import order_problem, processors_of
+from ..export.processor_order import get_processors, order_problem
 from ..export.span_attributes import sdk_shares_spans
 from ..prices.catalog import PriceCatalog
 from ..processor import VoiceCostSpanProcessor
@@ -24,7 +24,7 @@ from ..settings import Settings
 from ..sources.livekit import LiveKitSource
 from ..sources.livekit.hooks import unhooked_classes
 from .app import Json, app, fail, output, print_json, table
-from .gaps import gaps_of
+from .gaps import find_gaps
 
 __all__ = ["Finding"]
 
@@ -155,7 +155,7 @@ def _order(target: str | None) -> Iterator[Finding]:
         yield Finding(topic="order", status="note", text=text)
         return
     provider = _imported(target)
-    processors = processors_of(provider)
+    processors = get_processors(provider)
     ours = [processor for processor in processors if isinstance(processor, VoiceCostSpanProcessor)]
     if not ours:
         text = f"{target} has no VoiceCostSpanProcessor: add one before the exporter, or call install(provider)."
@@ -186,7 +186,7 @@ def _models(catalog: PriceCatalog) -> Iterator[Finding]:
     """Models of the installed plugins that have no price."""
     names = {(found.metadata["Name"] or "").lower().replace("_", "-") for found in distributions()}
     installed = {name.removeprefix("livekit-plugins-").replace("-", "_") for name in names if "livekit-plugins" in name}
-    gaps = [g for g in gaps_of(catalog, datetime.now(timezone.utc)) if g.plugin_class.plugin in installed]
+    gaps = [g for g in find_gaps(catalog, datetime.now(timezone.utc)) if g.plugin_class.plugin in installed]
     if not gaps:
         yield Finding(topic="models", status="note", text="No LiveKit plugins are installed here.")
         return

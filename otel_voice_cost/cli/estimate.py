@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..cost import EXACT, Cost, total_of
+from ..cost import EXACT, Cost, exact_sum
 from ..export.attributes import to_text
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
@@ -158,7 +158,7 @@ def _parts(stack: str) -> list[tuple[Component, str]]:
 
 def _total(parts: _Parts) -> Decimal | None:
     costs = [cost.usd for _, _, cost in parts]
-    return None if None in costs else total_of(usd for usd in costs if usd is not None)
+    return None if None in costs else exact_sum(usd for usd in costs if usd is not None)
 
 
 def _per_minute(usd: Decimal, shape: Shape) -> Decimal:

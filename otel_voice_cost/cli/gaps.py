@@ -19,7 +19,7 @@ from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Usage, with_text
 from .app import Json, On, app, catalog, moment, output, print_json, table
 
-__all__ = ["Gap", "gaps_of"]
+__all__ = ["Gap", "find_gaps"]
 
 _ONE = Decimal(1)
 _PASSES_ON = "passes on what it wraps"
@@ -44,7 +44,7 @@ class Gap:
     reason: str
 
 
-def gaps_of(prices: PriceCatalog, at: datetime) -> list[Gap]:
+def find_gaps(prices: PriceCatalog, at: datetime) -> list[Gap]:
     """Price one unit of all that each class reports, model by model."""
     return [
         _gap(prices, plugin_class, model, at)
@@ -92,7 +92,7 @@ def gaps(
 
     Example: voice-cost gaps
     """
-    found = gaps_of(catalog(), moment(on))
+    found = find_gaps(catalog(), moment(on))
     rows = [
         (
             gap.plugin_class.plugin,

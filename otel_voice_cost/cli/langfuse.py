@@ -37,7 +37,7 @@ from .app import Json, app, catalog, fail, output, print_json, table
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
 
-__all__ = ["ModelDefinition", "definitions_of"]
+__all__ = ["ModelDefinition", "to_definitions"]
 
 _langfuse = typer.Typer(help="Work with a Langfuse project.", no_args_is_help=True)
 app.add_typer(_langfuse, name="langfuse")
@@ -77,7 +77,7 @@ class ModelDefinition:
     prices: dict[str, float] = field(hash=False)
 
 
-def definitions_of(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefinition]:
+def to_definitions(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefinition]:
     """The speech and realtime models of price files and variables with a name of their own.
 
     A model that streams is given its streaming price: Langfuse cannot tell. Models without an id
@@ -133,7 +133,7 @@ def push_models(
     Example: voice-cost langfuse push-models --dry-run
     """
     client = _client()
-    wanted = [] if delete else list(definitions_of(catalog(), datetime.now(timezone.utc)))
+    wanted = [] if delete else list(to_definitions(catalog(), datetime.now(timezone.utc)))
     try:
         existing = {model.model_name: model for model in _models(client)}
     except Exception as error:  # noqa: BLE001  # any error of the network

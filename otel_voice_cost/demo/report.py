@@ -62,7 +62,7 @@ def _lines(spans: list[ReceivedSpan]) -> list[_Line]:
     turns = sorted((s for s in spans if s.name in _TURNS), key=lambda s: s.start_ns)
     names = {span.span_id: str(number) for number, span in enumerate(turns, start=1)}
 
-    def turn_of(span: ReceivedSpan) -> str:
+    def get_turn(span: ReceivedSpan) -> str:
         if span.name == "user_turn":  # answered by the turn that begins next
             return next((names[t.span_id] for t in turns if t.start_ns >= span.end_ns), "end")
         above: ReceivedSpan | None = span
@@ -72,7 +72,7 @@ def _lines(spans: list[ReceivedSpan]) -> list[_Line]:
 
     lines = [
         _Line(
-            turn=turn_of(span),
+            turn=get_turn(span),
             component=span.attributes["voice_cost.component"],
             model=span.attributes["gen_ai.response.model"],
             quantity="\n".join(_quantities(span)),

@@ -138,7 +138,7 @@ class Instruments:
     def count(self, name: str, usage: Usage, agent: str | None) -> None:
         """Count a late or unmatched usage."""
         self._diagnostics.count(name)
-        self._count(lambda: self._counters[name].add(1, self._labels_of(usage, agent)))
+        self._count(lambda: self._counters[name].add(1, self._to_labels(usage, agent)))
 
     def add_session(self, record: SessionCost) -> None:
         """Count a session that has ended."""
@@ -155,7 +155,7 @@ class Instruments:
                 self._adds_up = False
 
     def _add(self, names: list[str], cost: Cost, agent: str | None) -> None:
-        labels = self._labels_of(cost.usage, agent)
+        labels = self._to_labels(cost.usage, agent)
         for name in names:
             self._counters[name].add(1, labels)
         for unit, amount in cost.usage.quantities.items():
@@ -183,7 +183,7 @@ class Instruments:
         except Exception as error:  # noqa: BLE001  # somebody else's code
             self._diagnostics.record_fault(error, "metrics")
 
-    def _labels_of(self, usage: Usage, agent: str | None) -> Labels:
+    def _to_labels(self, usage: Usage, agent: str | None) -> Labels:
         key = (usage.component, usage.provider, usage.model, agent or "")
         labels = self._labels.get(key)
         if labels is None:

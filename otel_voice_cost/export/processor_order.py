@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
-__all__ = ["order_problem", "processors_of", "put_first"]
+__all__ = ["get_processors", "order_problem", "put_first"]
 
 
-def processors_of(holder: object) -> tuple[SpanProcessor, ...]:
+def get_processors(holder: object) -> tuple[SpanProcessor, ...]:
     """The processors of a provider, of a live span or of the multi-processor that both keep; empty if unknown.
 
     Those of multi-processors inside it are in their places.
@@ -25,7 +25,7 @@ def processors_of(holder: object) -> tuple[SpanProcessor, ...]:
     processors = found if isinstance(found, tuple) else ()
     if not any(hasattr(processor, "_span_processors") for processor in processors):
         return processors
-    return tuple(inner for processor in processors for inner in processors_of(processor) or (processor,))
+    return tuple(inner for processor in processors for inner in get_processors(processor) or (processor,))
 
 
 def put_first(provider: TracerProvider, processor: SpanProcessor) -> bool:
@@ -51,7 +51,7 @@ def order_problem(span: object, processor: SpanProcessor) -> str | None:
             "The tracer provider runs its span processors side by side, so exporters may not see the cost. "
             "Wrap the exporting processor instead: VoiceCostSpanProcessor(BatchSpanProcessor(...))."
         )
-    for other in processors_of(span):
+    for other in get_processors(span):
         if other is processor:
             return None
         if _exports(other):

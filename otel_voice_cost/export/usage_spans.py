@@ -17,7 +17,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from .._runtime.forks import reset_after_fork
 from ..sources import Source, SpanKey
 from .dialects import Attributes
-from .processor_order import processors_of
+from .processor_order import get_processors
 
 __all__ = ["UsageSpan", "UsageSpanEmitter"]
 
@@ -80,7 +80,7 @@ class UsageSpanEmitter:
 
     def behind(self) -> tuple[SpanProcessor, ...]:
         """Return the processors that receive a span after the owner."""
-        processors, owner = processors_of(self.provider_processor), self._owner()
+        processors, owner = get_processors(self.provider_processor), self._owner()
         return processors[processors.index(owner) + 1 :] if owner in processors else ()
 
     def can_hold_back(self) -> bool:
@@ -129,7 +129,7 @@ class UsageSpanEmitter:
         """Return whether the owner receives a provider's spans: it has seen one, or is one of its processors."""
         processor = getattr(provider, "_active_span_processor", None)
         is_seen = processor is not None and processor is self.provider_processor
-        return is_seen or self._owner() in processors_of(provider)
+        return is_seen or self._owner() in get_processors(provider)
 
 
 def _context(trace_id: int, span_id: int) -> trace.SpanContext:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
-from ..cost import EXACT, Cost, CostLine, total_of, unpriced_cost
+from ..cost import EXACT, Cost, CostLine, exact_sum, unpriced_cost
 from ..errors import UnitMismatchError
 from ..usage import Dimension, Mode, Unit, Usage
 from .rates import Rate, RateCard
@@ -33,20 +33,20 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
         return unpriced_cost(usage, f"{usage.provider}/{usage.model} has no rate {billing.missing}")
     total_input = _ZERO
     if billing.tiered:
-        total_input = total_of(
+        total_input = exact_sum(
             n for unit, n in quantities.items() if unit.dimension is Dimension.TOKEN and not unit.is_output
         )
     lines = [_line(unit, quantities[unit], rate, card, usage.mode, total_input) for unit, rate in billing.rates]
     if billing.units is not None:
         usage = _of_units(usage, billing.units)
-    usd = total_of([line.usd for line in lines])
+    usd = exact_sum([line.usd for line in lines])
     return Cost(
         usage=usage,
         usd=usd,
         lines=tuple(lines),
         rate_source=lines[0].rate.source,
         display_name=card.display_name,
-        list_usd=total_of([line.list_usd for line in lines]) if card.discount else usd,
+        list_usd=exact_sum([line.list_usd for line in lines]) if card.discount else usd,
         markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
     )
 

@@ -188,33 +188,38 @@ class PriceCatalog:
         card = self.card_for(usage)
         holding = () if card is None else (*card.rates.values(), *card.addons)
         candidates = [Candidate(rate=rate, verdict="add-on" if rate.addon else "holds") for rate in holding]
-        answered = False
+        answered, day = False, usage.at.date()
         for layer in self._layers:
-            rates = layer.of_provider(provider, usage.component).rates
-            for rate in rates:
-                if rate not in holding:
-                    verdict = "another source wins" if answered else self._verdict(rate, model, usage)
-                    candidates.append(Candidate(rate=rate, verdict=verdict))
-            answered = answered or any(rate in holding for rate in rates)
+            index = layer.of_provider(provider, usage.component)
+            fitting = [rate for _, rate in index.matches(model)]
+            for rate in index.rates:
+                if rate in holding:
+                    continue
+                if answered:
+                    verdict = "another source wins"
+                elif rate not in fitting:
+                    verdict = "another model"
+                else:
+                    verdict = self._objection(rate, model, usage.mode, day) or "a closer rate holds"
+                candidates.append(Candidate(rate=rate, verdict=verdict))
+            answered = answered or any(rate in holding for rate in index.rates)
         if answered and self._tokens is not None:
             known = self._tokens.card_for(provider, model, usage.component, usage.at)
             others = known.rates.values() if known else ()
             candidates += [Candidate(rate=rate, verdict="another source wins") for rate in others]
         return candidates
 
-    def _verdict(self, rate: Rate, model: str, usage: Usage) -> str:
-        """Why a rate does not hold."""
-        if not rate.specificity(model):
-            return "another model"
-        if not rate.holds_on(usage.at.date()):
+    def _objection(self, rate: Rate, model: str, mode: Mode | None, day: date) -> str | None:
+        """Return why a rate that fits a model does not hold; None if nothing but a closer rate can beat it."""
+        if not rate.holds_on(day):
             return "another day"
-        if rate.mode is not None and usage.mode is not None and rate.mode is not usage.mode:
+        if rate.mode is not None and mode is not None and rate.mode is not mode:
             return f"{rate.mode.value} alone"
         if rate.addon and rate.addon not in self._overrides.addons_for(rate.provider, model):
             return f"add-on {rate.addon} is not declared"
         if rate.plan and rate.plan != self._overrides.plans.get(rate.provider):
             return f"plan {rate.plan} is not chosen"
-        return "a closer rate holds"
+        return None
 
     def _remember(self, key: tuple[str, str, Component, Mode | None, date]) -> _Found:
         if len(self._found) >= _MAX_REMEMBERED:
@@ -230,7 +235,7 @@ class PriceCatalog:
         )
         card = None
         for layer in self._layers:
-            chosen = self._best(layer.of_provider(provider, component).matches(model), mode, day)
+            chosen = self._best(layer, provider, model, component, mode, day)
             if chosen:
                 discount = base.discount if layer.is_list else _NO_OVERRIDES.discount
                 names = [rate.display_name for rate in chosen.values() if rate.display_name]
@@ -242,13 +247,21 @@ class PriceCatalog:
         found = self._found[key] = _Found(provider=provider, model=model, card=card, overrides=overrides)
         return found
 
-    def _best(self, matches: Iterable[tuple[int, Rate]], mode: Mode | None, day: date) -> dict[Unit, Rate]:
+    def _matches(
+        self, layer: Layer, provider: str, model: str, component: Component, mode: Mode | None, day: date
+    ) -> Iterator[tuple[int, Rate]]:
+        """Yield the rates that nothing but a closer rate can beat, each with its specificity."""
+        for specificity, rate in layer.of_provider(provider, component).matches(model):
+            if self._objection(rate, model, mode, day) is None:
+                yield specificity, rate
+
+    def _best(
+        self, layer: Layer, provider: str, model: str, component: Component, mode: Mode | None, day: date
+    ) -> dict[Unit, Rate]:
         """Return the rates of the closest match, one per unit."""
         best: dict[Unit, tuple[tuple[int, bool, int, int], Rate]] = {}
-        for specificity, rate in matches:
-            if rate.addon or not rate.holds_for(mode, day):
-                continue
-            if rate.plan and rate.plan != self._overrides.plans.get(rate.provider):
+        for specificity, rate in self._matches(layer, provider, model, component, mode, day):
+            if rate.addon:
                 continue
             dated = int(rate.since is not None) + int(rate.until is not None)
             order = (specificity, rate.plan is not None, dated, int(rate.mode is not None))
@@ -262,13 +275,12 @@ class PriceCatalog:
         self, provider: str, model: str, component: Component, mode: Mode | None, day: date
     ) -> tuple[Rate, ...]:
         """Return the closest rate of each declared feature, your own rates first."""
-        declared = self._overrides.addons_for(provider, model)
-        if not declared:
+        if not self._overrides.addons_for(provider, model):
             return ()
         chosen: dict[str, tuple[int, Rate]] = {}
         for layer in self._layers:
-            for specificity, rate in layer.of_provider(provider, component).matches(model):
-                if rate.addon is None or rate.addon not in declared or not rate.holds_for(mode, day):
+            for specificity, rate in self._matches(layer, provider, model, component, mode, day):
+                if rate.addon is None:
                     continue
                 seen = chosen.get(rate.addon)
                 if seen is None or specificity > seen[0]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from ..usage import Component
 from .globs import GlobIndex
 from .overrides import Overrides
-from .rates import EXACT_ID, Rate, glob_specificity
+from .rates import Rate
 
 __all__ = ["Layer", "ModelIndex"]
+
+_EXACT_ID = 1_000_000  # specificity of the exact id, above that of any glob
 
 
 class ModelIndex:
@@ -35,12 +37,15 @@ class ModelIndex:
         self._index = GlobIndex(name for name, _ in globs)
 
     def matches(self, model: str) -> list[tuple[int, Rate]]:
-        """Return the rates that fit a model, each after its `Rate.specificity`, in their order."""
+        """Return the rates that fit a model, in their order, each after its specificity.
+
+        That is how close its ids are to the model: more literal characters of a glob, most for the exact id.
+        """
         found: dict[int, int] = {}
         for position in self._index.fitting(model):
             name, number = self._globs[position]
-            found[number] = max(found.get(number, 0), glob_specificity(name))
-        found.update(dict.fromkeys(self._ids.get(model, ()), EXACT_ID))
+            found[number] = max(found.get(number, 0), len(name.replace("*", "")) + 1)
+        found.update(dict.fromkeys(self._ids.get(model, ()), _EXACT_ID))
         return [(found[number], self.rates[number]) for number in sorted(found)]
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from typing import NoReturn, TypeVar
 
 from ..errors import PriceError, Problem
 
-__all__ = ["collect", "masked", "refuse", "shown"]
+__all__ = ["collect", "expected_in", "masked", "nearest", "refuse", "shown"]
 
 _T = TypeVar("_T")
+_BEFORE_EXPECTED = re.compile(r"Value error, |\w+ should (?:be|have) ")
 
 _LONGEST = 60
 _LOOKED_AT = 1_000  # characters; what is cut off later must not hide the beginning of a key
@@ -42,6 +44,18 @@ def collect(entries: Iterable[tuple[str, Callable[[], _T]]], problems: list[Prob
 def refuse(place: str, value: str, expected: str) -> NoReturn:
     """Raise a `PriceError` with one problem."""
     raise PriceError([Problem(place=place, value=value, expected=expected)])
+
+
+def expected_in(message: str) -> str:
+    """Return what was expected, as a message of pydantic's names it: "Input should be a valid string"."""
+    start = _BEFORE_EXPECTED.match(message)
+    return message[start.end() :] if start else message
+
+
+def nearest(name: str, known: list[str], prefix: str = "") -> str:
+    """Return the known name that is nearest to a name, or all of them if none is near."""
+    near = get_close_matches(name[:_LONGEST], known, n=1)
+    return f"{prefix}{near[0]}" if near else "one of " + ", ".join(f"{prefix}{other}" for other in sorted(known))
 
 
 def masked(text: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import (
 from ..cost import EXACT
 from ..errors import PriceError, Problem
 from ..usage import Component, Mode, Unit
-from .problems import refuse, shown
+from .problems import expected_in, nearest, refuse, shown
 from .rates import BILLING_RULES, Confidence, Native, Rate
 
 __all__ = ["RateEntry", "rate_entries", "read_rate"]
@@ -155,17 +155,14 @@ def _title(entry: Mapping[str, Any]) -> str:
 
 
 def _problems(error: ValidationError, place: str) -> list[Problem]:
-    return [
-        Problem(
-            place=", ".join([place, ".".join(map(str, detail["loc"]))] if detail["loc"] else [place]),
-            value=_value(detail),
-            expected=detail["msg"].removeprefix("Value error, "),
-        )
-        for detail in error.errors(include_url=False)
-    ]
+    return [_problem(detail, place) for detail in error.errors(include_url=False)]
 
 
-def _value(detail: Any) -> str:
+def _problem(detail: Any, place: str) -> Problem:
+    keys = [str(key) for key in detail["loc"]]
+    place, expected = ", ".join([place, ".".join(keys)] if keys else [place]), expected_in(detail["msg"])
+    if detail["type"] == "extra_forbidden":
+        return Problem(place=place, value="an unknown key", expected=nearest(keys[0], list(_Entry.model_fields)))
     if detail["type"] == "missing":
-        return "nothing"
-    return shown(detail["input"]) if detail["loc"] else "another combination"
+        return Problem(place=place, value="nothing", expected=expected)
+    return Problem(place=place, value=shown(detail["input"]) if keys else "another combination", expected=expected)

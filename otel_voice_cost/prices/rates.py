@@ -9,18 +9,11 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from ..usage import Component, Dimension, Mode, Unit
-from .globs import fits
 
-__all__ = ["BILLING_RULES", "EXACT_ID", "Confidence", "Native", "Rate", "RateCard", "Tier", "glob_specificity"]
+__all__ = ["BILLING_RULES", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
-EXACT_ID = 1_000_000  # specificity of the exact id, above that of any glob
 BILLING_RULES = ("minimum", "increment", "free")  # fields that change what is billed: amounts in the unit, 0 for none
 Confidence = Literal["high", "medium", "low"]
-
-
-def glob_specificity(glob: str) -> int:
-    """Return how close a glob is to the models it fits: more for more literal characters, never zero."""
-    return len(glob.replace("*", "")) + 1
 
 
 class Tier(NamedTuple):
@@ -124,17 +117,6 @@ class Rate:
     def holds_on(self, day: date) -> bool:
         """Return whether the price holds on a day; first and last day count."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
-
-    def specificity(self, model: str) -> int:
-        """Return how close its ids are to a model: 0 for no match, more for a longer glob, most for the exact id."""
-        if model in self.model:
-            return EXACT_ID
-        globs = (name for name in self.model if "*" in name and fits(model, name))
-        return max(map(glob_specificity, globs), default=0)
-
-    def holds_for(self, mode: Mode | None, day: date) -> bool:
-        """Return whether the price holds in a mode on a day; None fits both modes."""
-        return (self.mode is None or mode is None or self.mode is mode) and self.holds_on(day)
 
     def usd_at(self, total_input_tokens: Decimal) -> Decimal:
         """US dollars for ``per`` units of a request with that many input tokens in all.

@@ -35,6 +35,7 @@ class Role(str, Enum):
     """The meaning of a span for the bill."""
 
     AGENT_TURN = "agent_turn"  # gets the total of a turn, and may bill itself
+    IGNORED = "ignored"  # says nothing of usage
     REQUEST = "request"  # bills
     SESSION = "session"  # gets the total of a session
     USER_TURN = "user_turn"  # gets the speech-to-text usage reported since the last one
@@ -173,7 +174,7 @@ class Source(Protocol):
         """Names of the instrumentation scopes whose spans are its own."""
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
-        """Return the rule for a span of the framework's, or None if it says nothing of usage.
+        """Return the rule for a span of the framework's, or None if nothing is known of it.
 
         The span may be live: then only its name and scope are known.
         """

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from otel_voice_cost import PriceCatalog
-from otel_voice_cost.cli.gaps import gaps_of
+from otel_voice_cost.cli.gaps import find_gaps
 
 from .test_commands import run
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
-GAPS = gaps_of(PriceCatalog.default(), AT)
+GAPS = find_gaps(PriceCatalog.default(), AT)
 PAGE = Path(__file__).parents[2] / "docs" / "gaps.md"
 
 

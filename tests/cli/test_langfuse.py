@@ -13,12 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from otel_voice_cost import PriceCatalog
-from otel_voice_cost.cli.langfuse import definitions_of
+from otel_voice_cost.cli.langfuse import to_definitions
 
 from .test_commands import run
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
-DEFINITIONS = {d.name: d for d in definitions_of(PriceCatalog.default(), AT)}
+DEFINITIONS = {d.name: d for d in to_definitions(PriceCatalog.default(), AT)}
 SECRET = "sk-lf-do-not-print"
 SECRETS = (SECRET, "pk-lf-1", base64.b64encode(f"pk-lf-1:{SECRET}".encode()).decode())
 NOVA = "voice-cost: deepgram/nova-3 stt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 
@@ -289,3 +290,30 @@ def test_logging_stays_the_applications(price_catalog):
     logger = logging.getLogger("otel_voice_cost")
     assert logger.handlers == []
     assert logger.level == logging.NOTSET
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(was_enabled):
+    before = gc.isenabled()
+    try:
+        (gc.enable if was_enabled else gc.disable)()
+        VoiceCostSpanProcessor()
+        with pytest.raises(AttributeError):
+            VoiceCostSpanProcessor(settings="no settings")
+
+        assert gc.isenabled() is was_enabled
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_no_garbage_collection_begins_while_prices_are_read():
+    began, threshold = [], gc.get_threshold()
+    gc.callbacks.append(lambda phase, _info: began.append(phase))
+    try:
+        gc.set_threshold(100)
+        VoiceCostSpanProcessor()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.pop()
+
+    assert len(began) < 20  # some before and after; reading prices would begin a hundred times as many

@@ -30,14 +30,14 @@ async def test_language_model_fallback(pipeline):
     """The first fails before it reports, the second serves, and the first is probed for recovery."""
     first = ScriptedLLM([failing(), Answer(text="Recovered."), Answer(text="Recovered.")], model="gpt-4.1-mini")
     second = ScriptedLLM([Answer(text="I stand in.")] * 3)
-    hears, speaks = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
-    pipeline.listen(first, second, hears, speaks)
+    stt_model, tts_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
+    pipeline.listen(first, second, stt_model, tts_model)
 
     async def script(caller):
         await caller.ask_and_listen()
         await caller.ask_and_listen()
 
-    await converse(new_session(stt=hears, llm=llm.FallbackAdapter([first, second]), tts=speaks), Clerk(), script)
+    await converse(new_session(stt=stt_model, llm=llm.FallbackAdapter([first, second]), tts=tts_model), Clerk(), script)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
@@ -48,9 +48,9 @@ async def test_speech_fallback(pipeline, streaming):
     down = APIConnectionError("down", retryable=False)
     first = ScriptedTTS(model="sonic-3-turbo", errors=[down] * 9, streaming=streaming)
     second = ScriptedTTS(streaming=streaming)
-    hears, thinks = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED), ScriptedLLM([Answer(text=SENTENCES)])
-    pipeline.listen(first, second, hears, thinks)
-    session = new_session(stt=hears, llm=thinks, tts=tts.FallbackAdapter([first, second]))
+    stt_model, llm_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED), ScriptedLLM([Answer(text=SENTENCES)])
+    pipeline.listen(first, second, stt_model, llm_model)
+    session = new_session(stt=stt_model, llm=llm_model, tts=tts.FallbackAdapter([first, second]))
 
     await converse(session, Clerk(), ask_once)
 
@@ -66,8 +66,8 @@ async def test_hearing_fallback_is_priced_by_the_model_that_heard(pipeline):
     second = ScriptedSTT(
         ["one", "two"], model="universal-streaming", provider="AssemblyAI", report_seconds=0.5, speed=SPEED
     )
-    thinks, speaks = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
-    pipeline.listen(first, second, thinks, speaks)
+    llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
+    pipeline.listen(first, second, llm_model, tts_model)
 
     async def script(caller):
         await asyncio.sleep(0.3)  # what is said before the second one takes over is lost
@@ -75,7 +75,7 @@ async def test_hearing_fallback_is_priced_by_the_model_that_heard(pipeline):
         await caller.ask_and_listen()
 
     adapter = stt.FallbackAdapter([first, second], max_retry_per_stt=0)
-    await converse(new_session(stt=adapter, llm=thinks, tts=speaks), Clerk(), script)
+    await converse(new_session(stt=adapter, llm=llm_model, tts=tts_model), Clerk(), script)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
@@ -84,10 +84,10 @@ async def test_hearing_fallback_is_priced_by_the_model_that_heard(pipeline):
 
 
 async def test_a_sentence_at_a_time_through_the_stream_adapter(pipeline):
-    hears, thinks = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED), ScriptedLLM([Answer(text=SENTENCES)])
-    speaks = ScriptedTTS(streaming=False)
-    pipeline.listen(hears, thinks, speaks)
-    session = new_session(stt=hears, llm=thinks, tts=tts.StreamAdapter(tts=speaks))
+    stt_model, llm_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED), ScriptedLLM([Answer(text=SENTENCES)])
+    tts_model = ScriptedTTS(streaming=False)
+    pipeline.listen(stt_model, llm_model, tts_model)
+    session = new_session(stt=stt_model, llm=llm_model, tts=tts.StreamAdapter(tts=tts_model))
 
     await converse(session, Clerk(), ask_once)
 
@@ -97,12 +97,12 @@ async def test_a_sentence_at_a_time_through_the_stream_adapter(pipeline):
 
 async def test_whole_utterances_through_the_stream_adapter(pipeline):
     """Speech-to-text that does not stream is billed as batch, per utterance."""
-    hears = ScriptedSTT(["one", "two"], speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = ScriptedSTT(["one", "two"], speed=SPEED)
+    llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
+    pipeline.listen(stt_model, llm_model, tts_model)
     voice = ScriptedVAD()
     session = new_session(
-        stt=stt.StreamAdapter(stt=hears, vad=voice), llm=thinks, tts=speaks, vad=voice, turn_detection="vad"
+        stt=stt.StreamAdapter(stt=stt_model, vad=voice), llm=llm_model, tts=tts_model, vad=voice, turn_detection="vad"
     )
 
     async def script(caller):
@@ -123,12 +123,12 @@ async def test_whole_utterances_through_the_stream_adapter(pipeline):
 async def test_a_retry_bills_what_was_reported(pipeline):
     """Failed attempts report nothing; the one that worked does."""
     retried = Answer(error=APIConnectionError("again", retryable=True))
-    hears = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED)
-    thinks = ScriptedLLM([retried, Answer(text="Second try.")])
-    speaks = ScriptedTTS(errors=[APIConnectionError("again", retryable=True)])
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED)
+    llm_model = ScriptedLLM([retried, Answer(text="Second try.")])
+    tts_model = ScriptedTTS(errors=[APIConnectionError("again", retryable=True)])
+    pipeline.listen(stt_model, llm_model, tts_model)
 
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), ask_once)
+    await converse(new_session(stt=stt_model, llm=llm_model, tts=tts_model), Clerk(), ask_once)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
@@ -170,15 +170,15 @@ async def test_an_interrupted_fallback(pipeline):
     """A sentence cut off leaves its span open, under an adapter's."""
     down = APIConnectionError("down", retryable=False)
     first, second = ScriptedTTS(errors=[down] * 9, streaming=False), ScriptedTTS(streaming=False)
-    hears = ScriptedSTT(["tell me", "stop"], report_seconds=0.5, speed=SPEED)
-    thinks = ScriptedLLM([Answer(text=LONG, chunk_seconds=0.05), Answer(text="OK.")])
-    pipeline.listen(first, second, hears, thinks)
+    stt_model = ScriptedSTT(["tell me", "stop"], report_seconds=0.5, speed=SPEED)
+    llm_model = ScriptedLLM([Answer(text=LONG, chunk_seconds=0.05), Answer(text="OK.")])
+    pipeline.listen(first, second, stt_model, llm_model)
 
     async def script(caller):
         await caller.ask()
         await caller.interrupt()
 
-    await converse(new_session(stt=hears, llm=thinks, tts=tts.FallbackAdapter([first, second])), Clerk(), script)
+    await converse(new_session(stt=stt_model, llm=llm_model, tts=tts.FallbackAdapter([first, second])), Clerk(), script)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)

@@ -76,12 +76,12 @@ async def test_the_cost_covers_the_whole_socket(pipeline):
     heard_by_session = []
 
     async with ClientSession() as http:
-        hears = deepgram.STT(
+        stt = deepgram.STT(
             model="nova-3", api_key="none", base_url=f"http://127.0.0.1:{port}/v1/listen", http_session=http
         )
-        thinks, speaks = ScriptedLLM([Answer(text="Hello to you.")]), ScriptedTTS(seconds_per_character=0.02)
-        pipeline.listen(hears, thinks, speaks)
-        session = new_session(stt=hears, llm=thinks, tts=speaks)
+        llm, tts = ScriptedLLM([Answer(text="Hello to you.")]), ScriptedTTS(seconds_per_character=0.02)
+        pipeline.listen(stt, llm, tts)
+        session = new_session(stt=stt, llm=llm, tts=tts)
         session.on("metrics_collected", lambda event: heard_by_session.append(event.metrics))
 
         async def script(caller):

@@ -39,18 +39,18 @@ from .test_conversations import Clerk
 
 
 def stack(pipeline, *, turns=1):
-    hears = ScriptedSTT(["words"] * turns, report_seconds=0.5, speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="An answer.")] * turns), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
-    return hears, thinks, speaks
+    stt = ScriptedSTT(["words"] * turns, report_seconds=0.5, speed=SPEED)
+    llm, tts = ScriptedLLM([Answer(text="An answer.")] * turns), ScriptedTTS()
+    pipeline.listen(stt, llm, tts)
+    return stt, llm, tts
 
 
-async def hold(hears, thinks, speaks, *, turns=1):
+async def hold(stt, llm, tts, *, turns=1):
     async def script(caller):
         for _ in range(turns):
             await caller.ask_and_listen()
 
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), script)
+    await converse(new_session(stt=stt, llm=llm, tts=tts), Clerk(), script)
 
 
 def spans_by_session(pipeline):
@@ -79,11 +79,11 @@ async def test_at_once_in_one_event_loop(pipeline):
 
 async def test_sharing_their_components(pipeline):
     """LiveKit's own session usage counts these twice."""
-    hears = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="An answer.")] * 2), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
+    stt = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
+    llm, tts = ScriptedLLM([Answer(text="An answer.")] * 2), ScriptedTTS()
+    pipeline.listen(stt, llm, tts)
 
-    await asyncio.gather(*(asyncio.create_task(hold(hears, thinks, speaks)) for _ in range(2)))
+    await asyncio.gather(*(asyncio.create_task(hold(stt, llm, tts)) for _ in range(2)))
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
@@ -136,8 +136,8 @@ def test_in_threads_as_the_thread_executor_runs_jobs(pipeline):
 async def test_a_killed_session_is_accounted_for_at_shutdown(price_catalog, caplog):
     """Its agent_session never ends, so what was heard is on a span of its own."""
     pipeline = Pipeline(price_catalog)
-    hears, thinks, speaks = stack(pipeline)
-    session = new_session(stt=hears, llm=thinks, tts=speaks)
+    stt, llm, tts = stack(pipeline)
+    session = new_session(stt=stt, llm=llm, tts=tts)
     caller = Caller(session)
     await session.start(Clerk())
     await caller.ask_and_listen()
@@ -236,8 +236,8 @@ async def test_nothing_keeps_an_ended_session_alive(pipeline):
 async def test_a_session_that_overlaps_shutdown(price_catalog, wrapping):
     """What comes after shutdown passes untouched; what came before is counted."""
     pipeline = Pipeline(price_catalog, wrapping=wrapping)
-    hears, thinks, speaks = stack(pipeline)
-    caller = Caller(new_session(stt=hears, llm=thinks, tts=speaks))
+    stt, llm, tts = stack(pipeline)
+    caller = Caller(new_session(stt=stt, llm=llm, tts=tts))
     await caller.session.start(Clerk())
     await caller.ask_and_listen()
     before = list(pipeline.reported)

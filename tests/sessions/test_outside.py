@@ -53,22 +53,22 @@ def report(seconds=5.0):
     component.emit("metrics_collected", Report({"report": "stt_metrics", "label": "x", "json": json.dumps(metrics)}))
 
 
-async def transcribe(hears):
+async def transcribe(stt):
     """As an application transcribes a recording: the whole of it at once."""
     frame = rtc.AudioFrame(bytes(2 * 16_000 * VOICEMAIL_SECONDS), 16_000, 1, 16_000 * VOICEMAIL_SECONDS)
-    return await hears.recognize([frame])
+    return await stt.recognize([frame])
 
 
 @pytest.mark.parametrize("wrapping", [False, True])
 async def test_a_voicemail_is_on_a_span_below_the_applications(price_catalog, wrapping):
     pipeline = Pipeline(price_catalog, wrapping=wrapping)
-    hears = ScriptedSTT(["Please call back."])
-    pipeline.listen(hears)
+    stt = ScriptedSTT(["Please call back."])
+    pipeline.listen(stt)
     tracer = pipeline.provider.get_tracer("app")
 
     with tracer.start_as_current_span("voicemail", attributes={"session.id": "box-7"}) as span:
-        await transcribe(hears)
-        await transcribe(hears)
+        await transcribe(stt)
+        await transcribe(stt)
 
     (own,) = pipeline.named("stt_usage")
     assert own.parent.span_id == span.context.span_id
@@ -82,10 +82,10 @@ async def test_a_voicemail_is_on_a_span_below_the_applications(price_catalog, wr
 
 async def test_without_any_span_it_has_one_of_its_own_at_a_flush(price_catalog):
     pipeline = Pipeline(price_catalog)
-    hears = ScriptedSTT(["Please call back."])
-    pipeline.listen(hears)
+    stt = ScriptedSTT(["Please call back."])
+    pipeline.listen(stt)
 
-    await transcribe(hears)
+    await transcribe(stt)
     assert pipeline.spans == []
     await asyncio.to_thread(pipeline.provider.force_flush)
 

@@ -29,11 +29,11 @@ def side_model(*answers):
 
 async def test_a_judge_is_billed_once(pipeline):
     """RunResult.judge writes its request's tokens on judge_evaluation once more, and never ends the request."""
-    thinks, speaks = ScriptedLLM([Answer(text="It has shipped.")]), ScriptedTTS()
+    llm_model, tts_model = ScriptedLLM([Answer(text="It has shipped.")]), ScriptedTTS()
     verdict = ToolCall(name="check_intent", arguments='{"success": true, "reason": "it does"}')
     judge = side_model(Answer(tool=verdict, prompt_tokens=800, completion_tokens=12))
-    pipeline.listen(thinks, speaks, judge)
-    session = AgentSession(llm=thinks, tts=speaks, vad=None)
+    pipeline.listen(llm_model, tts_model, judge)
+    session = AgentSession(llm=llm_model, tts=tts_model, vad=None)
     await session.start(Clerk())
     result = await session.run(user_input="Where is it?")
     message = result.expect.next_event().is_message(role="assistant")
@@ -52,13 +52,13 @@ async def test_keyterm_detection_is_billed(pipeline):
     """A model that LiveKit runs beside the conversation, from 1.6.6 on."""
     if "stt_context_options" not in inspect.signature(AgentSession.__init__).parameters:
         pytest.skip("no stt_context_options in this release")
-    hears = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED, keyterms=True)
-    thinks, speaks, side = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS(), side_model()
-    pipeline.listen(hears, thinks, speaks, side)
+    stt_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED, keyterms=True)
+    llm_model, tts_model, side = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS(), side_model()
+    pipeline.listen(stt_model, llm_model, tts_model, side)
     session = new_session(
-        stt=hears,
-        llm=thinks,
-        tts=speaks,
+        stt=stt_model,
+        llm=llm_model,
+        tts=tts_model,
         stt_context_options={"keyterm_detection": {"enabled": True, "llm": side, "turn_interval": 1}},
     )
 
@@ -77,10 +77,10 @@ async def test_keyterm_detection_is_billed(pipeline):
 async def test_several_speakers_are_heard_once(pipeline):
     if not hasattr(stt, "MultiSpeakerAdapter"):
         pytest.skip("no MultiSpeakerAdapter in this release")
-    hears = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED, diarization=True)
-    thinks, speaks = ScriptedLLM([Answer(text="Yes.")]), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
-    session = new_session(stt=stt.MultiSpeakerAdapter(stt=hears), llm=thinks, tts=speaks)
+    stt_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED, diarization=True)
+    llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")]), ScriptedTTS()
+    pipeline.listen(stt_model, llm_model, tts_model)
+    session = new_session(stt=stt.MultiSpeakerAdapter(stt=stt_model), llm=llm_model, tts=tts_model)
 
     await converse(session, Clerk(), lambda caller: caller.ask_and_listen())
 
@@ -90,17 +90,17 @@ async def test_several_speakers_are_heard_once(pipeline):
 
 async def test_components_that_change_in_the_middle_of_a_call(pipeline):
     """update_options of a plugin changes what the next report names."""
-    hears = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="First answer.")] * 2), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
+    llm_model, tts_model = ScriptedLLM([Answer(text="First answer.")] * 2), ScriptedTTS()
+    pipeline.listen(stt_model, llm_model, tts_model)
 
     async def script(caller):
         await caller.ask_and_listen()
-        hears.update_options(model="universal-streaming", provider="AssemblyAI")
-        speaks.update_options(model="sonic-3-turbo")
+        stt_model.update_options(model="universal-streaming", provider="AssemblyAI")
+        tts_model.update_options(model="sonic-3-turbo")
         await caller.ask_and_listen()
 
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), script)
+    await converse(new_session(stt=stt_model, llm=llm_model, tts=tts_model), Clerk(), script)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
@@ -110,26 +110,30 @@ async def test_components_that_change_in_the_middle_of_a_call(pipeline):
 
 async def test_a_failing_listener_of_the_application_loses_no_usage(pipeline):
     """LiveKit passes a listener's TypeError on, which ends its metrics task; we heard the report before."""
-    hears = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="Yes.")]), ScriptedTTS()
-    pipeline.listen(hears, thinks)
+    stt_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED)
+    llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")]), ScriptedTTS()
+    pipeline.listen(stt_model, llm_model)
 
     def fails(metrics):
         pipeline.reported.append(metrics)  # listeners have no order before 1.8
         raise TypeError("a bug of the application")
 
-    speaks.on("metrics_collected", fails)
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), lambda caller: caller.ask_and_listen())
+    tts_model.on("metrics_collected", fails)
+    await converse(
+        new_session(stt=stt_model, llm=llm_model, tts=tts_model), Clerk(), lambda caller: caller.ask_and_listen()
+    )
 
     assert_all_on_one_span(pipeline)
 
 
 async def test_a_turn_holds_its_hearing_thinking_and_speaking(pipeline):
-    hears = ScriptedSTT(["one"], report_seconds=0.2, speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="An answer.")]), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = ScriptedSTT(["one"], report_seconds=0.2, speed=SPEED)
+    llm_model, tts_model = ScriptedLLM([Answer(text="An answer.")]), ScriptedTTS()
+    pipeline.listen(stt_model, llm_model, tts_model)
 
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), lambda caller: caller.ask_and_listen())
+    await converse(
+        new_session(stt=stt_model, llm=llm_model, tts=tts_model), Clerk(), lambda caller: caller.ask_and_listen()
+    )
 
     (turn,) = [span for span in pipeline.spans if span.name in ("agent_turn", "assistant_turn")]
     (heard,) = [span for span in pipeline.named("user_turn") if "voice_cost.usd" in span.attributes]

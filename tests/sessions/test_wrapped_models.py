@@ -122,22 +122,22 @@ async def two_questions(caller):
 @pytest.mark.parametrize("inside", [ScriptedSTT, NamelessSTT])
 @pytest.mark.parametrize("around", [LoggingSTT, CopyingSTT])
 async def test_a_class_around_a_speech_to_text_is_billed_once(pipeline, around, inside):
-    hears = inside(["one", "two"], report_seconds=0.5, speed=SPEED)
-    thinks, speaks = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = inside(["one", "two"], report_seconds=0.5, speed=SPEED)
+    llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
+    pipeline.listen(stt_model, llm_model, tts_model)
 
-    await converse(new_session(stt=around(hears), llm=thinks, tts=speaks), Clerk(), two_questions)
+    await converse(new_session(stt=around(stt_model), llm=llm_model, tts=tts_model), Clerk(), two_questions)
 
     assert_all_on_one_span(pipeline)
     assert_session_totals(pipeline)
 
 
 async def test_a_class_around_a_language_model_is_billed_once(pipeline):
-    hears, speaks = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
-    thinks = ScriptedLLM([Answer(text="Yes."), Answer(text="No.", prompt_tokens=150)])
-    pipeline.listen(hears, thinks, speaks)
+    stt_model, tts_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
+    llm_model = ScriptedLLM([Answer(text="Yes."), Answer(text="No.", prompt_tokens=150)])
+    pipeline.listen(stt_model, llm_model, tts_model)
 
-    await converse(new_session(stt=hears, llm=LoggingLLM(thinks), tts=speaks), Clerk(), two_questions)
+    await converse(new_session(stt=stt_model, llm=LoggingLLM(llm_model), tts=tts_model), Clerk(), two_questions)
 
     assert len(pipeline.named("llm_request")) == 4
     assert_all_on_one_span(pipeline)
@@ -145,12 +145,12 @@ async def test_a_class_around_a_language_model_is_billed_once(pipeline):
 
 
 async def test_a_class_around_two_requests_bills_what_itself_used_too(pipeline):
-    hears, speaks = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
-    thinks = ScriptedLLM([Answer(text="Yes."), Answer(text="No.", prompt_tokens=150)])
-    outer = TwoStepLLM(thinks)
-    pipeline.listen(hears, thinks, speaks, outer)
+    stt_model, tts_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
+    llm_model = ScriptedLLM([Answer(text="Yes."), Answer(text="No.", prompt_tokens=150)])
+    outer = TwoStepLLM(llm_model)
+    pipeline.listen(stt_model, llm_model, tts_model, outer)
 
-    await converse(new_session(stt=hears, llm=outer, tts=speaks), Clerk(), two_questions)
+    await converse(new_session(stt=stt_model, llm=outer, tts=tts_model), Clerk(), two_questions)
 
     assert len(pipeline.named("llm_request")) == 4
     assert_all_on_one_span(pipeline)

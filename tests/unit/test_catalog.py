@@ -215,12 +215,17 @@ def specificity(rate: Rate, model: str) -> int:
     return max((len(glob.replace("*", "")) + 1 for glob in globs), default=0)
 
 
+def holds(rate: Rate, mode, plan) -> bool:
+    is_of_mode = None in (rate.mode, mode) or rate.mode is mode
+    return is_of_mode and rate.holds_on(AT.date()) and rate.plan in (None, plan)
+
+
 def chosen_one_by_one(rates, model, mode, plan) -> dict[Unit, Rate]:
     """The rule: the exact id, else most literal characters; then plan, days and mode; the first of equals."""
     best = {}
     for rate in rates:
         near = specificity(rate, model)
-        if not near or rate.addon or not rate.holds_for(mode, AT.date()) or rate.plan not in (None, plan):
+        if not near or rate.addon or not holds(rate, mode, plan):
             continue
         order = (
             near,
@@ -234,12 +239,12 @@ def chosen_one_by_one(rates, model, mode, plan) -> dict[Unit, Rate]:
     return {unit: rate for unit, (order, rate) in best.items() if order[:2] == closest}
 
 
-def addons_one_by_one(layers, model, mode, declared) -> list[Rate]:
+def addons_one_by_one(layers, model, mode, plan, declared) -> list[Rate]:
     best = {}
     for rate in (rate for rates in layers for rate in rates):
         near = specificity(rate, model)
-        holds = near and rate.addon in declared and rate.holds_for(mode, AT.date())
-        if holds and (rate.addon not in best or near > best[rate.addon][0]):
+        may = near and rate.addon in declared and holds(rate, mode, plan)
+        if may and (rate.addon not in best or near > best[rate.addon][0]):
             best[rate.addon] = (near, rate)
     return [rate for _, rate in best.values()]
 
@@ -266,7 +271,7 @@ def test_the_choice_is_that_of_trying_each_rate(layers, model, mode, plan, decla
     assert (card.rates if card else None) == expected
     if card:
         assert list(map(id, card.rates.values())) == list(map(id, expected.values()))
-        assert list(card.addons) == addons_one_by_one(layers, model, mode, declared)
+        assert list(card.addons) == addons_one_by_one(layers, model, mode, plan, declared)
 
 
 def calls_of_first_look_up(catalog: PriceCatalog, model: str) -> int:

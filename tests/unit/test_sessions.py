@@ -470,3 +470,42 @@ def test_one_side_ends_a_session(price_catalog):
     assert "voice_cost.session.usd" in first
     assert again == ({}, [])
     assert len(records) == 1
+
+
+def test_a_span_below_a_session_is_noted_without_the_lock(registry, session):
+    spans = registry.spans
+    assert spans.begin_below((1, 2), spans.find((1, 1)), start_ns=7, request=Component.TTS, is_open=True)
+    assert spans.begin_below((1, 3), spans.find((1, 2)), is_open=False)
+
+    assert spans.find((1, 3)).request is spans.find((1, 2))
+    assert (spans.is_open((1, 2)), spans.is_open((1, 3))) == (True, False)
+    assert (list(session.spans), session.last_ns) == ([(1, 2), (1, 3)], 7)
+
+
+def test_a_span_that_another_processor_noted_is_noted_once(registry, session):
+    node = registry.spans.find((1, 1))
+    assert registry.spans.begin_below((1, 2), node, is_open=False)
+    assert registry.spans.begin_below((1, 2), node, is_open=False)
+
+    assert list(session.spans) == [(1, 2)]
+
+
+def test_more_than_one_step_needs_the_lock(registry, session):
+    spans = registry.spans
+    spans.begin((9, 2), None, request=Component.TTS)
+    assert not spans.begin_below((9, 3), spans.find((9, 2)), is_open=False)  # outside sessions they are bounded
+
+    for number in range(2, 10):
+        spans.begin((1, number), spans.find((1, 1)))
+    registry.open((2, 1), 0, owner=OWNER, source=None)
+    spans.forget_session(session, keep=1)
+    assert not spans.begin_below((2, 2), spans.find((2, 1)), is_open=False)  # a closed session's spans are to be swept
+
+
+def test_a_span_of_a_session_dropped_meanwhile_is_forgotten(registry, session):
+    node = registry.spans.find((1, 1))
+    session.is_dropped = True
+    assert registry.spans.begin_below((1, 2), node, request=Component.LLM, is_open=True)
+
+    assert not registry.spans.has_ended((1, 2))
+    assert not registry.spans.is_open((1, 2))

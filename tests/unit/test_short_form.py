@@ -178,8 +178,8 @@ def test_another_currency_has_its_exchange_rate():
         ({"plan": {"livekit": 3}}, "plan.livekit: got 3, expected a name"),
         ({"addon": {"deepgram": "diarize"}}, "addon.deepgram: got 'diarize', expected a list of features"),
         ({"a/b": {"stt": {"since": "2026-01-01"}}}, "a/b.stt: got {'since': '2026-01-01'}, expected a price"),
-        ({"a/b": {"stt": {"price": "1/min", "since": "soon"}}}, "a/b.stt, since: got 'soon', expected Input should be"),
-        ({"a/b": {"stt": {"price": "1/min", "mode": "live"}}}, "a/b.stt, mode: got 'live', expected Input should be"),
+        ({"a/b": {"stt": {"price": "1/min", "since": "soon"}}}, "a/b.stt, since: got 'soon', expected a valid"),
+        ({"a/b": {"stt": {"price": "1/min", "mode": "live"}}}, "a/b.stt, mode: got 'live', expected 'batch' or"),
     ],
 )
 def test_a_mistake_in_terms_is_named(document, message):

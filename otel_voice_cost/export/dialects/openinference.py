@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from ...cost import Cost, total_of
+from ...cost import Cost, exact_sum
 from ...usage import Unit
 from . import Attributes, Dialect, SpanView, as_doubles
 from .genai import token_counts
@@ -54,7 +54,7 @@ class OpenInference(Dialect):
                 attributes[TOKENS + name] = attributes.get(TOKENS + name, 0) + int(amount)
         parts = {"total": cost.usd, "prompt": cost.input_usd, "completion": cost.output_usd}
         for name in dict.fromkeys(name for line in cost.lines for name in _DETAILS.get(line.unit, ())):
-            parts[name] = total_of(line.usd for line in cost.lines if name in _DETAILS.get(line.unit, ()))
+            parts[name] = exact_sum(line.usd for line in cost.lines if name in _DETAILS.get(line.unit, ()))
         return attributes | as_doubles({COST + name: usd for name, usd in parts.items()})
 
 

@@ -173,7 +173,7 @@ class _Hook:
             self._sessions.add(instance)
         return wrapped(*args, **kwargs)
 
-    def session_of(self, key: SpanKey) -> Any:
+    def get_session(self, key: SpanKey) -> Any:
         sessions: list[Any] = []
         for _ in range(_TRIES):
             with suppress(RuntimeError):  # another thread starts one at this moment
@@ -246,7 +246,7 @@ def find_agent_session(key: SpanKey) -> Any:
     Source:
         livekit-agents 1.2 to 1.8, ``voice/agent_session.py``: ``AgentSession._session_span``.
     """
-    return _hook.session_of(key)
+    return _hook.get_session(key)
 
 
 def unhooked_classes(source: Source) -> list[str]:

@@ -24,11 +24,11 @@ from .providers import canonical_model, canonical_provider
 __all__ = [
     "COMPONENTS",
     "decode",
-    "model_of",
     "name_request",
     "read_gen_ai_usage",
     "read_metrics",
     "read_model",
+    "read_names",
     "to_fragments",
     "to_moment",
 ]
@@ -84,7 +84,7 @@ def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes
     amounts = {unit: n for unit, n in _READERS[component](fields).items() if n}
     if not amounts:
         return None
-    provider, model = model_of(attributes, fields)
+    provider, model = read_names(attributes, fields)
     if component is Component.LLM and provider == "google":
         _add_thinking(amounts, fields, Unit.REASONING_TOKEN, "prompt_tokens", "completion_tokens")
     elif component is Component.REALTIME and provider == "google":
@@ -135,11 +135,11 @@ def read_model(component: Component, text: object, time_ns: int, attributes: _Fi
         fields = decode(text) if isinstance(text, str) else {}
     except UsageError:
         fields = {}
-    provider, model = model_of(attributes, fields)
+    provider, model = read_names(attributes, fields)
     return Usage(component=component, provider=provider, model=model, at=to_moment(time_ns))
 
 
-def model_of(attributes: _Fields, fields: _Fields = _NOTHING) -> tuple[str, str]:
+def read_names(attributes: _Fields, fields: _Fields = _NOTHING) -> tuple[str, str]:
     """Return provider and model as the metrics name them, else a span's attributes."""
     metadata = fields.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else _NOTHING

@@ -49,7 +49,7 @@ def read_report(metrics: Any, reporter: object) -> UsageReport | None:
         sampled=context.trace_flags.sampled or not context.is_valid,
         reporter=id(reporter),
         holds=_held_by(reporter) if is_stt else frozenset(),
-        work=_work_of(metrics) if is_stt else None,
+        work=_to_work(metrics) if is_stt else None,
     )
 
 
@@ -61,7 +61,7 @@ def _read_request(component: Component, text: str) -> Hashable:
     return name_request(decode(text)) if component is Component.LLM else None
 
 
-def _work_of(metrics: Any) -> tuple[object, ...]:
+def _to_work(metrics: Any) -> tuple[object, ...]:
     """Return the request and its amounts, which a class around another reports once more."""
     amounts = [getattr(metrics, name, None) for name in ("audio_duration", "input_tokens", "output_tokens")]
     return (getattr(metrics, "request_id", None) or "", *amounts)

@@ -96,7 +96,7 @@ IGNORED_SPANS = frozenset(
     }
 )
 
-
+_RULES = SPAN_RULES | dict.fromkeys(IGNORED_SPANS, LiveKitRule(Role.IGNORED))
 _NEWER = {
     key: LiveKitRule(Role.REQUEST, component=component, metrics=key, is_newer=True)
     for key, component in METRICS_KEYS.items()
@@ -104,10 +104,9 @@ _NEWER = {
 
 
 def find_rule(span: ReadableSpan) -> LiveKitRule | None:
-    """Return the rule for a span of LiveKit's, or None if it says nothing of usage."""
-    name = span.name
-    rule = SPAN_RULES.get(name)
-    if rule is not None or name in IGNORED_SPANS:
+    """Return the rule for a span of LiveKit's, or None if the table does not know it and it has no metrics so far."""
+    rule = _RULES.get(span.name)
+    if rule is not None:
         return rule
     attributes = span.attributes or {}
     return next((newer for key, newer in _NEWER.items() if key in attributes), None)
