@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-sdks test-fleet test-backends record-releases bench fuzz soak prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases test-sdks test-fleet test-backends record-releases bench unreported fuzz soak prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,7 +57,11 @@ bench: ## measure spans, start-up, growth, stalls and BENCH_SESSIONS sessions, b
 	$(VENV)/bench/bin/python benchmarks/start.py
 	$(VENV)/bench/bin/python benchmarks/growth.py
 	$(VENV)/bench/bin/python benchmarks/stalls.py
+	$(VENV)/bench/bin/python benchmarks/streams.py
 	$(VENV)/bench/bin/python benchmarks/million.py $(BENCH_SESSIONS)
+
+unreported: $(VENV)/.dev ## hold calls with vendors that meter, and print how close the estimates get
+	$(BIN)/python -m pytest tests/sessions/test_unreported_calls.py --capture no --quiet
 
 fuzz: $(VENV)/.dev ## throw anything at spans, reports and price sheets, for FUZZ_SECONDS
 	$(PIP) atheris

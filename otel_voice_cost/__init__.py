@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._diagnostics import Stats
 from .accounting.budget import Budget
-from .bill import CostPart, SessionCost, TurnCost
+from .bill import CostPart, SessionCost, TurnCost, UnreportedPart
 from .cost import Cost, CostLine
 from .errors import PriceError, SettingsError, VoiceCostError
 from .install import install
@@ -34,6 +34,7 @@ __all__ = [
     "Stats",
     "TurnCost",
     "Unit",
+    "UnreportedPart",
     "Usage",
     "VoiceCostError",
     "VoiceCostSpanProcessor",

@@ -1,4 +1,4 @@
-"""Counts, and log lines: one per kind and place, without attribute values."""
+"""Counts and log lines: one line per kind and place, without attribute values."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ __all__ = ["FAILED", "Diagnostics", "Stats", "to_stats"]
 FAILED = "failed"
 
 _logger = logging.getLogger("otel_voice_cost")
-_MAX_REMEMBERED = 500  # places of one kind; then it forgets them, once a minute
+_MAX_REMEMBERED = 500  # places of one kind; beyond, they are cleared once a minute
 _FORGET_SECONDS = 60.0
 _MAX_WAITING = 1_000
 
 
 class Diagnostics:
-    """Counts, and logs the first of each kind. Safe to call from anywhere: threads, signal handlers, collections.
+    """Counts, and logs the first of each kind. Safe in threads, signal handlers and garbage collections.
 
-    Whatever a handler or filter of the application raises ends here.
+    Exceptions of the application's log handlers and filters are suppressed.
 
     Attributes:
-        debugging: Whether `debug` logs.
+        debugging: True if `debug` logs.
         on_fault: Called with the type of each fault.
     """
 
     def __init__(self, gate: Gate | None = None) -> None:
-        """Count from nought.
+        """Start with all counts at zero.
 
         Args:
-            gate: Lines are logged when this thread has left its lock, for a handler of the application's has others.
+            gate: Lines are logged after this thread releases its lock, because the application's handlers take locks.
         """
         self._gate = gate or Gate()
         self._counts: Counter[str] = Counter()
@@ -48,9 +48,9 @@ class Diagnostics:
         self._said: dict[str, _Said] = {}
 
     def record_fault(self, error: BaseException, place: str) -> None:
-        """Count an error and log the first of its kind in its place.
+        """Count an error and log the first of its kind at its place.
 
-        The errors of this package tell what is wrong. The message of any other may quote an attribute, so its
+        For an error of this package the message is logged. Messages of others may quote an attribute, so their
         type and line are logged instead.
         """
         kind = type(error).__qualname__
@@ -66,36 +66,36 @@ class Diagnostics:
 
     @contextmanager
     def guard(self, place: str) -> Iterator[None]:
-        """Record every exception that is raised inside, and go on behind it. Not for the hot path: it has a cost."""
+        """Record every exception raised inside and continue after the block. Too slow for the hot path."""
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # nothing may reach the traced call
+        except Exception as error:  # noqa: BLE001  # nothing may propagate to the traced call
             self.record_fault(error, place)
 
     def warn_once(self, kind: str, message: str) -> None:
-        """Log ``message`` unless the very same message was logged before."""
+        """Log ``message`` unless the same message was logged before."""
         if self._is_first(kind, message):
             self._log(logging.WARNING, message)
 
     def info_once(self, kind: str, message: str) -> None:
-        """Log ``message`` at level INFO unless the very same message was logged before."""
+        """Log ``message`` at level INFO unless the same message was logged before."""
         if self._is_first(kind, message):
             self._log(logging.INFO, message)
 
     def count(self, name: str) -> None:
-        """Add one to ``counts``; it is added up when many wait, or somebody looks."""
+        """Add one to ``counts``; it is added up when many wait, or when ``counts`` is read."""
         self._counting.items.append(name)
         if len(self._counting.items) >= _MAX_WAITING:
             self._counting.work()
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """By name."""
+        """The counts by name."""
         self._counting.work()
         return self._counts
 
     def start_debugging(self) -> None:
-        """Let `debug` log: at level DEBUG, on standard error where no handler is set."""
+        """Let `debug` log at level DEBUG, to standard error if no handler is set."""
         self.debugging = True
         _logger.setLevel(logging.DEBUG)
         if not _logger.hasHandlers():
@@ -117,12 +117,12 @@ class Diagnostics:
 
 
 def _log(level: int, message: str) -> None:
-    with suppress(Exception):  # a filter may want a field that only the application's records have
+    with suppress(Exception):  # a filter may need a field that only the application's records have
         _logger.log(level, "%s", message)
 
 
 class _Said:
-    """The lines of one kind that were logged: bounded, and logged again after a while."""
+    """The logged lines of one kind: limited in number, logged again after a while."""
 
     def __init__(self) -> None:
         self._places: dict[str, object] = {}
@@ -138,11 +138,11 @@ class _Said:
         if not self._places:
             self._forget_from = monotonic() + _FORGET_SECONDS
         mine = object()
-        return self._places.setdefault(place, mine) is mine  # in one step, for other threads
+        return self._places.setdefault(place, mine) is mine  # one step, so that it is thread-safe
 
 
 def _find_line(error: BaseException) -> str:
-    """Return the file and line that raised, from the frames alone: source files are slow to read."""
+    """Return the file and line that raised, from the frames only: source files are slow to read."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -151,14 +151,14 @@ def _find_line(error: BaseException) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stats:
-    """Counts since the processor was built. The same are OpenTelemetry metrics, ``voice_cost.priced`` and so on.
+    """Counts since the processor was built, also exported as OpenTelemetry metrics such as ``voice_cost.priced``.
 
     Attributes:
-        priced: Usages with a cost: spans, and reports that no span carries. Estimates included.
-        estimated: Those of them whose cost is an estimate.
-        unpriced: Usages without a cost: no rate, no amounts, or metrics that could not be read.
-        failed: Faults, metrics that could not be read among them; each cost a span or report its price, never the span.
-        late: Reports that came after the end of their session.
+        priced: Usages with a cost: spans, and reports that no span carries. Includes estimates.
+        estimated: Priced usages whose cost is an estimate.
+        unpriced: Usages without a cost: no rate, no amounts, or unreadable metrics.
+        failed: Faults, including unreadable metrics; a span or report with a fault has no cost, but is never lost.
+        late: Reports after the end of their session.
         unmatched: Usages that no span of a framework carries, so they are on usage spans.
     """
 
@@ -171,5 +171,5 @@ class Stats:
 
 
 def to_stats(counts: Mapping[str, int]) -> Stats:
-    """Return counts by name as `Stats`."""
+    """Convert counts by name to `Stats`."""
     return Stats(**{field.name: counts.get(field.name, 0) for field in fields(Stats)})

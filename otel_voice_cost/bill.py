@@ -1,4 +1,4 @@
-"""The bill of a call: its costs added up by component and model, and the record that is made of them."""
+"""The bill of a call: its costs added up by component and model, and its cost record."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TypeVar
 from .cost import EXACT, Cost, CostLine, exact_sum
 from .usage import Component, Unit
 
-__all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost"]
+__all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost", "UnreportedPart"]
 
 _Key = TypeVar("_Key", Component, Unit)
 _ZERO = Decimal(0)
 _SECONDS_PER_MINUTE = Decimal(60)
-_MAX_MODELS = 64  # of one call; the usage of further ones is one part
+_MAX_MODELS = 64  # of one call; further models share one part
 _FURTHER = "other models"
 
 
@@ -28,18 +28,18 @@ class CostPart:
         component: The part of the agent that used it.
         provider: Provider id.
         model: Model id.
-        display_name: Name of the model to show, where a price entry gives one.
-        usage_count: How often it was priced or could not be: requests, or reports of speech-to-text.
-        quantities: Amount per unit that was billed.
-        lines: The same by rate: amount, US dollars, list price. Empty where costs came with the spans, and for
-            the models of a call beyond 64, which are one part, ``other models``.
-        usd: US dollars, after your discount.
-        list_usd: US dollars before it.
+        display_name: Name of the model to show, if a price entry has one.
+        usage_count: Number of usages, priced or unpriced: requests, or reports of speech-to-text.
+        quantities: Billed amount per unit.
+        lines: The same by rate: amount, US dollars, list price. Empty if the spans carried their costs, and for
+            the models of a call beyond 64, which share one part, ``other models``.
+        usd: US dollars, after the discount.
+        list_usd: US dollars before the discount.
         markup_usd: The markup on it.
         estimated_usd: The part of ``usd`` that is an estimate.
-        unpriced_count: How many of the usages have no cost.
+        unpriced_count: Number of usages without a cost.
         unpriced_quantities: Their amounts.
-        unpriced_reason: Why the last of them has none.
+        unpriced_reason: Reason why the last of them has no cost.
     """
 
     component: Component
@@ -59,6 +59,40 @@ class CostPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnreportedPart:
+    """Work of one model that a vendor bills and the framework reports no usage for, as an estimate.
+
+    Attributes:
+        component: The component that used it.
+        provider: Provider id.
+        model: Model id.
+        reason: ``"cut off"``, ``"failed"``, ``"no report"``, ``"tail"`` (after the last report of a stream) or
+            ``"connection"`` (open, without audio).
+        request_count: Requests, tries of them that failed, or streams.
+        quantities: The likely amount per unit.
+        usd: The likely US dollars; None if there is no estimate.
+        low_usd: The least.
+        high_usd: The most.
+        method: Method of the estimate; None if there is none.
+        rule: The vendor's documented billing rule, or ``"not documented"``.
+        is_lower_bound: True if even ``high_usd`` may be too low: images, audio or hidden reasoning.
+    """
+
+    component: Component
+    provider: str
+    model: str
+    reason: str
+    request_count: int
+    quantities: Mapping[Unit, Decimal]
+    usd: Decimal | None
+    low_usd: Decimal | None
+    high_usd: Decimal | None
+    method: str | None
+    rule: str | None
+    is_lower_bound: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnCost:
     """The cost of one agent turn and of the speech-to-text before it.
 
@@ -66,13 +100,16 @@ class TurnCost:
         number: 1 for the first turn that ended.
         by_component: US dollars of each component.
         unpriced_count: Usages without a cost.
-        estimated: Whether an estimate is in it.
+        estimated: True if it includes an estimate.
+        unreported_usd: The likely US dollars of requests without usage, in addition; of a turn, they are known at
+            the end of the session.
     """
 
     number: int
     by_component: Mapping[Component, Decimal]
     unpriced_count: int
     estimated: bool
+    unreported_usd: Decimal = _ZERO
 
     @property
     def usd(self) -> Decimal:
@@ -82,19 +119,21 @@ class TurnCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCost:
-    """The cost of a session, so far or in the end. Its parts add up to its total, digit for digit.
+    """The cost of a session, so far or final. Its parts add up to its total, digit for digit.
 
     Attributes:
-        session_id: The conversation's, Langfuse's or the application's session id, LiveKit's job id, else the
-            trace id; the first that the session has.
-        trace_id: Of the ``agent_session`` span, 32 hexadecimal digits.
-        span_id: Of the same, 16 digits.
-        agent: Name of the agent that the job was sent to; None outside jobs.
-        started_at: UTC.
+        session_id: The first that the session has: conversation id, Langfuse's or the application's session id,
+            LiveKit's job id, trace id.
+        trace_id: Trace id of the ``agent_session`` span, 32 hexadecimal digits.
+        span_id: Id of the same span, 16 hexadecimal digits.
+        agent: Name of the agent that the job was dispatched to; None outside jobs.
+        started_at: Start, UTC.
         seconds: Length so far.
-        ended: Whether it has ended.
-        parts: By component and model.
-        turns: The turns that have ended. What fell into none is in ``parts`` alone.
+        ended: True if it has ended.
+        parts: Costs by component and model.
+        turns: The turns that have ended. Costs outside of turns are only in ``parts``.
+        unreported: Estimates of what was used and not reported, by model and reason.
+        is_unreported_billed: True if they are in ``parts`` and ``usd`` too.
         currency: ``USD``.
     """
 
@@ -107,21 +146,23 @@ class SessionCost:
     ended: bool
     parts: tuple[CostPart, ...]
     turns: tuple[TurnCost, ...]
+    unreported: tuple[UnreportedPart, ...] = ()
+    is_unreported_billed: bool = False
     currency: str = "USD"
 
     @property
     def ended_at(self) -> datetime:
-        """UTC; of a live call, now."""
+        """End, UTC; the current time for a live call."""
         return self.started_at + timedelta(seconds=float(self.seconds))
 
     @property
     def usd(self) -> Decimal:
-        """US dollars, after your discounts."""
+        """US dollars, after discounts."""
         return exact_sum([part.usd for part in self.parts])
 
     @property
     def list_usd(self) -> Decimal:
-        """US dollars before your discounts."""
+        """US dollars before discounts."""
         return exact_sum([part.list_usd for part in self.parts])
 
     @property
@@ -133,6 +174,21 @@ class SessionCost:
     def estimated_usd(self) -> Decimal:
         """The part of the cost that is an estimate."""
         return exact_sum([part.estimated_usd for part in self.parts])
+
+    @property
+    def unreported_usd(self) -> Decimal:
+        """The likely US dollars of what was used and not reported, as far as it can be estimated."""
+        return exact_sum([part.usd for part in self.unreported if part.usd is not None])
+
+    @property
+    def unreported_count(self) -> int:
+        """The number of requests, tries of them and streams whose usage was not reported."""
+        return sum(part.request_count for part in self.unreported)
+
+    @property
+    def usd_with_unreported(self) -> Decimal:
+        """US dollars of what was reported and what was not."""
+        return self.usd if self.is_unreported_billed else EXACT.add(self.usd, self.unreported_usd)
 
     @property
     def unpriced_count(self) -> int:
@@ -150,7 +206,7 @@ class SessionCost:
 
     @property
     def usd_per_minute(self) -> Decimal | None:
-        """US dollars for a minute of this call; None where it has no length."""
+        """US dollars per minute of this call; None if it has no length."""
         return _per_minute(self.usd, self.seconds)
 
     @property
@@ -161,12 +217,12 @@ class SessionCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceCost:
-    """The cost of the ended sessions of one trace: a framework may hold several in one.
+    """The cost of the ended sessions of one trace, which may contain several.
 
     Attributes:
         by_component: US dollars of each component that has a cost.
-        unpriced_count: The number of usages without a cost.
-        seconds: Length of all.
+        unpriced_count: Number of usages without a cost.
+        seconds: Length of all sessions.
     """
 
     by_component: Mapping[Component, Decimal] = field(default_factory=dict)
@@ -174,7 +230,7 @@ class TraceCost:
     seconds: Decimal = _ZERO
 
     def plus(self, record: SessionCost) -> TraceCost:
-        """The same with one more session."""
+        """Return this cost with one more session."""
         by_component = dict(self.by_component)
         _add_up(by_component, record.by_component)
         return TraceCost(
@@ -190,7 +246,7 @@ class TraceCost:
 
     @property
     def usd_per_minute(self) -> Decimal | None:
-        """US dollars for a minute; None where the sessions have no length."""
+        """US dollars per minute; None if the sessions have no length."""
         return _per_minute(self.usd, self.seconds)
 
 
@@ -218,7 +274,7 @@ class _Part:
         self.display_name: str | None = None
         self.quantities: dict[Unit, Decimal] = {}
         self.unpriced_quantities: dict[Unit, Decimal] = {}
-        self.lines: dict[tuple[Unit, int], CostLine] = {}  # by the rate's id: hashing one is slow
+        self.lines: dict[tuple[Unit, int], CostLine] = {}  # by the rate's id: hashing a rate is slow
 
     def add(self, cost: Cost, *, in_lines: bool = True) -> None:
         self.usage_count += 1
@@ -276,7 +332,7 @@ class Bill:
         self._parts: dict[tuple[Component, str, str], _Part] = {}
 
     def add(self, cost: Cost) -> None:
-        """Add one cost; an unpriced one is counted."""
+        """Add one cost; count it if it is unpriced."""
         usage = cost.usage
         key = (usage.component, usage.provider, usage.model)
         part = self._parts.get(key)
@@ -289,7 +345,7 @@ class Bill:
         part.add(cost, in_lines=not is_further)
 
     def copy(self) -> Bill:
-        """The same, to add to."""
+        """Return a copy to add to."""
         other = Bill()
         other._parts = {key: part.copy() for key, part in self._parts.items()}
         return other

@@ -64,11 +64,11 @@ def sources() -> tuple[Source, ...]:
 
 
 def build_prices(settings: Settings, catalog: PriceCatalog | None = None) -> Prices:
-    """Return the catalogue with the overrides of the settings. Prices in variables win over those in files.
+    """Return the catalog with the overrides of the settings. Prices in variables win over those in files.
 
     Args:
         settings: Options.
-        catalog: A catalogue that takes session rates alone; the default one takes all of the settings' prices.
+        catalog: A catalog that takes session rates alone; the default one takes all of the settings' prices.
     """
     sheets = [session_sheet(settings)]
     if catalog is None:
@@ -120,6 +120,7 @@ def build(
         emitter=emitter,
         charges=prices.charges,
         budget=None if budget is None else BudgetMonitor(budget, diagnostics),
+        unreported=settings.unreported,
         on_record=partial(_hand_over, instruments, records),
     )
     return Built(accounting, instruments, records), [*prices.problems, *problems]

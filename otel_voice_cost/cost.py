@@ -1,6 +1,6 @@
 """A cost and its lines, in US dollars, as `decimal.Decimal`.
 
-Money is computed in a separate decimal context, whatever context the application set, so that parts add up to
+Money is computed in a separate decimal context, independent of the application's, so that parts add up to
 their total digit for digit.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXACT", "Cost", "CostLine", "describe", "exact_sum", "merge_costs", "unpriced_cost"]
 
-# Of all money, whatever context the application set.
+# Context of all money calculations, independent of the application's.
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
 _ZERO = Decimal(0)
 
@@ -27,10 +27,10 @@ class CostLine(NamedTuple):
     """One unit of one usage, priced.
 
     Attributes:
-        unit: What was billed.
-        amount: How much the vendor bills: as used, after the rate's minimum and increment.
-        rate: The rate that won.
-        usd: What it cost after your discount, US dollars.
+        unit: The billed unit.
+        amount: The billed amount: the usage after the rate's minimum and increment.
+        rate: The rate.
+        usd: Cost after the discount, US dollars.
         list_usd: ``amount × rate``, US dollars, before the discount.
     """
 
@@ -43,19 +43,19 @@ class CostLine(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """The cost of one usage, with everything that explains it.
+    """The cost of one usage, with its explanation.
 
     Attributes:
-        usage: What was priced, or could not be. Its quantities are the billed units alone.
-        usd: US dollars, or None where there is no rate. Never zero for unknown.
-        lines: The parts, which add up to ``usd``. Empty where the cost was given on the span.
-        unpriced_reason: Why there is no cost; None if there is one.
-        rate_source: Page, file or variable that states the rates; ``"span"`` where the cost
-            came with the span.
-        display_name: Name of the model to show, if a price entry gives one.
-        list_usd: US dollars before your discount; the same as ``usd`` where there is none.
+        usage: The usage, priced or unpriced. Its quantities are the billed units only.
+        usd: US dollars, or None if there is no rate. Never zero for unknown.
+        lines: The parts, which add up to ``usd``. Empty if the span carried its cost.
+        unpriced_reason: Reason for a missing cost; None if there is a cost.
+        rate_source: Page, file or variable that states the rates; ``"span"`` if the span
+            carried its cost.
+        display_name: Name of the model to show, if a price entry has one.
+        list_usd: US dollars before the discount; the same as ``usd`` if there is none.
         markup_usd: The markup on the cost; None if no markup is set.
-        estimated: Whether any rate in it is of low confidence or a stand-in for the billed unit.
+        estimated: True if a rate has low confidence or stands in for the billed unit.
     """
 
     usage: Usage
@@ -66,11 +66,12 @@ class Cost:
     display_name: str | None = None
     list_usd: Decimal | None = None
     markup_usd: Decimal | None = None
+    is_estimate: bool = False
     estimated: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        estimated = False
-        for line in self.lines:  # `any` would be two calls more for every request
+        estimated = self.is_estimate
+        for line in self.lines:  # `any` would add two calls to every request
             estimated = estimated or line.rate.estimated
         object.__setattr__(self, "estimated", estimated)
         if self.list_usd is None:
@@ -78,12 +79,12 @@ class Cost:
 
     @property
     def input_usd(self) -> Decimal | None:
-        """The part of ``usd`` that input cost, seconds and characters included; None where there are no lines."""
+        """The part of ``usd`` for input, including seconds and characters; None if there are no lines."""
         return self._usd(is_output=False)
 
     @property
     def output_usd(self) -> Decimal | None:
-        """The part of ``usd`` that output cost; None where there are no lines."""
+        """The part of ``usd`` for output; None if there are no lines."""
         return self._usd(is_output=True)
 
     def _usd(self, *, is_output: bool) -> Decimal | None:
@@ -101,7 +102,7 @@ def describe(cost: Cost) -> str:
 
 
 def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
-    """Add amounts without rounding, whatever the application's decimal context."""
+    """Add amounts without rounding, independent of the application's decimal context."""
     total = _ZERO
     for amount in amounts:
         total = EXACT.add(total, amount)
@@ -109,10 +110,10 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
 
 
 def merge_costs(costs: list[Cost]) -> Cost:
-    """Return several costs of one component and model as one.
+    """Merge several costs of one component and model.
 
-    Lines of the same unit and rate become one line; ``usd`` stays the exact sum. Where one part is
-    unpriced, so is the whole: a partial sum would look complete.
+    Lines of the same unit and rate become one line; ``usd`` is the exact sum. If one cost is
+    unpriced, so is the result: a partial sum would look complete.
     """
     first = costs[0]
     if len(costs) == 1:
@@ -161,7 +162,7 @@ _BEST_KNOWN = {
 
 
 def unpriced_cost(usage: Usage, reason: str) -> Cost:
-    """Return a cost that is not known, with the amounts of the measure that people know best of those reported."""
+    """Return an unpriced cost, with the amounts of the most familiar dimension that was reported."""
     known = usage.dimensions()
     measure = next((m for m in _BEST_KNOWN.get(usage.component, ()) if m in known), None)
     quantities = {unit: n for unit, n in usage.quantities.items() if measure is None or unit.dimension is measure}

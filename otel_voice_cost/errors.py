@@ -1,4 +1,4 @@
-"""Every error this package raises, under one root."""
+"""All errors of this package, with one base class."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["PriceError", "Problem", "SettingsError", "UnitMismatchError", "Usage
 
 
 class VoiceCostError(Exception):
-    """Root of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class UsageError(VoiceCostError):
-    """Reported usage is there and wrong: the message names the field and what was expected."""
+    """Reported usage is invalid: the message names the field and the expected value."""
 
 
 class UnitMismatchError(VoiceCostError):
-    """A rate was asked to price an amount of another unit."""
+    """A rate cannot price an amount of another unit."""
 
 
 class Problem(NamedTuple):
@@ -35,7 +35,7 @@ class Problem(NamedTuple):
 
 
 class _ProblemsError(VoiceCostError):
-    """Carries all mistakes found at once, so that they can be mended in one go."""
+    """Carries all mistakes found, so that they can be fixed at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -43,8 +43,8 @@ class _ProblemsError(VoiceCostError):
 
 
 class PriceError(_ProblemsError):
-    """Prices in a file or in ``VOICE_COST_PRICES`` are malformed."""
+    """Prices in a file or in ``VOICE_COST_PRICES`` are invalid."""
 
 
 class SettingsError(_ProblemsError):
-    """A ``VOICE_COST_*`` variable holds a value outside its range."""
+    """A ``VOICE_COST_*`` variable has an invalid value."""

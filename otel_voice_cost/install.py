@@ -1,4 +1,4 @@
-"""Installation on a tracer provider that somebody else built: Langfuse's SDK, Logfire, a framework."""
+"""Installation on an existing tracer provider: that of Langfuse's SDK, Logfire or a framework."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The span processor that users add: SDK lifecycle, the guard, hand-over."""
+"""The span processor that users add: SDK lifecycle, fault guard and hand-over."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .export.attributes import PRICED_KEYS
 from .export.processor_order import get_processors, order_problem
 from .export.span_attributes import copy_attributes, held_back, sdk_shares_spans, set_attributes
 from .export.usage_spans import UsageSpanEmitter
-from .sources import Role, Source, SpanKey, SpanRule, Subscription, UsageReport
+from .sources import Role, Source, SpanKey, SpanRule, Subscription, UsageReport, Work
 
 if TYPE_CHECKING:
     from .build import Built
@@ -38,10 +38,10 @@ __all__ = ["VoiceCostSpanProcessor"]
 
 _T = TypeVar("_T")
 _IGNORED, _SESSION = Role.IGNORED, Role.SESSION  # slow to find on their class up to Python 3.11
-_PATIENCE_SECONDS = 5.0  # for pending usage and records at shutdown, and at the end of a process
-_LOOP_SECONDS = 0.005  # that a flush may block an event loop
+_PATIENCE_SECONDS = 5.0  # for pending usage and records at shutdown and at process exit
+_LOOP_SECONDS = 0.005  # longest time a flush may block an event loop
 _MAX_FLUSH_MILLIS = 10**9  # eleven days, for those who pass infinity
-_PART_OF_FLUSH = 10  # pending usage and records get a tenth of its time: the rest is for the exporter
+_PART_OF_FLUSH = 10  # pending usage and records get a tenth of the time, the exporter the rest
 
 _BUILT_IN_LOOP = (
     "VoiceCostSpanProcessor was built inside a running event loop, which was blocked while prices were read. Build it "
@@ -58,13 +58,13 @@ _HIDDEN_ATTRIBUTES = (
 
 
 class VoiceCostSpanProcessor(SpanProcessor):
-    """Puts the true cost of a voice call on the spans of LiveKit Agents.
+    """Adds the cost of a voice call to the spans of LiveKit Agents.
 
-    Without ``downstream``, add it before the processor that exports: it swaps the attributes of
-    the ended span for the processors behind it. With ``downstream`` it wraps one processor, in
-    any order, and others on the same provider receive the span as it was.
+    Without ``downstream``, add it before the exporting processor: it replaces the attributes of
+    the ended span for the processors after it. With ``downstream`` it wraps one processor, in
+    any order, and others on the same provider receive the span unchanged.
 
-    Never raises, blocks or drops a span: on any fault the span goes on exactly as it came, the
+    Never raises, blocks or drops a span: on any fault the span is passed on unchanged, the
     fault is counted and its first occurrence logged.
 
     Attributes:
@@ -84,17 +84,17 @@ class VoiceCostSpanProcessor(SpanProcessor):
     ) -> None:
         """Load prices and subscribe to usage reports.
 
-        All files are read here, so build it before the event loop runs.
+        Reads all files, so build it before the event loop runs.
 
         Args:
             downstream: A processor to wrap.
-            catalog: Prices; the default is the shipped ones with the overrides of ``settings``.
-            settings: Options; the default is the environment, whose bad variables are logged and ignored.
+            catalog: Prices; the default is the shipped prices with the overrides in ``settings``.
+            settings: Options; the default is the environment, whose invalid variables are logged and ignored.
             meter_provider: Receives the metrics; the default is the global one.
             on_session_end: Called with the cost of each session that ends, in a separate thread.
-            budget: Limits on the cost of a session; the default is that of ``settings``.
+            budget: Limits on the cost of a session; the default is the one in ``settings``.
         """
-        # Only building needs these: half of the time of importing the package.
+        # Imported here because they take half of the package's import time.
         from .build import build, sources  # noqa: PLC0415
         from .settings import Settings  # noqa: PLC0415
 
@@ -132,12 +132,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.warn_once("sdk", _HIDDEN_ATTRIBUTES)
         for source in sources():
             self._sources.update(dict.fromkeys(source.scopes, source))
-            self._subscriptions.append(source.subscribe(self._on_report))
+            on_stream = None if settings.unreported == "count" else self._on_stream
+            self._subscriptions.append(source.subscribe(self._on_report, on_stream))
 
     # span processor
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Note which session the span belongs to."""
+        """Record the session that the span belongs to."""
         if self._emitter.provider_processor is None:
             with self._diagnostics.guard("the first span"):
                 self._note_provider(span)
@@ -151,10 +152,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("the wrapped processor", self._downstream._on_ending, span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Give the span its cost and hand it on.
+        """Add the cost to the span and pass it on.
 
-        A span that ends inside of this package, in a garbage collection or signal handler, gets its cost and is handed
-        on as soon as the thread is through: to the SDK's exporting processors behind too, if there are no others.
+        If a span ends inside this package, in a garbage collection or signal handler, this happens as soon as the
+        thread leaves the package. The processors after this one wait too if all of them are the SDK's exporting ones.
         """
         accounting = self.accounting
         if accounting is not None:
@@ -174,7 +175,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
                         follow_up()
             except Exception as error:  # noqa: BLE001  # as in `_guarded`, whose call would cost more than the work
                 self._diagnostics.record_fault(error, span.name)
-            except BaseException:  # an interrupt goes on, and so does the span
+            except BaseException:  # an interrupt is re-raised after the span is passed on
                 for processor in self._emitter.behind() if self._downstream is None else (self._downstream,):
                     self._guarded("a processor behind", processor.on_end, span)
                 raise
@@ -182,9 +183,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("the wrapped processor", self._downstream.on_end, span)
 
     def shutdown(self) -> None:
-        """Put all usage that still waits on usage spans, end the subscriptions, shut downstream down.
+        """Emit usage spans for pending usage, end the subscriptions, shut downstream down.
 
-        Usage and records get 5 seconds each; what is not handed over by then is counted in the log.
+        Usage and records get 5 seconds each; the log counts what is not handed over by then.
         """
         accounting = self.accounting
         if accounting is not None:
@@ -201,16 +202,16 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._guarded("records at shutdown", self._built.records.close, _PATIENCE_SECONDS)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Put usage that waits for a span on usage spans, flush downstream and hand over records.
+        """Emit usage spans for pending usage, flush downstream and hand over records.
 
-        So speech-to-text usage of running sessions is safe; their requests under way keep their spans. Pending usage
-        and records get a tenth of the time, and 5 milliseconds of an event loop; they go on in separate threads.
+        This saves the speech-to-text usage of running sessions; their open requests keep their spans. Pending usage
+        and records get a tenth of the time, or 5 milliseconds in an event loop, then continue in separate threads.
 
         Args:
-            timeout_millis: Time for all of it.
+            timeout_millis: Total time.
 
         Returns:
-            Whether downstream flushed. An exporter behind this processor would be skipped if it were False.
+            True if downstream flushed, or if there is none: the SDK skips the exporters after a processor that fails.
         """
         flushed = self._guarded("a flush", self._flush, timeout_millis)
         return self._downstream is None if flushed is None else flushed
@@ -224,11 +225,10 @@ class VoiceCostSpanProcessor(SpanProcessor):
 
         Args:
             session_id: Its conversation id, Langfuse's or the application's session id, LiveKit's job id or its
-                trace id; without one, the session of the current span, as in the code of an agent, else the only
-                one that runs.
+                trace id; if None, the session of the current span, as in agent code, else the only running one.
 
         Returns:
-            None too in a signal handler or finalizer that came in the middle of this package.
+            Also None in a signal handler or finalizer that interrupts this package.
         """
         accounting = self.accounting
         if accounting is None:
@@ -239,29 +239,29 @@ class VoiceCostSpanProcessor(SpanProcessor):
         return None if cost is LATER else cost
 
     def would_exceed(self, session_id: str | None = None) -> bool:
-        """Return whether the next turn of a running session may exceed the budget.
+        """Return True if the next turn of a running session may exceed the budget.
 
-        A turn may cost as much as the most expensive of the last three.
+        The next turn is assumed to cost as much as the most expensive of the last three.
 
         Args:
             session_id: As for `current_cost`.
 
         Returns:
-            False too if there is no budget or no such session.
+            False if there is no budget or no such session.
         """
         budget = self.accounting.budget if self.accounting is not None else None
         cost = self.current_cost(session_id) if budget is not None else None
         return budget is not None and cost is not None and budget.would_exceed(cost)
 
     def uninstall(self) -> None:
-        """End the subscriptions; spans are then priced by what they carry alone."""
+        """End the subscriptions; spans are then priced only by their own attributes."""
         for subscription in self._subscriptions:
             self._guarded("the end of a subscription", subscription.cancel)
 
-    # the way of a span
+    # spans
 
     def _guarded(self, place: str, step: Callable[..., _T], *args: Any) -> _T | None:
-        """Take a step: a fault must not reach the traced call."""
+        """Run a step; record an exception instead of raising it into the traced call."""
         try:
             return step(*args)
         except Exception as error:  # noqa: BLE001  # the guard
@@ -269,7 +269,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return None
 
     def _note_provider(self, span: Span) -> None:
-        """Look at the provider with its first span: where this processor stands, and what is behind it."""
+        """Inspect the provider at its first span: the position of this processor and the ones after it."""
         self._emitter.note_provider(span)
         at_process_end(self._settle_at_process_end)
         is_swapping = self.accounting is not None and self._downstream is None
@@ -292,7 +292,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             rule = source.rule_for(span) if source is not None else None
             if rule is not None and (rule.role is _SESSION or not self._registry.has_seen_spans):
                 self._prepare(span)
-            if not gate.waiting and accounting.begin(span, key, rule):
+            if not gate.waiting and accounting.begin(span, key, source, rule):
                 return
             step = partial(accounting.on_start, span, key, source, rule)
             follow_ups = gate.do(step)
@@ -305,12 +305,12 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.record_fault(error, "the start of a span")
 
     def _take_late(self, place: str, step: Callable[[], list[FollowUp]]) -> FollowUp | None:
-        """Take a step that had to wait, with the lock; return what is to be called without it."""
+        """Run a postponed step with the lock held; return the follow-ups to call without it."""
         follow_ups = self._guarded(place, step)
         return partial(_call_all, follow_ups) if follow_ups else None
 
     def _prepare(self, span: Span) -> None:
-        """Make sure that nothing is lost with the process, and that usage reports arrive."""
+        """Register for process exit and renew the subscriptions, so that no usage is lost."""
         self._registry.has_seen_spans = True
         self._emitter.note_provider(span)
         at_process_end(self._settle_at_process_end)
@@ -327,7 +327,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _price(
         self, accounting: Accounting, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
     ) -> tuple[ReadableSpan, list[FollowUp]]:
-        """Account for a span, with the lock; return it, or a copy with its cost."""
+        """Account for a span, with the lock held; return it, or a copy with its cost."""
         follow_ups = list[FollowUp]()
         if key in accounting.outside:
             follow_ups.append(partial(accounting.emit, accounting.pop_outside(key, span.attributes or {})))
@@ -343,7 +343,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote {', '.join(written) or 'nothing'}")
         if written:
             if self._downstream is not None:
-                span = copy.copy(span)  # shallow: with what others keep on it, such as LiveKit's redaction
+                span = copy.copy(span)  # shallow: keeps what others store on it, such as LiveKit's redaction
             attributes.update(written)
             set_attributes(span, attributes)
         return span, follow_ups
@@ -351,7 +351,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _end_later(
         self, accounting: Accounting, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
     ) -> None:
-        """Price a span when the lock is free, and hand it on then."""
+        """Price a span and pass it on once the lock is free."""
         behind: Iterable[SpanProcessor] = () if self._downstream is None else (self._downstream,)
         if self._downstream is None and source is not None and self._emitter.can_hold_back():
             span, behind = held_back(span), self._emitter.behind()
@@ -368,7 +368,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         for processor in behind:
             self._guarded("a processor behind", processor.on_end, span)
 
-    # the way of a report
+    # reports
 
     def _on_report(self, source: Source, read: Callable[[], UsageReport | None]) -> None:
         with self._diagnostics.guard("a usage report"):
@@ -384,7 +384,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 follow_up()
 
     def _book_report(self, accounting: Accounting, source: Source, report: UsageReport) -> list[FollowUp]:
-        """Book a report, with the lock."""
+        """Book a report, with the lock held."""
         node = self._registry.spans.find(report.span_key)
         session = node.session if node is not None else None
         if session is None and report.sampled and not report.has_span:
@@ -405,12 +405,27 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return []
         return [self._watch_outside, *accounting.on_report_outside(report, source)]
 
+    def _on_stream(self, _source: Source, work: Work) -> None:
+        """Note a stream of speech-to-text that opens: in the session of the current span, else in the only one."""
+        with self._diagnostics.guard("a stream"):
+            context = trace.get_current_span().get_span_context()
+            step = partial(self._add_stream, work, (context.trace_id, context.span_id))
+            if self._registry.gate.do(step) is LATER:
+                self._registry.gate.postpone(step)
+
+    def _add_stream(self, work: Work, span_key: SpanKey) -> None:
+        node = self._registry.spans.find(span_key)
+        session = node.session if node is not None else None
+        session = session or self._registry.only_running()
+        if session is not None and session.owner() is self.accounting:
+            session.unreported.add_stream(work)
+
     def _watch_outside(self) -> None:
         at_process_end(self._settle_at_process_end)
         self._renew_subscriptions()
 
     def _is_first_on(self, source: Source) -> bool:
-        """Return whether this is the first active processor on the framework's provider, else the first subscriber."""
+        """Return True if this is the first active processor on the framework's provider, or else first subscriber."""
         first = next(_active_on(source.provider()), None)
         if first is not None:
             return first is self
@@ -427,7 +442,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             return accounting.find_running(session_id)
         node = self._registry.spans.find(span_key)
         session = node.session if node is not None else None
-        if session is None:  # LiveKit 1.2 does not leave the session's span current
+        if session is None:  # LiveKit 1.2 does not keep the session's span current
             return self._registry.only_running(accounting)
         return None if session.has_ended or session.owner() is not accounting else session
 
@@ -450,9 +465,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
         return flushed
 
     def _settle_at_process_end(self) -> None:
-        """Settle sessions, hand over records, flush spans and metrics, within 5 seconds; the process ends after it.
+        """Settle sessions, hand over records, flush spans and metrics within 5 seconds, before the process exits.
 
-        A disabled processor flushes too: switching cost off must not lose spans.
+        A disabled processor flushes too: disabling cost must not lose spans.
         """
         deadline = monotonic() + _PATIENCE_SECONDS
         if self.accounting is not None:
@@ -472,9 +487,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             wait(deadline - monotonic())
 
     def _settle(self, accounting: Accounting, patience_seconds: float, step: Callable[[Accounting], None]) -> bool:
-        """Make usage spans for pending usage, if there is any, and return whether they are made by now.
+        """Emit usage spans for pending usage; return True if it is done in time.
 
-        In a separate thread: a signal handler may flush, on a thread that holds the lock of an exporter.
+        Runs in a separate thread: a signal handler may flush on a thread that holds the lock of an exporter.
         """
         gate = self._registry.gate
         is_partial = step != self._settle_all and not accounting.outside
@@ -502,7 +517,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
             self._settle_with(partial(accounting.flush_outside, key))
 
     def _settle_with(self, step: Callable[[], list[FollowUp]]) -> None:
-        """Take a step with the lock, make its spans, and let an event loop go on that waits for this interpreter."""
+        """Run a step with the lock held, emit its spans, then yield the interpreter to a waiting event loop."""
         with self._diagnostics.guard("pending usage"):
             follow_ups = self._registry.gate.do(step, seconds=_PATIENCE_SECONDS)
             if follow_ups is LATER:
@@ -512,7 +527,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         sleep(0)
 
     def _in_thread(self, place: str, step: Callable[[], object]) -> Callable[[float], bool]:
-        """Begin a step in a thread, and return the way to wait; without threads, as at exit, it is taken here."""
+        """Start a step in a thread and return a function that waits for it; run it here if no thread can start."""
         guarded = partial(self._guarded, place, step)
         try:
             return run_in_thread(guarded)
@@ -544,5 +559,5 @@ def _in_event_loop() -> bool:
 
 
 def _active_on(provider: object) -> Iterator[VoiceCostSpanProcessor]:
-    """Yield the active ones among a provider's processors."""
+    """Yield a provider's active processors of this class."""
     return (p for p in get_processors(provider) if isinstance(p, VoiceCostSpanProcessor) and p.accounting is not None)

@@ -1,4 +1,4 @@
-"""Every option and ``VOICE_COST_*`` variable, read once."""
+"""All options and ``VOICE_COST_*`` variables, read once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,7 +25,7 @@ __all__ = ["Settings", "load_price_sheets", "session_sheet"]
 _PREFIX = "VOICE_COST_"
 _LONGEST = 80  # of a name in a message
 _LONGEST_NAME = 200  # of a Kubernetes service and its port
-# Kubernetes sets these in every container for a service that is named voice-cost or voice-cost-…
+# Kubernetes sets these in every container if a service is named voice-cost or voice-cost-…
 _OF_KUBERNETES = re.compile(
     r"(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_[A-Z]+(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
@@ -35,20 +35,22 @@ class Settings(BaseSettings):
     """The options of the processor. Each is also a variable, ``VOICE_COST_`` and its name in capitals.
 
     Attributes:
-        enabled: False makes the processor pass every span through untouched.
-        prices: Prices in the short form, see `otel_voice_cost.prices.short_form`, as text or in code as a mapping
-            too; they win over shipped ones.
-        prices_file: Price files, separated by the system's path separator; they win over
-            shipped prices and lose to ``prices``.
+        enabled: False makes the processor pass on every span unchanged.
+        prices: Prices in the short form, see `otel_voice_cost.prices.short_form`, as text or, in code, as a
+            mapping; they override shipped prices.
+        prices_file: Price files, separated by the system's path separator; they override shipped prices,
+            ``prices`` overrides them.
         dialects: Backends to write for, separated by commas.
-        speech_as_tokens: Whether speech billed by characters or seconds is also written as
-            ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and counts in Langfuse's usage.
-        langfuse_content: Whether Langfuse is shown what was heard and spoken, as input and output of speech
-            spans, as far as LiveKit left it there.
-        records_file: File that gets a line for each call that ends; the day is put into its name.
-        session_budget_usd: US dollars a call may cost before a line is logged; budgets with actions are made in code.
-        session_rates: What every call is billed for by time or per call, in the form of ``prices``.
-        debug: Whether each span is logged: what was read, which rate won, what was written; no content.
+        speech_as_tokens: True to write speech billed by characters or seconds also as
+            ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and count it in Langfuse's usage.
+        langfuse_content: True to show Langfuse the transcribed and spoken text, as input and output of speech
+            spans, if LiveKit put it there.
+        records_file: File that gets a line for each call that ends; the day is added to its name.
+        session_budget_usd: US dollars a call may cost before a line is logged; budgets with actions are set in code.
+        session_rates: Rates that every call is billed by time or per call, in the form of ``prices``.
+        unreported: Treatment of work that a vendor bills and LiveKit does not report: ``count``; ``estimate``, in
+            addition to the cost; or ``bill``, as part of it.
+        debug: True to log usage, rate and written attributes of each span, without content.
     """
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, extra="forbid")
@@ -62,15 +64,16 @@ class Settings(BaseSettings):
     records_file: str = ""
     session_budget_usd: Annotated[Decimal, Field(gt=0)] | None = None
     session_rates: str = ""
+    unreported: Literal["count", "estimate", "bill"] = "estimate"
     debug: bool = False
     _in_code: frozenset[str] = PrivateAttr(default=frozenset())  # options that arguments set
 
     def __init__(self, **values: Any) -> None:
-        """Read the environment and price files; ``values`` win over the environment.
+        """Read the environment and price files; ``values`` override the environment.
 
         Raises:
-            SettingsError: With every mistake in options, prices and price files: its argument or variable, what it
-                holds and what was expected.
+            SettingsError: Options, prices or price files have mistakes; it lists argument or variable, value and
+                expectation of each.
         """
         problems = self._take(values)
         place = self._place("dialects")
@@ -92,18 +95,18 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> tuple[Settings, tuple[Problem, ...]]:
-        """Read the environment without raising: a bad variable leaves its option at the default.
+        """Read the environment without raising: the option of an invalid variable keeps its default.
 
-        Prices and dialects are taken as they are; `load_price_sheets`, `session_sheet` and
-        `otel_voice_cost.export.dialects` name the mistakes in them, and what is sound holds.
+        Prices and dialects are not validated here; `load_price_sheets`, `session_sheet` and
+        `otel_voice_cost.export.dialects` report their mistakes and keep their valid entries.
 
         Returns:
-            The settings, and a problem for each variable that was left out or is unknown.
+            The settings, and a problem for each variable that was ignored or is unknown.
         """
         settings = cls.__new__(cls)
         problems = settings._take({})
         secret = [name for name in settings.dialects if masked(name) != name]
-        if secret:  # others would quote them
+        if secret:  # other messages would quote them
             problems += [
                 Problem(place=f"{_PREFIX}DIALECTS", value=shown(n), expected="names of dialects") for n in secret
             ]
@@ -111,7 +114,7 @@ class Settings(BaseSettings):
         return settings, (*problems, *_unknown_variables())
 
     def _take(self, values: dict[str, Any]) -> list[Problem]:
-        """Set every option, a bad one to its default. Return a problem for each of these."""
+        """Set every option, an invalid one to its default. Return a problem for each invalid one."""
         problems: list[Problem] = []
         sound = values
         try:
@@ -127,22 +130,22 @@ class Settings(BaseSettings):
         return problems
 
     def _place(self, name: str) -> str:
-        """Return where an option was set, as messages name it."""
+        """Return the place where an option was set, for messages."""
         return f"Settings.{name}" if name in self._in_code else _PREFIX + name.upper()
 
 
 def session_sheet(settings: Settings) -> PriceSheet:
-    """Return the sheet in ``session_rates``, with every problem it has."""
+    """Return the sheet in ``session_rates``, with all its problems."""
     return _parsed(settings.session_rates, settings._place("session_rates"))
 
 
 def load_price_sheets(settings: Settings) -> list[PriceSheet]:
-    """Return the sheets in ``prices`` and the files in ``prices_file``, with every problem; the first wins."""
+    """Return the sheets in ``prices`` and ``prices_file`` with all problems; the first takes precedence."""
     sheets = [_parsed(settings.prices, settings._place("prices"))]
     place = settings._place("prices_file")
     for path in filter(None, settings.prices_file.split(os.pathsep)):
         text = read_text(Path(path))
-        if isinstance(text, Problem):  # no file that can be read may be no path, but a key
+        if isinstance(text, Problem):  # an unreadable path may be a key instead
             sheets.append(PriceSheet(problems=(text._replace(place=f"{place}, {masked(text.place)}"),)))
         else:
             sheet = _parsed(text, path)
@@ -151,12 +154,12 @@ def load_price_sheets(settings: Settings) -> list[PriceSheet]:
     return sheets
 
 
-# A processor takes the sheets that its settings were checked with; each is parsed once.
+# A processor uses the sheets that its settings were validated with; each is parsed once.
 _parsed = lru_cache(maxsize=16)(parse_sheet)
 
 
 def _problem(detail: Any, values: Mapping[str, Any]) -> Problem:
-    """Return what pydantic found: in an argument, or else in a variable."""
+    """Convert an error of pydantic to a problem with an argument, or else with a variable."""
     names = [str(part) for part in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         place = f"Settings.{masked(names[0])[:_LONGEST]}"
@@ -167,7 +170,7 @@ def _problem(detail: Any, values: Mapping[str, Any]) -> Problem:
 
 
 def _unknown_variables() -> list[Problem]:
-    """Return a problem for each variable that begins as this package's do and is none of them, without its value."""
+    """Return a problem, without the value, for each unknown variable with this package's prefix."""
     known = [name.upper() for name in Settings.model_fields]
     problems = []
     for variable in sorted(os.environ):

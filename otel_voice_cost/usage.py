@@ -1,4 +1,4 @@
-"""Step 2: what was used, of which model, in which units."""
+"""Usage: amounts of billed units by component and model."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = [
 
 
 class _Text(str, Enum):
-    """An enumeration of texts. Its members hash as the texts they equal, and faster than enumerations do."""
+    """A string enumeration whose members hash like the strings they equal, faster than enumerations do."""
 
     __hash__ = str.__hash__
 
 
 class Component(_Text):
-    """The part of a voice agent that spent the usage."""
+    """The part of a voice agent that caused the usage."""
 
     AVATAR = "avatar"
     INTERRUPTION = "interruption"
@@ -57,17 +57,17 @@ BILLED_BY_CALL = (  # by its time or number, not by a model
 
 
 class Mode(_Text):
-    """The two ways to call speech-to-text. Vendors price them differently."""
+    """The modes of speech-to-text, which vendors price differently."""
 
     BATCH = "batch"
     STREAMING = "streaming"
 
 
 class Dimension(_Text):
-    """A way of measuring one piece of work.
+    """A way to measure work.
 
-    Units of one dimension never overlap and add up. Units of two dimensions may describe the same
-    work twice (a sentence has characters and, once spoken, seconds): the rates decide which
+    Units of one dimension never overlap, so they add up. Units of two dimensions may measure the
+    same work (a sentence has characters and, once spoken, seconds): the rates decide which
     dimension is billed, see `otel_voice_cost.prices.rates.RateCard.billing`.
     """
 
@@ -86,10 +86,10 @@ class Unit(_Text):
 
     Attributes:
         dimension: The dimension that the unit belongs to.
-        is_output: Whether the model made it; tokens written to a cache are input.
-        is_seconds: Whether amounts may have fractions.
-        fallbacks: Units whose rate prices this one if it has none of its own, nearest first. A vendor that prints no
-            price for cached audio bills it as audio; a text price without modalities covers them all.
+        is_output: True if the model generated it; tokens written to a cache are input.
+        is_seconds: True if amounts may have fractions.
+        fallbacks: Units whose rate applies if this one has none, nearest first. A vendor without a price for
+            cached audio bills it as audio; a price without modality covers all of them.
     """
 
     dimension: Dimension
@@ -125,7 +125,7 @@ class Unit(_Text):
     OUTPUT_AUDIO_TOKEN = "output_audio_token", Dimension.TOKEN, "output_text_token"
 
     def __new__(cls, name: str, dimension: Dimension = Dimension.TOKEN, *_fallbacks: str) -> Unit:
-        """Make a row of the table above a member."""
+        """Create a member from a row of the table above."""
         unit = str.__new__(cls, name)
         unit._value_ = name
         unit.dimension = dimension
@@ -143,16 +143,16 @@ _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Amounts spent on one model by one request, report or connection.
+    """Amounts used of one model by one request, report or connection.
 
     Attributes:
-        component: What spent it.
-        provider: Provider id in lower case, as the catalogue spells it (``deepgram``); the
-            reported string where the catalogue has no such provider.
+        component: The component that caused it.
+        provider: Provider id in lower case, as in the catalog (``deepgram``); the reported
+            name if the catalog has no such provider.
         model: Model id as reported, in lower case.
-        quantities: Amount per unit, each above zero. Seconds keep the digits they came with.
-        at: Moment of the usage, UTC; it chooses the rate.
-        mode: Streaming or batch, for speech-to-text; None where the component has no modes.
+        quantities: Amount per unit, each above zero. Seconds keep their reported digits.
+        at: Time of the usage, UTC; selects the rate.
+        mode: Streaming or batch, for speech-to-text; None if the component has no modes.
 
     Raises:
         UsageError: An amount is zero, negative or not finite.
@@ -171,16 +171,16 @@ class Usage:
                 raise UsageError(f"{unit.value}: got {amount}, expected an amount above zero")
 
     def dimensions(self) -> set[Dimension]:
-        """Return the dimensions that this usage has amounts of."""
+        """Return the dimensions of this usage's amounts."""
         return {unit.dimension for unit in self.quantities}
 
 
 def with_text(usage: Usage, text: str) -> Usage:
-    """Return a usage with the amounts that only the spoken text gives: a few vendors bill these.
+    """Return a usage with the amounts that need the spoken text, which a few vendors bill.
 
     Args:
         usage: A usage with an amount of characters.
-        text: What was spoken. One of another length is not it, and the usage is returned as it is.
+        text: The spoken text. If its length differs from that amount, the usage is returned unchanged.
 
     Source:
         Azure Speech pricing, note on billable characters: each Chinese character, kanji and hanja

@@ -1,4 +1,4 @@
-"""Compares our price files with other price tables and prints what differs, for a person to judge.
+"""Compares the price files with other price tables and prints differences, for a person to judge.
 
 ``make prices`` fetches litellm and voice-prices beside the environment and runs this. A difference is
 no mistake: public tables often quote batch prices, round, or carry an old day. The vendor's page decides.
@@ -87,7 +87,7 @@ def litellm() -> Iterator[Quote]:
 
 
 def ours(catalog: PriceCatalog, quote: Quote) -> list[Decimal]:
-    """Our prices of that unit, streaming and batch."""
+    """Prices of that unit in the shipped files, streaming and batch."""
     found = []
     for mode in [Mode.STREAMING, Mode.BATCH] if quote.component is Component.STT else [None]:
         usage = Usage(

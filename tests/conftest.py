@@ -228,7 +228,7 @@ def realtime_metrics(**fields: Any) -> dict[str, Any]:
 
 
 class _Lines(logging.Handler):
-    """Keeps what the package logs."""
+    """Keeps the package's log lines."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class _Lines(logging.Handler):
 
 @pytest.fixture(autouse=True)
 def no_content_in_the_log() -> Iterator[None]:
-    """Over the whole suite: no line holds speech or secrets, nor a traceback, which may quote them."""
+    """Check over the whole suite that no line contains speech, secrets or a traceback, which may quote them."""
     handler = _Lines()
     logging.getLogger().addHandler(handler)
     yield
@@ -251,7 +251,7 @@ def no_content_in_the_log() -> Iterator[None]:
 
 @pytest.fixture
 def price_catalog() -> PriceCatalog:
-    """Prices of the tests: they stay when a vendor's change."""
+    """Prices for tests, independent of vendors' changes."""
     sheet = parse_sheet(PRICES, "prices.toml")
     assert not sheet.problems
     return PriceCatalog([sheet.rates])
@@ -264,7 +264,7 @@ def exporter() -> InMemorySpanExporter:
 
 @pytest.fixture
 def provider(price_catalog: PriceCatalog, exporter: InMemorySpanExporter) -> Iterator[TracerProvider]:
-    """The usual pipeline: our processor, then one that exports."""
+    """The usual pipeline: this package's processor, then an exporting one."""
     provider = TracerProvider()
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
     provider.add_span_processor(SimpleSpanProcessor(exporter))

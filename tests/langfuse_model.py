@@ -1,4 +1,4 @@
-"""What Langfuse 4.16.0 makes of a span: its reading rules, as far as they decide about type, model, usage and cost.
+"""Model of Langfuse 4.16.0's reading rules that decide type, model, usage and cost of a span.
 
 Source:
     ``packages/shared/src/server/otel/OtelIngestionProcessor.ts`` and ``ObservationTypeMapper.ts`` (reading),
@@ -25,7 +25,7 @@ NOT_TOKENISED = ("realtime", "audio")
 
 @dataclass(frozen=True)
 class Observation:
-    """What Langfuse stores and shows of one span."""
+    """The data that Langfuse stores and shows for one span."""
 
     name: str
     type: str
@@ -106,7 +106,7 @@ def _cost(attributes: Mapping[str, Any], path: str) -> dict[str, Decimal]:
 
 
 def _total(cost: dict[str, Decimal]) -> Decimal | None:
-    """The given total, cut after 12 places; without one, the sum of input and output if there is nothing else."""
+    """The given total, truncated to 12 places; without one, the sum of input and output if there is nothing else."""
     if "total" not in cost and set(cost) - {"input", "output"}:
         return None
     if not cost:

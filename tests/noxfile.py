@@ -25,7 +25,7 @@ def install(session: nox.Session, release: str) -> None:
 @nox.session
 @nox.parametrize("release", TESTED)
 def sessions(session: nox.Session, release: str) -> None:
-    """Hold the conversations of tests/sessions live on a release."""
+    """Run the conversations of tests/sessions live on a release."""
     install(session, release)
     session.run("python", "-m", "pytest", "-n", "2", "tests/sessions", "-o", "addopts=", *session.posargs)
 

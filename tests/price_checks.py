@@ -1,4 +1,4 @@
-"""What makes a shipped price file a good one. Each check returns what is wrong, in words."""
+"""Checks of the shipped price files. Each check returns descriptions of its findings."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def in_another_file(rates: Iterable[Rate]) -> list[str]:
 
 
 def unsorted(rates: Sequence[Rate]) -> list[str]:
-    """By component, add-on, model, unit, plan, mode and days, so that a reader finds a rate."""
+    """Return rates out of order: component, add-on, model, unit, plan, mode, days."""
     return [title(second) for first, second in pairwise(rates) if _order(first) > _order(second)]
 
 
 def overlapping(rates: Iterable[Rate]) -> list[str]:
-    """Two prices for the same thing on the same day; one with days may stand before one without."""
+    """Return two prices for the same thing on the same day; one with days may precede one without."""
     return [
         f"{title(a)} and {title(b)}"
         for group in _same_thing(rates)
@@ -47,7 +47,7 @@ def overlapping(rates: Iterable[Rate]) -> list[str]:
 
 
 def with_gap(rates: Iterable[Rate]) -> list[str]:
-    """Days between two prices of a model on which it has none."""
+    """Return days without a price between two prices of a model."""
     found = []
     for group in _same_thing(rates):
         for model in {model for rate in group for model in rate.model}:

@@ -80,7 +80,7 @@ def test_every_variable_in_the_documentation_exists():
         assert set(re.findall(r"VOICE_COST_[A-Z_]+", page.read_text())) <= known
 
 
-def test_every_set_up_says_where_to_put_it():
+def test_every_set_up_states_its_place():
     """Under `__main__` it is never run in a job process, and the entrypoint is too late."""
     set_ups = [page for page in PAGES if "set_tracer_provider(provider)\n" in page.read_text()]
 
@@ -144,13 +144,13 @@ def test_the_commands_output_is_in_the_readme():
 
 
 def test_every_dialect_has_its_page():
-    """By the name of its backend; genai is on the first page."""
+    """Named after its backend; genai is on the first page."""
     pages = {page.stem for page in (ROOT / "docs" / "backends").glob("*.md")} - {"index"}
 
     assert {"phoenix" if name == "openinference" else name for name in find_builders()} - {"genai"} == pages
 
 
-def test_the_api_page_names_what_can_be_imported():
+def test_the_api_page_lists_all_public_names():
     page = (ROOT / "docs" / "api.md").read_text()
 
     named = re.findall(r"^::: otel_voice_cost\.(?:install\.)?(\w+)$", page, re.MULTILINE)

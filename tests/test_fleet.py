@@ -1,4 +1,4 @@
-"""The fleet examples as written, on Prometheus and ClickHouse where these are installed: ``make test-fleet``."""
+"""The fleet examples as written, on Prometheus and ClickHouse if these are installed: ``make test-fleet``."""
 
 from __future__ import annotations
 
@@ -209,5 +209,5 @@ def test_the_queries_on_a_real_clickhouse(fleet):
 
 
 def _as_the_exporter_writes(value):
-    """The exporter makes text of every attribute."""
+    """Convert every attribute to text, as the exporter does."""
     return json.dumps(value) if isinstance(value, (bool, int, float)) else str(value)

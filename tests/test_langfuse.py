@@ -1,4 +1,4 @@
-"""What Langfuse shows of every recorded release, in both its write paths: the true cost, and nothing invented."""
+"""Langfuse shows the true cost of every recorded release in both its write paths, and invents nothing."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_langfuse_shows_the_true_cost(entries, path, provider, exporter):
 
 
 @pytest.mark.parametrize("path", ["legacy", "events"])
-def test_without_us_langfuse_shows_nothing_for_speech_and_invents_the_rest(path, exporter):
-    """Or the test above would pass whatever we do."""
+def test_without_this_package_langfuse_shows_no_speech_cost_and_invents_the_rest(path, exporter):
+    """Otherwise the test above would pass without this package."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     for parameters in scenarios():

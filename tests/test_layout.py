@@ -1,4 +1,4 @@
-"""The layout of the package: what may know a framework, and how many modules a reader meets first."""
+"""The layout of the package: modules that may know a framework, and the number of top-level modules."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def rates(*entries: tuple[str, str], source: str = "https://acme.example/prices"
         (price_checks.with_gap, rates(("a", "until = 2026-01-30"), ("a", "since = 2026-02-01"))),
     ],
 )
-def test_a_check_finds_what_is_wrong(check, bad):
+def test_a_check_finds_mistakes(check, bad):
     assert len(check(bad)) == 1
 
 
@@ -78,8 +78,8 @@ def test_a_check_finds_what_is_wrong(check, bad):
     ("key", "value"),
     [("colour", "1"), ("per", "0"), ("usd", "-1"), ("usd", '"1"'), ("unit", '"word"'), ("until", "2025-12-31")],
 )
-def test_the_schema_refuses(key, value):
-    """A key too much, no count, less than nothing, text, an unknown unit, days that end before they begin."""
+def test_the_schema_rejects(key, value):
+    """An extra key, no count, a negative price, text, an unknown unit, days that end before they begin."""
     good = {
         "provider": '"acme"',
         "model": '"a"',
@@ -103,7 +103,7 @@ def test_a_price_of_zero_is_known_to_be_zero(rate):
 
 @pytest.mark.parametrize("rate", [rate for rate in RATES if not rate.addon], ids=title)
 def test_every_rate_is_found(rate):
-    """By each of its ids, on its days, on its plan: nothing closer hides it."""
+    """By each of its ids, on its days, on its plan: no closer rate hides it."""
     day = rate.since or rate.until or date(2026, 11, 23)
     catalog = PriceCatalog([RATES], overrides=Overrides(plans={rate.provider: rate.plan} if rate.plan else {}))
 

@@ -1,4 +1,4 @@
-"""The English of code and pages: a few patterns that readers stop at, kept out."""
+"""The English of code and pages: a few patterns that confuse readers do not occur."""
 
 from __future__ import annotations
 

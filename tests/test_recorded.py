@@ -41,7 +41,7 @@ def scenarios():
 
 
 class Report:
-    """A report as LiveKit's classes see it."""
+    """A report in the form of LiveKit's classes."""
 
     def __init__(self, entry):
         self.type, self.label, self._json = entry["report"], entry["label"], entry["json"]
@@ -71,13 +71,13 @@ def play(entries, provider):
 
 
 def billed_once(reported):
-    """What synthesize() built on stream() reports twice, once: the outer request only repeats the inner one."""
+    """Return reports without the outer ones of synthesize() built on stream(), which only repeat the inner ones."""
     labels = {metrics.label for metrics in reported if metrics.label.endswith("OnStream")}
     return [metrics for metrics in reported if metrics.label not in labels]
 
 
 def is_in_a_session(span, spans):
-    """1.2 does not leave the session's span current: what a test calls itself is outside."""
+    """1.2 does not keep the session's span current: calls by a test are outside."""
     by_id = {one.context.span_id: one for one in spans}
     while span is not None and span.name != "agent_session":
         span = by_id.get(span.parent.span_id) if span.parent else None
@@ -122,7 +122,7 @@ HOSTILE = DecimalContext(prec=2, rounding=ROUND_UP, Emin=-1, Emax=1, capitals=0,
 
 @pytest.mark.parametrize("entries", [case for case in scenarios() if case.id.startswith("1.8.9")])
 def test_the_applications_decimal_context_changes_nothing(price_catalog, entries):
-    """While spans are priced no context is set: a collection in the middle of that can crash Python 3.11."""
+    """No context is set while spans are priced: a garbage collection then can crash Python 3.11."""
 
     def written():
         exporter, provider = InMemorySpanExporter(), TracerProvider()

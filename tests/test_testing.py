@@ -1,4 +1,4 @@
-"""The page on testing, run as a user would: in a folder of its own, with the installed pytest plugin."""
+"""The page on testing, run as a user would: in a separate folder, with the installed pytest plugin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_call_that_costs_too_much_fails_the_test(tmp_path):
     assert "assert Decimal(" in done.stdout
 
 
-def test_a_test_that_holds_no_session_is_told_so(price_catalog):
+def test_a_test_without_a_session_gets_an_error(price_catalog):
     costs = SessionCosts(catalog=price_catalog)
 
     assert costs.sessions == []

@@ -1,1 +1,1 @@
-"""Threads, locks, forks and the end of a process."""
+"""Threads, locks, forks and process exit."""

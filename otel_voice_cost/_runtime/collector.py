@@ -1,4 +1,4 @@
-"""The garbage collector, paused while many objects are made that stay."""
+"""Pause the garbage collector while many long-lived objects are created."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["collector_paused"]
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Let no collection begin by itself.
+    """Disable automatic collection.
 
-    Reading all prices allocates enough for several full collections, each of which walks everything that the
-    application has imported: with livekit.agents that is about 100 ms.
+    Reading all prices allocates enough for several full collections, each of which traverses everything that the
+    application has imported: about 100 ms with livekit.agents.
     """
     was_enabled = gc.isenabled()
     gc.disable()

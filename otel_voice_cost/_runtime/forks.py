@@ -1,4 +1,4 @@
-"""State that a forked child must reset: locks held by other threads would never open, sessions are its parent's."""
+"""Reset state in a forked child: locks of other threads are never released there, sessions belong to the parent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Resets(Protocol):
-        """Something with locks or state of one process."""
+        """An object with locks or state of one process."""
 
         def reset(self) -> None:
-            """Make new locks and state."""
+            """Create new locks and state."""
 
 
 __all__ = ["reset_after_fork"]
@@ -22,7 +22,7 @@ _owners: weakref.WeakSet[Resets] = weakref.WeakSet()
 
 
 def reset_after_fork(owner: Resets) -> None:
-    """Reset an object in every child that this process forks, while it lives."""
+    """Reset an object in every forked child, as long as the object lives."""
     _owners.add(owner)
 
 

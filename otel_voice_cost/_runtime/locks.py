@@ -1,11 +1,11 @@
-"""State that the thread which changes it may be asked for again, in the middle of that change.
+"""Locks for state that the thread changing it may use again during that change.
 
-A garbage collection ends the spans of tasks that nobody kept, and a signal handler flushes: both run on a thread
-that may be inside this package. A plain lock would wait for itself there for ever, and one that lets its own thread
-in would show it a change half done. So what comes from inside waits until the thread is through.
+A garbage collection ends the spans of abandoned tasks, and a signal handler flushes: both may run on a thread that
+is inside this package. There a plain lock would deadlock, and a reentrant one would expose a half-done change. So
+work that arrives from inside is postponed until the thread leaves.
 
-Another thread may have the lock and wait, in such a collection, for a lock of the application's that this thread
-has: a log handler's, say. So nobody waits for it without a limit either.
+Another thread may hold the lock and wait, in such a collection, for an application lock that this thread holds,
+such as a log handler's. So every wait has a limit.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from .forks import reset_after_fork
 __all__ = ["LATER", "FollowUp", "Gate", "Inbox", "Later", "run_in_thread"]
 
 _T = TypeVar("_T")
-_WAIT_SECONDS = 0.1  # for another thread: it is through in microseconds, unless it stands still itself
-_SHORT_WAIT_SECONDS = 0.005  # once somebody has waited in vain
+_WAIT_SECONDS = 0.1  # for another thread: it needs microseconds unless it is blocked
+_SHORT_WAIT_SECONDS = 0.005  # after a wait has timed out
 
 
 class _Later(Enum):
@@ -41,13 +41,13 @@ Work = Callable[[], "FollowUp | None"]
 
 
 class Gate:
-    """A lock for state, with a queue for the work that could not have it.
+    """A lock for state, with a queue of postponed work.
 
     Attributes:
         lock: Held while the state changes.
-        is_held_here: Returns whether this thread holds it.
-        waiting: Work for whoever has the lock next. Each piece is called with the lock and returns what is to be
-            called without it. Neither may raise.
+        is_held_here: Returns True if this thread holds it.
+        waiting: Work for the next holder of the lock. Each item is called with the lock held and returns a
+            follow-up to call without it. Neither may raise.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class Gate:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Open the lock, in a forked child."""
+        """Create a new lock in a forked child."""
         self.lock = RLock()
         self.is_held_here = _get_ownership(self.lock)
         self.waiting: deque[Work] = deque()
@@ -63,23 +63,23 @@ class Gate:
         self._stands_still = False
 
     def do(self, step: Callable[..., _T], *args: Any, seconds: float = _WAIT_SECONDS) -> _T | Later:
-        """Take a step with the lock, after the work that waits for it.
+        """Run a step with the lock held, after the postponed work.
 
-        It runs in a separate context: decimal sets a context variable in every thread that it is new to, and up to
-        Python 3.11 a garbage collection in the middle of `ContextVar.set` must set none (CPython gh-148891).
+        It runs in a separate context: decimal sets a context variable on first use in a thread, and up to
+        Python 3.11 a garbage collection during `ContextVar.set` must set none (CPython gh-148891).
 
         Args:
-            step: Called with the arguments; what it raises goes on.
+            step: Called with the arguments; its exceptions propagate.
             args: The arguments.
-            seconds: How long to wait for another thread; less if somebody has waited in vain.
+            seconds: Longest wait for another thread; shorter after a wait has timed out.
 
         Returns:
-            The result; `LATER` if this comes from inside, or another thread does not let go of the lock.
+            The result; `LATER` if this thread holds the lock, or another thread does not release it in time.
         """
         if self.is_held_here():
             return LATER
         follow_ups: deque[FollowUp] | None = None
-        try:  # with nothing in between at which an interrupt could leave the lock held
+        try:  # directly after acquiring, so that no interrupt can leave the lock held
             if not self.lock.acquire(blocking=False) and not self._wait(seconds):
                 return LATER
             if self.waiting:
@@ -88,7 +88,7 @@ class Gate:
             if self.waiting:
                 self._take_all(follow_ups := follow_ups or deque())
         finally:
-            try:  # noqa: SIM105  # a context manager would be a call, and an interrupt could come before it
+            try:  # noqa: SIM105  # a context manager is a call, and an interrupt could come before it
                 self.lock.release()
             except RuntimeError:  # it was not taken
                 pass
@@ -103,19 +103,19 @@ class Gate:
         return not self._stands_still
 
     def postpone(self, work: Work) -> None:
-        """Queue a piece of work that could not have the lock."""
+        """Queue work that could not get the lock."""
         self.waiting.append(work)
         self.catch_up()  # it may be free by now
 
     def outside(self, follow_up: FollowUp) -> None:
-        """Call something without the lock: at once, or when this thread leaves it."""
+        """Call a follow-up without the lock: now, or when this thread releases it."""
         if self.is_held_here():
             self.waiting.append(partial(_given, follow_up))
         else:
             follow_up()
 
     def catch_up(self) -> None:
-        """Do the work that waits, unless somebody has the lock: they do it."""
+        """Run the postponed work, unless the lock is held: then its holder does."""
         while self.waiting and not self.is_held_here():
             follow_ups: deque[FollowUp] = deque()
             try:  # as in `do`
@@ -140,7 +140,7 @@ class Gate:
         try:
             while follow_ups:
                 follow_ups.popleft()()
-        finally:  # after an interrupt, the rest is for the next
+        finally:  # after an interrupt, the next holder runs the rest
             self.waiting.extend(partial(_given, follow_up) for follow_up in follow_ups)
 
 
@@ -149,14 +149,14 @@ def _given(follow_up: FollowUp) -> FollowUp:
 
 
 class Inbox(Generic[_T]):
-    """Does something with items, one at a time, when somebody asks for it.
+    """Queues items and processes them one at a time on request.
 
     Attributes:
-        items: What waits. Appending to it is safe anywhere.
+        items: The waiting items. Appending is safe anywhere.
     """
 
     def __init__(self, do: Callable[[_T], None]) -> None:
-        """Begin empty.
+        """Start empty.
 
         Args:
             do: Called with each item; must not raise.
@@ -166,13 +166,13 @@ class Inbox(Generic[_T]):
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Open the lock and forget the items, in a forked child: the parent has them."""
+        """Create a new lock and drop the items in a forked child; the parent processes them."""
         self._lock = RLock()
         self._is_held_here = _get_ownership(self._lock)
         self.items: deque[_T] = deque()
 
     def work(self, seconds: float = _WAIT_SECONDS) -> None:
-        """Do something with all items, or leave them to a thread that is at it and is not through in time."""
+        """Process all items, or leave them to another thread that does not finish in time."""
         if self._is_held_here():
             return
         try:  # as in `Gate.do`
@@ -187,22 +187,22 @@ class Inbox(Generic[_T]):
 
 
 def _get_ownership(lock: Any) -> Callable[[], bool]:
-    """The way to ask whether this thread holds a lock, as threading does."""
+    """Return a function that checks if this thread holds a lock, as threading does."""
     is_owned: Callable[[], bool] = lock._is_owned
     return is_owned
 
 
 def run_in_thread(step: Callable[[], object]) -> Callable[[float], bool]:
-    """Take a step in a daemon thread, and return the way to wait for it: for so many seconds; whether it is done.
+    """Run a step in a daemon thread; return a function that waits some seconds for it and returns True if it is done.
 
     ``threading.Thread.start`` holds a lock while it waits for the new thread, which needs that lock. A signal handler
-    that starts another thread in that moment never returns, so this is done without it.
+    that starts another thread at that moment never returns, so this does not use it.
 
     Args:
         step: Must not raise.
 
     Raises:
-        RuntimeError: No thread can be had: a limit, or the interpreter ends.
+        RuntimeError: No thread can start: a limit is exceeded or the interpreter exits.
     """
     unfinished = _thread.allocate_lock()
     unfinished.acquire()

@@ -1,8 +1,8 @@
-"""The end of a process that runs no ``atexit``: the children of multiprocessing, as LiveKit's job processes are.
+"""Hook the exit of processes that do not run ``atexit``: multiprocessing children, such as LiveKit's job processes.
 
 Source:
     CPython 3.10 to 3.14, ``multiprocessing/process.py``, ``BaseProcess._bootstrap``: it clears all finalizers, runs
-    the child, then ``util._exit_function``, which runs those with a priority; the child leaves by ``os._exit``.
+    the child, then ``util._exit_function``, which runs those with a priority; the child exits by ``os._exit``.
     livekit-agents 1.2 to 1.8, ``ipc/job_proc_executor.py``; ``forkserver`` on Linux, ``spawn`` elsewhere.
 """
 
@@ -20,34 +20,34 @@ from .locks import run_in_thread
 
 __all__ = ["at_process_end"]
 
-_SECONDS = 6.0  # for all of them together; LiveKit kills a job process that takes ten
+_SECONDS = 6.0  # for all functions together; LiveKit kills a job process after ten
 
 Settle = Callable[[], None]
 
-# Functions by what they are bound to. No WeakMethod: its callback fails if the collector has taken it before.
+# Functions by the object they are bound to. Not a WeakMethod: its callback fails if the WeakMethod is collected first.
 _to_settle: dict[weakref.ref[Any], Callable[[Any], None]] = {}
-_armed_in: int | None = None  # the process whose end is watched
+_armed_in: int | None = None  # the process whose exit is hooked
 
 
 def at_process_end(settle: Settle) -> None:
-    """Call a bound method when this process ends, if it is a child of multiprocessing; elsewhere atexit does.
+    """Call a bound method when this process exits, if it is a multiprocessing child; elsewhere atexit does.
 
-    Call this when the child is at work: what is registered while it imports its main module is cleared.
+    Call this while the child works: functions registered while it imports its main module are cleared.
 
     Args:
-        settle: Held weakly, called once, in parallel with the others; must not raise, and end within 5 seconds.
+        settle: Held weakly, called once, in parallel with the others; must not raise, and must end within 5 seconds.
     """
-    global _armed_in  # one per process, and forked children begin with their parent's
+    global _armed_in  # one per process; forked children inherit their parent's
     _to_settle[weakref.ref(getattr(settle, "__self__"), _forget)] = getattr(settle, "__func__")  # noqa: B009
     if _armed_in == os.getpid():
         return
     process = sys.modules.get("multiprocessing.process")  # imported in every such child
     if process is None or process.parent_process() is None:
         return
-    from multiprocessing.util import Finalize  # noqa: PLC0415  # not for those who have no children
+    from multiprocessing.util import Finalize  # noqa: PLC0415  # not imported in processes without children
 
     _armed_in = os.getpid()
-    Finalize(None, _settle_all, exitpriority=0)  # after those of others that come before the children are awaited
+    Finalize(None, _settle_all, exitpriority=0)  # after the other finalizers that run before children are joined
 
 
 def _forget(owner: weakref.ref[Any]) -> None:
@@ -61,7 +61,7 @@ def _settle_all() -> None:
             settle = partial(function, owner)
             try:
                 waits.append(run_in_thread(settle))
-            except RuntimeError:  # no thread can be had
+            except RuntimeError:  # no thread can start
                 settle()
     deadline = monotonic() + _SECONDS
     for wait in waits:

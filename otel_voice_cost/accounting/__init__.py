@@ -1,8 +1,7 @@
-"""The way of usage: match → price → book. Everything that happens to a cost before it is exported.
+"""Usage accounting: match, price and book each usage before it is exported.
 
-Methods that read or change sessions are steps of `SessionRegistry.gate`; their names say nothing of it, because all
-but `emit` are. They never call code of the application: what does is returned as follow-ups, to be called without
-the lock.
+All methods but `emit` run as steps of `SessionRegistry.gate`, with its lock held. They never call application code:
+they return follow-ups, which the caller runs without the lock.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from functools import partial
 from time import time_ns
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import StatusCode
@@ -20,36 +19,45 @@ from opentelemetry.trace import StatusCode
 from .._diagnostics import Diagnostics
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import FollowUp
-from ..bill import SessionCost
+from ..bill import SessionCost, UnreportedPart
 from ..cost import EXACT, Cost, describe
 from ..errors import UsageError
-from ..export.attributes import PRICED_KEYS, total_attributes, unpriced_attributes
+from ..export.attributes import (
+    PRICED_KEYS,
+    total_attributes,
+    unpriced_attributes,
+    unreported_attributes,
+    work_attributes,
+)
 from ..export.dialects import Attributes, Dialect, SpanView
 from ..export.dialects.genai import COST
-from ..export.metrics import LATE, UNMATCHED, Instruments
+from ..export.metrics import LATE, UNMATCHED, UNREPORTED, Instruments
 from ..export.usage_spans import UsageSpan, UsageSpanEmitter
 from ..prices.calculate import calculate_cost
-from ..sources import Role, Source, SpanKey, SpanRule, UsageReport
+from ..sources import Ending, Role, Source, SpanKey, SpanRule, UsageReport, Work
 from ..usage import Component, Usage, with_text
 from .budget import BudgetMonitor
 from .matching import Repeats
 from .session import PendingCost, PendingCosts, Session, SessionRegistry
 from .session_charges import SessionCharge, charged_usage
 from .span_tree import SpanNode
+from .unreported import Anchors, Attempt, Pricing
 
 if TYPE_CHECKING:
     from ..prices.catalog import PriceCatalog
 
 __all__ = ["Accounting"]
 
-# Attributes of a span that usage spans take over: who is spoken to.
+UnreportedMode = Literal["count", "estimate", "bill"]
+
+# Attributes that identify the session or user; usage spans copy them.
 _IDS = frozenset({"gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id"})
-# Up to Python 3.11 a member of an enumeration takes fifteen times as long to find as a global name.
+# Up to Python 3.11, looking up an enum member takes fifteen times as long as a global name.
 _SESSION, _AGENT_TURN, _USER_TURN = Role.SESSION, Role.AGENT_TURN, Role.USER_TURN
 _REQUEST, _WRAPPER, _IGNORED = Role.REQUEST, Role.WRAPPER, Role.IGNORED
 _STT, _TTS = Component.STT, Component.TTS
-_MAX_OUTSIDE = 256  # spans outside sessions below which usage was reported
-_MAX_GIVEN_USD = 10**12  # that a span may claim to have cost; beyond is a mistake
+_MAX_OUTSIDE = 256  # spans outside sessions with usage reported below them
+_MAX_GIVEN_USD = 10**12  # highest cost accepted from a span; anything above is an error
 _NS_PER_SECOND = Decimal(10**9)
 _NO_IDS: Mapping[str, Any] = {}
 
@@ -59,7 +67,7 @@ _OUTSIDE = (
 
 
 class _EndedSpan(NamedTuple):
-    """A span of a framework that has ended, with everything that was looked up for it."""
+    """An ended span of a framework, with the data looked up for it."""
 
     span: ReadableSpan
     key: SpanKey
@@ -77,11 +85,11 @@ class _EndedSpan(NamedTuple):
 
 
 class _Match(NamedTuple):
-    """The usage of a span, once its report was looked for.
+    """The usage of a span after matching it with its report.
 
     Attributes:
-        is_billed: False if something else bills it.
-        usage: None if the span says nothing of it.
+        is_billed: False if it is billed elsewhere.
+        usage: None if the span carries none.
         request: As `SpanUsage.request`.
     """
 
@@ -109,6 +117,7 @@ class Accounting:
         emitter: UsageSpanEmitter,
         charges: tuple[SessionCharge, ...] = (),
         budget: BudgetMonitor | None = None,
+        unreported: UnreportedMode = "estimate",
         on_record: Callable[[SessionCost], None] = lambda record: None,
     ) -> None:
         """Begin without usage.
@@ -119,9 +128,10 @@ class Accounting:
             dialects: Write a cost as attributes.
             instruments: Count every cost.
             diagnostics: Logs and counts faults.
-            emitter: Makes usage spans.
+            emitter: Emits usage spans.
             charges: Billed to every session by time or number.
             budget: Watches what sessions spend.
+            unreported: What becomes of work without usage: it is counted, estimated in addition, or billed.
             on_record: Called without the lock with each session that ends; must not raise or block.
         """
         self._registry = registry
@@ -132,17 +142,20 @@ class Accounting:
         self._emitter = emitter
         self._charges = charges
         self.budget = budget
+        self._unreported = unreported
+        self._pricing = Pricing(self._price_quietly, catalog.rule_for)
         self._on_record = on_record
         self.reset()
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Forget the usage outside of sessions, in a forked child: the parent has it."""
+        """Clear the usage outside of sessions in a forked child; the parent accounts for it."""
         self.outside: dict[SpanKey, tuple[Source, PendingCosts]] = {}
         self._repeats_outside = Repeats()
+        self._anchors = Anchors()
 
     def emit(self, spans: list[UsageSpan]) -> None:
-        """Make usage spans, each of which leaves the list. This calls the application's span processors."""
+        """Emit usage spans and remove each from the list. Calls the application's span processors."""
         while spans:
             try:
                 span = spans.pop(0)
@@ -153,13 +166,14 @@ class Accounting:
 
     # spans
 
-    def begin(self, span: ReadableSpan, key: SpanKey, rule: SpanRule | None) -> bool:
-        """Note the begin of a span, without the lock; return False if `on_start` must note it.
+    def begin(self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None) -> bool:
+        """Record the start of a span without the lock; return False if `on_start` must record it.
 
         Args:
             span: The live span.
             key: Its trace and span id.
-            rule: None for a span of the application's, or one that says nothing of usage so far.
+            source: The framework that made it; None for a span of the application.
+            rule: None for an application span, or one that carries no usage so far.
         """
         spans = self._registry.spans
         parent = spans.find(span.parent[:2]) if span.parent else None
@@ -169,13 +183,14 @@ class Accounting:
             return rule.role is not _SESSION and not rule.nests
         if rule.role is _SESSION or rule.role is _AGENT_TURN:
             return False
-        request = rule.component if rule.nests else None
-        return spans.begin_below(key, parent, start_ns=span.start_time or 0, request=request, is_open=True)
+        request, work = (rule.component, self._find_work(source, rule)) if rule.nests else (None, None)
+        start_ns = span.start_time or 0
+        return spans.begin_below(key, parent, start_ns=start_ns, request=request, work=work, is_open=True)
 
     def on_start(
         self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
     ) -> list[FollowUp]:
-        """Note the begin of a span."""
+        """Record the start of a span."""
         if source is not None and rule is not None and rule.role is _SESSION:
             return self._open(span, key, source)
         spans = self._registry.spans
@@ -185,11 +200,17 @@ class Accounting:
             start_ns=span.start_time or 0,
             is_turn=rule is not None and rule.role is _AGENT_TURN,
             request=rule.component if rule is not None and rule.nests else None,
+            work=self._find_work(source, rule) if rule is not None else None,
         )
         return []
 
+    def _find_work(self, source: Source | None, rule: SpanRule) -> Work | None:
+        """Return the numbers of the request whose span begins."""
+        is_watched = source is not None and self._unreported != "count" and rule.role is _REQUEST
+        return source.current_work() if source is not None and is_watched else None
+
     def can_ignore(self, key: SpanKey) -> bool:
-        """Return whether the end of a span that says nothing of usage changes nothing."""
+        """Return True if the end of a span without usage changes nothing."""
         return key not in self.outside and not self._registry.spans.is_open(key)
 
     def _open(self, span: ReadableSpan, key: SpanKey, source: Source) -> list[FollowUp]:
@@ -199,7 +220,7 @@ class Accounting:
                 "Two VoiceCostSpanProcessors see the same sessions. The first accounts for them, this one is passive.",
             )
             return []
-        attributes: Any = span._attributes  # the public one is no view while it is empty
+        attributes: Any = span._attributes  # the public property is not a live view while it is empty
         session, dropped = self._registry.open(
             key, span.start_time or time_ns(), owner=self, source=source, attributes=attributes
         )
@@ -211,13 +232,13 @@ class Accounting:
     def on_end(
         self, span: ReadableSpan, key: SpanKey, source: Source, rule: SpanRule | None, attributes: Attributes
     ) -> tuple[Attributes, list[FollowUp]]:
-        """Account for a span that has ended, unless another processor has before; return what to add to it.
+        """Account for an ended span unless another processor already has; return the attributes to add to it.
 
         Args:
-            span: The span, whose own mapping of attributes is slow to read.
+            span: The span; its own attribute mapping is slow to read.
             key: Its trace and span id.
-            source: The framework that made it.
-            rule: None if it says nothing of usage.
+            source: The framework that created it.
+            rule: None if it carries no usage.
             attributes: A copy of the span's.
         """
         tree = self._registry.spans
@@ -233,7 +254,7 @@ class Accounting:
             tree.end(key)
 
     def on_foreign_end(self, key: SpanKey) -> None:
-        """Note the end of an application's span."""
+        """Record the end of an application span."""
         self._registry.spans.end(key)
 
     def _account(
@@ -262,14 +283,16 @@ class Accounting:
             return self.close(session, span.end_time or 0, attributes, span.events)
         if rule.role is _USER_TURN:
             return self._write_stt_usage(ended)
+        if rule.is_attempt:
+            self._end_try(ended)
         written = self._bill(ended)
         if rule.role is _AGENT_TURN and session is not None:
             written |= self._turn_totals(session, key)
         return written, []
 
     def _bill(self, ended: _EndedSpan) -> Attributes:
-        """Price a request, or write that the span bills nothing."""
-        reason = None
+        """Price a request, or return the attributes of a span that bills nothing."""
+        reason, more = None, Attributes()
         try:
             match = self._match(ended)
         except UsageError as error:
@@ -278,12 +301,14 @@ class Accounting:
         cost = self._cost(match.usage, ended) if match.is_billed else None
         node, rule = ended.node, ended.rule
         is_silent = cost is None and match.is_billed and ended.is_reported_request
-        if is_silent and not (node is not None and node.has_billing_child):
-            reason = reason or f"{ended.source.name} reported no usage for this request"
+        if is_silent and reason is None and not (node is not None and node.has_billing_child):
+            reason, more = f"{ended.source.name} reported no usage for this request", self._end_unreported(ended)
         if cost is not None:
             if node is not None and rule.nests:
                 node.mark_enclosing_requests(match.request)
             self._book(cost, ended.session, turn=ended.turn)
+            if node is not None and node.work is not None and match.usage is not None:
+                self._learn(cost.usage if rule.component is _TTS else match.usage, node, node.work)
             return self._written(cost, ended)
         silent = {} if rule.role is _AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
         if reason is None:
@@ -291,10 +316,54 @@ class Accounting:
             return silent
         usage = ended.source.read_model(ended.span, rule, ended.view.attributes)
         self._book(Cost(usage=usage, usd=None, unpriced_reason=reason), ended.session, turn=ended.turn)
-        return silent | unpriced_attributes(reason)
+        return silent | unpriced_attributes(reason) | more
+
+    def _learn(self, usage: Usage, node: SpanNode, work: Work) -> None:
+        """Let estimates learn from a request whose usage was reported."""
+        if node.session is None:
+            return
+        try:
+            received = work.received_characters - node.received
+            node.session.unreported.add_complete(usage, work, received, self._anchors)
+        except Exception as error:  # noqa: BLE001  # the request keeps its cost
+            self._diagnostics.record_fault(error, "an estimate")
+
+    def _end_try(self, ended: _EndedSpan) -> None:
+        """Note one try of a request: the vendor may bill one that failed."""
+        request = ended.node.request if ended.node is not None else None
+        if request is None or request.component is not ended.rule.component:
+            return
+        request.has_failed = ended.view.is_error
+        if request.has_failed:
+            received = request.work.received_characters if request.work is not None else 0
+            ending = ended.source.read_ending(ended.span, ended.rule, ended.view.attributes)
+            self._add_attempt(ended, ending, request.work, received - request.received)
+            request.received = received
+
+    def _end_unreported(self, ended: _EndedSpan) -> Attributes:
+        """Note a request without usage, unless its last try did; return what to write."""
+        node, work = ended.node, ended.node.work if ended.node is not None else None
+        ending = ended.source.read_ending(ended.span, ended.rule, ended.view.attributes)
+        reason = "failed"
+        if work is not None and work.is_reported:  # its span lost the metrics, and gets no second cost
+            return {}
+        if node is None or not node.has_failed:
+            received = 0 if node is None or work is None else work.received_characters - node.received
+            self._add_attempt(ended, ending, work, received)
+            reason = ending.value
+        return self._dialects.unreported_attributes(reason, ended.view) | work_attributes(reason, work)
+
+    def _add_attempt(self, ended: _EndedSpan, ending: Ending, work: Work | None, received: int) -> None:
+        usage = ended.source.read_model(ended.span, ended.rule, ended.view.attributes)
+        if work is not None:
+            usage = Usage(component=work.component, provider=work.provider, model=work.model, at=usage.at)
+        self._instruments.count(UNREPORTED, usage, self._get_agent(ended.session))
+        if ended.session is not None:
+            attempt = Attempt(usage, ending, ended.turn, work, received)
+            ended.session.unreported.add(attempt, self._pricing, self._anchors)
 
     def _match(self, ended: _EndedSpan) -> _Match:
-        """Return the usage of a span. The report of the same usage waits no longer.
+        """Return the usage of a span, and remove the waiting report of the same usage.
 
         Raises:
             UsageError: The usage cannot be read.
@@ -314,7 +383,7 @@ class Accounting:
             if report:
                 request, read = report.read_request(), partial(report.read, ended.view.attributes)
         if node is not None and node.has_billing_child:
-            # an outer request for speech repeats the inner ones whatever it reports; one to a model may add its own
+            # an outer speech request always repeats the inner ones; an outer model request may add usage
             is_billed = is_billed and carried.component is not _TTS and request not in node.requests_inside
         usage = read() if is_billed else None
         lost_key = carried.match_key is None and ended.is_reported_request
@@ -323,7 +392,7 @@ class Accounting:
         return _Match(is_billed=is_billed, usage=usage, request=request)
 
     def _cost(self, usage: Usage | None, ended: _EndedSpan) -> Cost | None:
-        """Return the cost of a request. One that a gateway or the agent's own code gave wins."""
+        """Return the cost of a request. A cost set by a gateway or the agent's own code takes precedence."""
         usd = ended.view.attributes.get(COST)
         is_given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < _MAX_GIVEN_USD
         if is_given and ended.rule.role is _REQUEST:
@@ -348,9 +417,9 @@ class Accounting:
         return attributes
 
     def _write_stt_usage(self, ended: _EndedSpan) -> tuple[Attributes, list[FollowUp]]:
-        """Put the speech-to-text usage since the last user turn on this one.
+        """Return the speech-to-text usage since the last user turn as attributes of this turn.
 
-        The turn takes the model with the largest amount. Another model, after a fallback or handoff, gets a usage span.
+        The turn gets the model with the largest amount; other models, after a fallback or handoff, get usage spans.
         """
         session = ended.session
         pending = session.pop_stt_usage(before_turn=True) if session is not None else []
@@ -370,7 +439,7 @@ class Accounting:
     # reports
 
     def on_report(self, report: UsageReport, session: Session) -> list[FollowUp]:
-        """Book a report: speech-to-text is priced at once, the rest waits for its span."""
+        """Book a report: price speech-to-text at once, keep anything else for its span."""
         session.touch(report.time_ns)
         if session.repeats.is_repeat(report):
             return []
@@ -380,7 +449,7 @@ class Accounting:
         return self._emitting(self._book_pending(oldest, session, is_stt=False)) if oldest is not None else []
 
     def on_report_outside(self, report: UsageReport, source: Source) -> list[FollowUp]:
-        """Book a report that belongs to no session and that no span carries, for a span below the current one."""
+        """Book a report without session or span of a framework, for a usage span below the current span."""
         self._diagnostics.info_once("outside", _OUTSIDE)
         cost = self.book_unsampled(report)
         if cost is None:
@@ -393,7 +462,7 @@ class Accounting:
         return self._emitting(spans)
 
     def book_unsampled(self, report: UsageReport) -> Cost | None:
-        """Price and count a report outside of sessions; None if it bills nothing or repeats another."""
+        """Price and count a report outside of sessions; return None if it bills nothing or repeats another."""
         if self._repeats_outside.is_repeat(report):
             return None
         cost = self._price_report(report)
@@ -402,11 +471,11 @@ class Accounting:
         return cost
 
     def pop_outside(self, key: SpanKey, attributes: Mapping[str, Any] = _NO_IDS) -> list[UsageSpan]:
-        """Return spans for the usage that was reported below a span outside of sessions.
+        """Return usage spans for the usage reported below a span outside of sessions.
 
         Args:
             key: The span.
-            attributes: Of the span, if it has ended.
+            attributes: Attributes of the span, if it has ended.
         """
         if key not in self.outside:
             return []
@@ -424,10 +493,11 @@ class Accounting:
         return None if usage is None else self._price(usage)
 
     def _book_pending(self, report: UsageReport, session: Session, *, is_stt: bool) -> list[UsageSpan]:
-        """Price a report for the next user turn (``is_stt``) or a usage span; return spans to be made at once."""
+        """Price a report for the next user turn (``is_stt``) or a usage span; return spans to emit at once."""
         cost = self._price_report(report)
         if cost is None:
             return []
+        session.unreported.discard(cost.usage)
         if session.has_ended:
             self._instruments.count(LATE, cost.usage, None)
         overflow = self._book(cost, session, report_ns=report.time_ns, is_stt=is_stt)
@@ -436,11 +506,11 @@ class Accounting:
     # prices and sums
 
     def _price(self, usage: Usage, view: SpanView | None = None) -> Cost:
-        """Return the cost of a usage; log the first of a model that is unpriced or estimated.
+        """Return the cost of a usage; log the first of each model that is unpriced or estimated.
 
         Args:
-            usage: What was used.
-            view: Of the span, which may have the text that was spoken: a few vendors bill it in other units.
+            usage: The usage.
+            view: View of the span, which may have the spoken text: a few vendors bill it in other units.
         """
         card = self._catalog.card_for(usage)
         if card is not None and card.needs_text and view is not None:
@@ -456,6 +526,9 @@ class Accounting:
             self._diagnostics.info_once("estimated", f"The cost of {name} is an estimate, by {loaded_from}.")
         return cost
 
+    def _price_quietly(self, usage: Usage) -> Cost:
+        return calculate_cost(usage, self._catalog.card_for(usage))
+
     def _book(
         self,
         cost: Cost,
@@ -468,14 +541,14 @@ class Accounting:
         """Count a cost, add it to its session and turn, and check the budget.
 
         Args:
-            cost: Of one usage.
+            cost: The cost of one usage.
             session: None outside of sessions.
             turn: The agent turn of the span that carries it.
-            report_ns: If no span carries it by now, the time of its report.
-            is_stt: Whether it then waits for a user turn.
+            report_ns: Time of its report, if no span carries it yet.
+            is_stt: True if it waits for a user turn.
 
         Returns:
-            A cost that waits for a span no longer, because too many do.
+            The oldest waiting cost if too many wait, else None.
         """
         self._instruments.add(cost, self._get_agent(session))
         if session is None:
@@ -494,19 +567,19 @@ class Accounting:
     def close(
         self, session: Session, end_ns: int, attributes: Mapping[str, Any], events: Iterable[Event] = ()
     ) -> tuple[Attributes, list[FollowUp]]:
-        """End a session: return the attributes of its span.
+        """End a session and return the attributes to add to its span.
 
-        An interrupt in here books nothing twice; what is left then follows at shutdown.
+        After an interrupt nothing is booked twice; shutdown handles the rest.
 
         Args:
-            session: The session. If its end has begun elsewhere, nothing is left to do.
+            session: The session; nothing is done if it is already ending.
             end_ns: Its end, nanoseconds since the epoch.
-            attributes: Of its span.
-            events: Of its span.
+            attributes: Attributes of its span.
+            events: Events of its span.
         """
         if session.is_ending:
             return {}, []
-        end_ns = max(end_ns, session.start_ns)  # a clock may jump back
+        end_ns = max(end_ns, session.start_ns)  # the clock may jump back
         written: Attributes = {}
         try:
             session.is_ending = True
@@ -514,12 +587,13 @@ class Accounting:
             session.identity = facts.inherited
             self._add_unmatched(session)
             self._add_charges(session, end_ns, facts.phone_start_ns)
+            self._add_estimates(session, end_ns)
             record = self._record(session, end_ns, attributes, ended=True)
             written = self._session_attributes(record)
             if not session.is_recorded:
                 session.is_recorded = True
                 self._registry.gate.outside(partial(self._on_record, record))
-        except Exception as error:  # noqa: BLE001  # the spans so far are made all the same
+        except Exception as error:  # noqa: BLE001  # still emit the spans created so far
             self._diagnostics.record_fault(error, "the end of a session")
         except BaseException:
             session.is_ending = False
@@ -538,7 +612,7 @@ class Accounting:
         return totals | self._dialects.session_attributes(record, self._registry.add_to_trace(record))
 
     def settle(self, sessions: Iterable[Session], now_ns: int) -> list[FollowUp]:
-        """Price everything that no span matched, and end the sessions that have not ended."""
+        """Price all unmatched usage, and end the sessions that have not ended."""
         follow_ups: list[FollowUp] = []
         for session in sessions:
             if session.has_ended:
@@ -549,7 +623,7 @@ class Accounting:
         return follow_ups
 
     def flush(self, session: Session) -> list[FollowUp]:
-        """Make spans for the costs that wait in a session. Its requests under way keep their spans."""
+        """Create usage spans for the pending costs of a session. Its open requests keep their spans."""
         if session.has_ended:
             self._add_unmatched(session)
         else:
@@ -557,7 +631,7 @@ class Accounting:
         return self._emitting(session.usage_spans)
 
     def flush_outside(self, key: SpanKey) -> list[FollowUp]:
-        """Make spans for the usage that was reported below a span outside of sessions."""
+        """Create usage spans for the usage reported below a span outside of sessions."""
         return self._emitting(self.pop_outside(key))
 
     def current_cost(self, session: Session, now_ns: int) -> SessionCost:
@@ -565,7 +639,7 @@ class Accounting:
         return self._record(session, now_ns, session.attributes, ended=False)
 
     def find_running(self, session_id: str) -> Session | None:
-        """Return the running session with an id: its trace's, or one that its span carries."""
+        """Return the running session with an id: its trace id, or an id that its span carries."""
         for session in self._registry.running(self):
             if session_id == f"{session.key[0]:032x}" or any(
                 session_id in session.source.describe_session(attributes, (), 0).ids
@@ -577,6 +651,7 @@ class Accounting:
     def _record(self, session: Session, now_ns: int, attributes: Mapping[str, Any], *, ended: bool) -> SessionCost:
         trace_id, span_id = f"{session.key[0]:032x}", f"{session.key[1]:016x}"
         ids = session.source.describe_session({**session.identity, **attributes}, (), 0).ids
+        unreported, by_turn = session.estimates or self._estimates(session)
         return SessionCost(
             session_id=ids[0] if ids else trace_id,
             trace_id=trace_id,
@@ -586,7 +661,9 @@ class Accounting:
             seconds=_to_seconds(now_ns - session.start_ns),
             ended=ended,
             parts=session.parts,
-            turns=session.turns,
+            turns=session.turns(by_turn),
+            unreported=unreported,
+            is_unreported_billed=session.is_unreported_billed,
         )
 
     def _get_agent(self, session: Session | None) -> str | None:
@@ -597,7 +674,7 @@ class Accounting:
         return session.agent or None
 
     def _add_unmatched(self, session: Session) -> None:
-        """Add usage spans for everything that no span matched."""
+        """Add usage spans for all unmatched usage."""
         for report in session.matching.pop_unmatched():
             session.usage_spans += self._book_pending(report, session, is_stt=False)
         self._add_pending(session)
@@ -616,6 +693,37 @@ class Accounting:
             cost = self._price(usage)
             self._book(cost, session)
             session.usage_spans.append(self._usage_span(session, PendingCost(cost, session.start_ns, end_ns)))
+
+    def _estimates(self, session: Session) -> tuple[tuple[UnreportedPart, ...], dict[SpanKey, Decimal]]:
+        with self._diagnostics.guard("an estimate"):  # the record is handed over all the same
+            return session.unreported.parts(self._pricing, self._anchors)
+        return (), {}
+
+    def _add_estimates(self, session: Session, end_ns: int) -> None:
+        """Add usage spans for what was not reported, and book it if it is to be billed."""
+        if session.estimates is not None:
+            return
+        session.estimates = self._estimates(session)
+        for part in session.estimates[0] if self._unreported != "count" else ():
+            attributes = {**session.identity, **unreported_attributes(part)}
+            if self._unreported == "bill" and part.usd is not None:
+                session.is_unreported_billed = True
+                attributes |= self._billed(part, session, end_ns)
+            name = f"{part.component.value}_unreported"
+            span = UsageSpan(name, session.source, session.key, session.start_ns, end_ns, attributes)
+            session.usage_spans.append(span)
+
+    def _billed(self, part: UnreportedPart, session: Session, end_ns: int) -> Attributes:
+        usage = Usage(
+            component=part.component,
+            provider=part.provider,
+            model=part.model,
+            quantities=part.quantities,
+            at=_to_moment(end_ns),
+        )
+        cost = Cost(usage=usage, usd=part.usd, rate_source="estimate", is_estimate=True)
+        self._book(cost, session)
+        return self._dialects.cost_attributes(cost, self._own_view(session.identity, session.source, part.component))
 
     # usage spans
 
@@ -639,7 +747,7 @@ class Accounting:
         self, parent: SpanKey, source: Source, pending: PendingCost, ids: Mapping[str, Any]
     ) -> UsageSpan:
         cost = pending.cost
-        view = SpanView(ids, None, cost.usage.component, is_error=False, read_texts=source.texts)
+        view = self._own_view(ids, source, cost.usage.component)
         return UsageSpan(
             name=f"{cost.usage.component.value}_usage",
             source=source,
@@ -648,6 +756,9 @@ class Accounting:
             end_ns=pending.last_ns,
             attributes={**ids, **self._dialects.cost_attributes(cost, view)},
         )
+
+    def _own_view(self, attributes: Mapping[str, Any], source: Source, component: Component) -> SpanView:
+        return SpanView(attributes, None, component, is_error=False, read_texts=source.texts)
 
 
 def _ids_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -663,5 +774,5 @@ def _to_moment(time_ns: int) -> datetime:
 
 
 def _to_seconds(length_ns: int) -> Decimal:
-    """Return nanoseconds as seconds, not below zero."""
+    """Convert nanoseconds to seconds, at least zero."""
     return EXACT.divide(Decimal(max(length_ns, 0)), _NS_PER_SECOND)

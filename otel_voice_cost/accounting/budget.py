@@ -1,4 +1,4 @@
-"""Budgets: how much a session may cost, and callbacks for when it costs more."""
+"""Budgets: limits on the cost of a session, and callbacks for sessions that exceed them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _REACHED = object()
 class Budget:
     """Limits on the cost of a session. If both are set, the lower one holds.
 
-    Callbacks run in the event loop of the session, once each, with the cost so far; they may be coroutine
-    functions. Exceptions that they raise are logged and do not end the call.
+    Callbacks run once each, in the event loop of the session, with the cost so far; they may be coroutine
+    functions. Their exceptions are logged and do not end the call.
 
     Attributes:
         usd_per_session: US dollars for a session.
-        usd_per_minute: US dollars for each minute, the first in full from the start.
-        warn_at: The part of the budget at which ``on_warning`` is called, 0 to 1.
-        on_warning: Called when that much is spent.
-        on_exceeded: Called when more than the budget is spent; `end_call` makes one that hangs up.
+        usd_per_minute: US dollars for each minute; the first minute counts in full from the start.
+        warn_at: Fraction of the budget at which ``on_warning`` is called, 0 to 1.
+        on_warning: Called when that fraction is spent.
+        on_exceeded: Called when more than the budget is spent; `end_call` returns one that hangs up.
 
     Raises:
         VoiceCostError: A limit is not a number above zero, or ``warn_at`` is not between 0 and 1.
@@ -56,7 +56,7 @@ class Budget:
             raise VoiceCostError(f"Budget.warn_at: got {self.warn_at!r}, expected a part between 0 and 1")
 
     def usd_for(self, seconds: Decimal) -> Decimal | None:
-        """Return the US dollars that a session of this length may have cost; None for any amount."""
+        """Return the budget in US dollars for a session of this length, or None if there is no limit."""
         limits = [Decimal(self.usd_per_session)] if self.usd_per_session is not None else []
         if self.usd_per_minute is not None:
             minutes = EXACT.divide(max(seconds, _SECONDS_PER_MINUTE), _SECONDS_PER_MINUTE)
@@ -83,26 +83,26 @@ class BudgetMonitor:
         self._budget = budget
         self._diagnostics = diagnostics
         self._warn_at = Decimal(str(budget.warn_at))
-        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself holds them weakly
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop holds them only weakly
 
     def note_loop(self, session: Session) -> None:
-        """Keep the event loop that a session runs in, for callbacks."""
+        """Remember the event loop of a session, for callbacks."""
         try:
             session.loop, session.context = asyncio.get_running_loop(), copy_context()
         except RuntimeError:
             return
 
     def would_exceed(self, cost: SessionCost) -> bool:
-        """Return whether a next turn as expensive as the most expensive of the last three exceeds the budget."""
+        """Return True if a turn as expensive as the most expensive of the last three would exceed the budget."""
         limit = self._budget.usd_for(cost.seconds)
         return limit is not None and EXACT.add(cost.usd, cost.next_turn_usd) > limit
 
     def check(self, session: Session, current_cost: Callable[[Session, int], SessionCost]) -> None:
-        """Schedule callbacks if the session has cost too much.
+        """Schedule callbacks if the session exceeds a limit.
 
         Args:
             session: The session.
-            current_cost: Returns its cost by a moment; called only if a callback is scheduled.
+            current_cost: Returns its cost at a given time; called only if a callback is scheduled.
         """
         with self._diagnostics.guard("the budget"):
             now_ns = time_ns()
@@ -135,7 +135,7 @@ class BudgetMonitor:
         loop.call_soon_threadsafe(self._run, callback, current_cost(session, now_ns), context=session.context)
 
     def _run(self, callback: BudgetCallback, cost: SessionCost) -> None:
-        """Call back in the event loop, which an exception other than these would end."""
+        """Run a callback in the event loop; an exception not caught here would end the loop."""
         try:
             result = callback(cost)
             if inspect.isawaitable(result):
@@ -153,5 +153,5 @@ class BudgetMonitor:
 
 
 def _pop_mark(session: Session, mark: str) -> bool:
-    """Return whether a mark is reached for the first time."""
+    """Return True if a mark is reached for the first time."""
     return session.marks.pop(mark, _REACHED) is not _REACHED

@@ -1,23 +1,23 @@
-"""Pairs each report of usage with the span that carries the same report, so that it is priced once.
+"""Match each usage report with the span that carries the same report, so that it is priced once.
 
 Reports and spans come in any order, and either may be missing. In one session:
 
 =============================  ==========================================  ========================
-What happens                   What is known of the key                    Outcome
+Event                          State of the key                            Outcome
 =============================  ==========================================  ========================
-a report comes                 nothing                                     it awaits its span
-a report comes                 its span was seen first                     dropped: the span is priced
+a report arrives               unknown                                     it awaits its span
+a report arrives               its span was seen first                     it is dropped: the span is priced
 a span ends                    a report awaits it                          the span is priced, the report is dropped
-a span ends                    nothing                                     the span is priced, its report is dropped
+a span ends                    unknown                                     the span is priced, its report is dropped
 a span ends                    its report was priced without it            the span is not priced
 a span ends that lost its key  a waiting report has all its fragments      the span is priced by that report
-a span ends that lost its key  no report has them                          the span is priced by what it kept
-a report comes                 it has the fragments of such a span         it is dropped: the span is priced
-too many reports wait          the oldest                                  it is priced without its span
-the session ends               each report that waits                      it is priced without its span
+a span ends that lost its key  no report has them                          the span is priced by its other attributes
+a report arrives               it has the fragments of such a span         it is dropped: the span is priced
+too many reports wait          -                                           the oldest is priced without its span
+the session ends               a report awaits its span                    it is priced without its span
 =============================  ==========================================  ========================
 
-Keys are counted: two equal requests are two.
+Keys are counted: two equal requests count twice.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ __all__ = ["Matching", "Repeats"]
 
 _MAX_WAITING = 32  # reports of one session
 _MAX_REMEMBERED = 4_096  # keys and requests
-_REPEAT_NS = 2 * 10**9  # a class around another component reports its work again within this time
+_REPEAT_NS = 2 * 10**9  # a class that wraps a component repeats its report within this time
 
 
 class _BoundedCounter:
-    """A multiset of texts that forgets its oldest."""
+    """A bounded multiset of strings that drops its oldest."""
 
     def __init__(self) -> None:
         self._counts: OrderedDict[str, int] = OrderedDict()
@@ -47,7 +47,7 @@ class _BoundedCounter:
             self._counts.popitem(last=False)
 
     def pop(self, key: str) -> bool:
-        """Remove one ``key``; return whether there was one."""
+        """Remove one ``key``; return True if there was one."""
         count = self._counts.get(key, 0)
         if count > 1:
             self._counts[key] = count - 1
@@ -57,7 +57,7 @@ class _BoundedCounter:
 
 
 class Matching:
-    """The reports of one session that await their span, and the keys of what came first."""
+    """The reports of one session that await their span, and the keys of spans that ended before their report."""
 
     def __init__(self) -> None:
         self._awaiting_span: OrderedDict[str, deque[UsageReport]] = OrderedDict()
@@ -70,7 +70,7 @@ class Matching:
         return self._count > 0
 
     def add(self, report: UsageReport) -> UsageReport | None:
-        """Keep a report for its span. Return the oldest if too many wait: it is to be priced without its span."""
+        """Keep a report for its span. If too many wait, return the oldest, to be priced without its span."""
         if self._span_seen_first.pop(report.match_key) or self._is_priced_without_key(report):
             return None
         self._awaiting_span.setdefault(report.match_key, deque()).append(report)
@@ -78,7 +78,7 @@ class Matching:
         return self._pop_oldest() if self._count > _MAX_WAITING else None
 
     def match(self, key: str) -> bool:
-        """Note the end of the span that carries a report. Return whether the span is to be priced."""
+        """Record the end of the span that carries a report. Return True if the span must be priced."""
         if key in self._awaiting_span:
             self._pop(key)
             return True
@@ -88,7 +88,7 @@ class Matching:
         return True
 
     def match_by_fragments(self, component: Component, fragments: tuple[str, ...]) -> UsageReport | None:
-        """Return the oldest report whose key has all the fragments, for a span that lost its own."""
+        """Return the oldest report whose key contains all the fragments, for a span that lost its key."""
         for key, reports in self._awaiting_span.items():
             if reports[0].component is component and all(fragment in key for fragment in fragments):
                 self._priced_without_span.add(key)  # the span that carries it may end later
@@ -96,12 +96,12 @@ class Matching:
         return None
 
     def remember(self, component: Component, fragments: tuple[str, ...]) -> None:
-        """Note that a span that lost its key was priced by what it kept: its report may come later."""
+        """Record that a span without its key was priced by its other attributes: its report may come later."""
         self._priced_without_key.append((component, fragments))
         del self._priced_without_key[:-_MAX_WAITING]
 
     def pop_unmatched(self) -> Iterator[UsageReport]:
-        """Yield the reports that wait, the oldest first; each is taken away as it is yielded."""
+        """Remove and yield the waiting reports, the oldest first."""
         while self._awaiting_span:
             yield self._pop_oldest()
 
@@ -124,17 +124,17 @@ class Matching:
 
 
 class Repeats:
-    """Finds the reports that a class around another component makes of the same work.
+    """Finds reports of the same work by a class that wraps another component.
 
-    Such a class reports the same request and amounts at once. If the vendor names no request, the amounts alone say
-    little: then one of the two objects must also have the other as an attribute.
+    Such a class reports the same request and amounts at the same time. If there is no request id, the amounts alone
+    are not enough: one of the two objects must also have the other as an attribute.
     """
 
     def __init__(self) -> None:
-        self._reports: OrderedDict[Hashable, list[list[UsageReport]]] = OrderedDict()  # of one piece of work each
+        self._reports: OrderedDict[Hashable, list[list[UsageReport]]] = OrderedDict()  # each of the same work
 
     def is_repeat(self, report: UsageReport) -> bool:
-        """Note a report, and return whether another object reported the same work just before."""
+        """Record a report, and return True if another object reported the same work just before."""
         if report.work is None:
             return False
         key, since_ns = (report.component, report.work), report.time_ns - _REPEAT_NS
@@ -152,7 +152,7 @@ class Repeats:
 
 
 def _repeats(report: UsageReport, others: list[UsageReport]) -> bool:
-    """Return whether a report repeats others: of a named request, or of one of two objects around another."""
+    """Return True if a report repeats others: of a request with an id, or of an object that wraps or is wrapped."""
     if any(report.reporter == other.reporter for other in others):
         return False
     if report.work is not None and report.work[0]:
@@ -161,4 +161,4 @@ def _repeats(report: UsageReport, others: list[UsageReport]) -> bool:
         return True
     holders = [other for other in others if report.reporter in other.holds]
     inside = {other.reporter for other in others}
-    return any(not holder.holds & inside for holder in holders)  # one that has another inside repeats that one
+    return any(not holder.holds & inside for holder in holders)  # a wrapping object repeats the one inside

@@ -1,8 +1,8 @@
-"""State of calls: the sessions of this process, the usage that waits in them for a span, and their totals.
+"""State of calls: the sessions of this process, their usage that waits for a span, and their totals.
 
-Nothing here has a lock of its own. Whoever reads or changes a session does so in a step of `SessionRegistry.gate`.
-There is one registry in a process: a framework may be given another provider, with another processor, while a
-session runs. The processor that saw a session begin accounts for it.
+Nothing here has a separate lock: sessions are read and changed only in steps of `SessionRegistry.gate`.
+There is one registry per process, because a framework may switch to another provider with another processor while
+a session runs. The processor that received the start of a session accounts for it.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ from asyncio import AbstractEventLoop
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from contextvars import Context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import Gate
-from ..bill import Bill, CostPart, SessionCost, TraceCost, TurnCost
+from ..bill import Bill, CostPart, SessionCost, TraceCost, TurnCost, UnreportedPart
 from ..cost import EXACT, Cost, exact_sum, merge_costs
 from ..export.usage_spans import UsageSpan
 from ..sources import Source, SpanKey
 from ..usage import Component
 from .matching import Matching, Repeats
 from .span_tree import SpanTree
+from .unreported import UnreportedWork
 
 __all__ = ["REGISTRY", "PendingCost", "PendingCosts", "Session", "SessionRegistry", "Totals"]
 
 _MAX_PENDING = 8  # models of one session whose cost waits for a span
-_MAX_OPEN_TURNS = 64  # of one session; the oldest is taken to have ended
+_MAX_OPEN_TURNS = 64  # of one session; the oldest is then treated as ended
 _MAX_TURNS = 4_096  # of one session in its record
 _MAX_SPANS_OF_ENDED = 512
 _MAX_ENDED_SESSIONS = 64
 _MAX_SESSIONS = 10_000
-_MAX_DROPPED_AT_ONCE = 4  # sessions, with each that begins
+_MAX_DROPPED_AT_ONCE = 4  # sessions, each time one begins
 _MAX_TRACES = 1_024
-_MAX_SILENCE_NS = 24 * 3_600 * 10**9  # of a session, until it is taken to be over
+_MAX_SILENCE_NS = 24 * 3_600 * 10**9  # of a session, until it is treated as ended
 
 _NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 
@@ -53,7 +54,7 @@ class Totals:
         self.estimated = False
 
     def add(self, cost: Cost) -> None:
-        """Add one cost; an unpriced one is counted."""
+        """Add one cost; count it if it is unpriced."""
         if cost.usd is None:
             self.unpriced += 1
             return
@@ -61,7 +62,7 @@ class Totals:
         self.estimated |= cost.estimated
 
     def merge(self, other: Totals) -> None:
-        """Add another total."""
+        """Add other totals."""
         for component, usd in other.by_component.items():
             self._add_usd(component, usd)
         self.unpriced += other.unpriced
@@ -69,7 +70,7 @@ class Totals:
 
     @property
     def usd(self) -> Decimal:
-        """US dollars of all components."""
+        """Sum of all components, in US dollars."""
         return exact_sum(self.by_component.values())
 
     def _add_usd(self, component: Component, usd: Decimal) -> None:
@@ -82,7 +83,7 @@ class Totals:
 
 @dataclass(slots=True)
 class PendingCost:
-    """Costs of one component and model that wait for a span, and when they were reported."""
+    """Costs of one component and model that wait for a span, and the time of their reports."""
 
     cost: Cost
     first_ns: int
@@ -95,7 +96,7 @@ class PendingCost:
 
 
 class PendingCosts:
-    """Costs that wait for a span, by component and model; those without amounts apart. Bounded in models."""
+    """Costs that wait for a span, by component and model, those without amounts separately. Limited in models."""
 
     __slots__ = ("_by_model",)
 
@@ -121,11 +122,11 @@ class PendingCosts:
         return [pending.cost for pending in self._by_model.values()]
 
     def pop_oldest(self) -> PendingCost:
-        """Take the oldest away."""
+        """Remove and return the oldest cost."""
         return self._by_model.pop(next(iter(self._by_model)))
 
     def pop_all(self) -> list[PendingCost]:
-        """Take all away, the oldest first."""
+        """Remove and return all costs, the oldest first."""
         taken, self._by_model = list(self._by_model.values()), {}
         return taken
 
@@ -134,27 +135,30 @@ class PendingCosts:
 class Session:
     """One session of a framework.
 
-    A cost that waits for a span no longer is added to the bill in the same step.
+    A cost that stops waiting for a span is added to the bill in the same step.
 
     Attributes:
-        key: Its span.
-        start_ns: Nanoseconds since the epoch.
+        key: Trace and span id of its span.
+        start_ns: Start, nanoseconds since the epoch.
         owner: The `Accounting` that is responsible for it.
-        source: Of its span.
-        attributes: Of its span, a live view; empty once it has ended.
-        last_ns: Its last sign of life.
-        is_ending: Whether somebody has begun to end it.
-        has_ended: Whether that is done.
-        is_dropped: Whether it is forgotten: what comes now belongs to no session.
-        agent: Name of the agent, empty if it has none; None until somebody asked.
+        source: Source of its span.
+        attributes: Live view of its span's attributes; empty once the span has ended.
+        last_ns: Time of its last activity.
+        is_ending: True once its end has begun.
+        has_ended: True once its end is complete.
+        is_dropped: True once it is removed: later usage belongs to no session.
+        agent: Name of the agent, empty if it has none; None until it is first read.
         identity: Attributes for usage spans.
-        is_charged: Whether its charges by time or number are booked.
-        is_recorded: Whether its record is handed over.
-        usage_spans: Made at its end and not emitted yet.
-        loop: The event loop it runs in, for a budget's callbacks, with the context.
+        is_charged: True once its charges by time or number are booked.
+        is_recorded: True once its record is handed over.
+        usage_spans: Created at its end and not emitted yet.
+        loop: Its event loop and context, for budget callbacks.
         marks: Budget marks that are not reached yet.
         matching: Reports that await their span.
         repeats: Reports of the same work.
+        unreported: Work that nobody reported.
+        estimates: Of that work, and of each agent turn's; None until the session ends.
+        is_unreported_billed: True if the estimates of it are in the bill.
         spans: Spans below it, the oldest first.
     """
 
@@ -177,45 +181,49 @@ class Session:
     marks: dict[str, None] = field(default_factory=lambda: {"warning": None, "exceeded": None})
     matching: Matching = field(default_factory=Matching)
     repeats: Repeats = field(default_factory=Repeats)
+    unreported: UnreportedWork = field(default_factory=UnreportedWork)
+    estimates: tuple[tuple[UnreportedPart, ...], dict[SpanKey, Decimal]] | None = None
+    is_unreported_billed: bool = False
     spans: deque[SpanKey] = field(default_factory=deque)
     _bill: Bill = field(default_factory=Bill)
     _open_turns: dict[SpanKey, Totals] = field(default_factory=dict)
     _ended_turns: list[TurnCost] = field(default_factory=list)
+    _turn_keys: list[SpanKey] = field(default_factory=list)  # of the same
     _stt_usage: PendingCosts = field(default_factory=PendingCosts)  # since the last user turn
     _stt_before_turn: Totals = field(default_factory=Totals)  # goes to the next agent turn
     _unmatched: PendingCosts = field(default_factory=PendingCosts)
 
     @property
     def has_pending(self) -> bool:
-        """True if costs wait for usage spans, or in an ended session usage spans and late reports."""
+        """True if costs wait for usage spans or, in an ended session, usage spans or late reports wait."""
         is_late = self.has_ended and bool(self.matching or self.usage_spans)
         return is_late or bool(self._stt_usage or self._unmatched)
 
     def touch(self, time_ns: int) -> None:
-        """Note a sign of life."""
+        """Record activity."""
         self.last_ns = max(self.last_ns, time_ns)
 
     # costs
 
     def add_cost(self, cost: Cost, turn: SpanKey | None = None) -> None:
-        """Add a cost to the session's total and to an open turn's."""
+        """Add a cost to the totals of the session and of an open turn."""
         self._bill.add(cost)
         totals = self._open_turns.get(turn) if turn is not None else None
         if totals is not None:
             totals.add(cost)
 
     def add_pending(self, cost: Cost, time_ns: int, *, is_stt: bool) -> PendingCost | None:
-        """Keep a cost for the next user turn (``is_stt``) or a usage span; return one that waits no longer."""
+        """Keep a cost for the next user turn (``is_stt``) or a usage span; return the oldest if too many wait."""
         overflow = (self._stt_usage if is_stt else self._unmatched).add(cost, time_ns)
         if overflow is not None:
             self._bill.add(overflow.cost)
         return overflow
 
     def pop_stt_usage(self, *, before_turn: bool = False) -> list[PendingCost]:
-        """Take the speech-to-text costs since the last call, the model with the largest amount first.
+        """Remove and return the speech-to-text costs since the last call, the largest amount first.
 
         Args:
-            before_turn: Whether they count for the next agent turn too.
+            before_turn: True to count them for the next agent turn too.
         """
         taken = self._stt_usage.pop_all()
         for pending in taken:
@@ -225,7 +233,7 @@ class Session:
         return sorted(taken, key=_get_amount, reverse=True)
 
     def pop_pending(self) -> Iterator[PendingCost]:
-        """Yield the costs that wait for a span; each is taken away as it is yielded."""
+        """Remove and yield the costs that wait for a span."""
         for costs in (self._stt_usage, self._unmatched):
             while costs:
                 pending = costs.pop_oldest()
@@ -235,21 +243,23 @@ class Session:
     # turns
 
     def begin_turn(self, turn: SpanKey) -> None:
-        """Note an agent turn."""
+        """Record the start of an agent turn."""
         self._open_turns[turn] = Totals()
         if len(self._open_turns) > _MAX_OPEN_TURNS:
-            self._add_ended_turn(self._open_turns.pop(next(iter(self._open_turns))))
+            oldest = next(iter(self._open_turns))
+            self._add_ended_turn(oldest, self._open_turns.pop(oldest))
 
     def pop_turn(self, turn: SpanKey) -> Totals:
-        """Close an agent turn: its own costs and the speech-to-text before it."""
+        """Close an agent turn; return its costs and those of the speech-to-text before it."""
         totals = self._open_turns.pop(turn, None) or Totals()
         before, self._stt_before_turn = self._stt_before_turn, Totals()
         totals.merge(before)
-        self._add_ended_turn(totals)
+        self._add_ended_turn(turn, totals)
         return totals
 
-    def _add_ended_turn(self, totals: Totals) -> None:
+    def _add_ended_turn(self, turn: SpanKey, totals: Totals) -> None:
         if totals and len(self._ended_turns) < _MAX_TURNS:
+            self._turn_keys.append(turn)
             self._ended_turns.append(
                 TurnCost(
                     number=len(self._ended_turns) + 1,
@@ -263,21 +273,25 @@ class Session:
 
     @property
     def parts(self) -> tuple[CostPart, ...]:
-        """The parts of the bill, with the costs that wait for a span."""
+        """The parts of the bill, including costs that wait for a span."""
         pending = self._pending()
         bill = self._bill.copy() if pending else self._bill
         for cost in pending:
             bill.add(cost)
         return bill.parts()
 
-    @property
-    def turns(self) -> tuple[TurnCost, ...]:
+    def turns(self, unreported: Mapping[SpanKey, Decimal]) -> tuple[TurnCost, ...]:
         """The agent turns that have ended."""
-        return tuple(self._ended_turns)
+        if not unreported:
+            return tuple(self._ended_turns)
+        return tuple(
+            replace(cost, unreported_usd=unreported[turn]) if turn in unreported else cost
+            for turn, cost in zip(self._turn_keys, self._ended_turns, strict=True)
+        )
 
     @property
     def usd(self) -> Decimal:
-        """US dollars so far, with the costs that wait for a span."""
+        """US dollars so far, including costs that wait for a span."""
         return exact_sum([self._bill.usd, *(cost.usd for cost in self._pending() if cost.usd is not None)])
 
     def _pending(self) -> list[Cost]:
@@ -292,9 +306,9 @@ class SessionRegistry:
     """The live sessions of a process, and the last ended ones for late reports.
 
     Attributes:
-        gate: The lock of all state in here. What is called in the middle of a step waits there for its end.
+        gate: The lock of all state in here; steps called during another step are postponed.
         spans: The spans of all sessions.
-        has_seen_spans: Whether any span of a framework has begun.
+        has_seen_spans: True once a span of a framework has begun.
     """
 
     def __init__(self) -> None:
@@ -323,14 +337,14 @@ class SessionRegistry:
         """Begin a session.
 
         Args:
-            key: Its span.
+            key: Trace and span id of its span.
             start_ns: Its start, nanoseconds since the epoch.
             owner: The `Accounting` that is responsible for it.
-            source: Of its span.
-            attributes: Of the live span, a view. The span itself leads to its provider, which would never be freed.
+            source: Source of its span.
+            attributes: Live view of its span's attributes. The span itself would keep its provider alive.
 
         Returns:
-            The session, and those that were dropped for their silence or number.
+            The session, and the sessions dropped because they were inactive or too many.
         """
         session = Session(
             key=key,
@@ -346,9 +360,9 @@ class SessionRegistry:
         return session, self._drop_silent(start_ns)
 
     def close(self, session: Session) -> list[Session]:
-        """End a session; return the ended sessions dropped for their number."""
+        """End a session; return the oldest ended sessions if there are too many."""
         session.has_ended, session.attributes, session.loop, session.context = True, _NO_ATTRIBUTES, None, None
-        if self._live.get(session.key) is session:  # ids may repeat, and then another has it
+        if self._live.get(session.key) is session:  # ids may repeat: another session may have it
             del self._live[session.key]
             self._ended[session.key] = session
             self.spans.forget_session(session, keep=_MAX_SPANS_OF_ENDED)
@@ -358,7 +372,7 @@ class SessionRegistry:
         return dropped
 
     def drain(self, owner: object) -> list[Session]:
-        """Drop a processor's sessions, ended and live, and return them."""
+        """Remove and return a processor's sessions, ended and live."""
         return [
             self._drop(sessions, session.key)
             for sessions in (self._ended, self._live)
@@ -375,12 +389,12 @@ class SessionRegistry:
         ]
 
     def running(self, owner: object = None) -> list[Session]:
-        """Return the live sessions: all, or those that one processor accounts for."""
+        """Return all live sessions, or those that one processor accounts for."""
         live = [(session, session.owner()) for session in self._live.values() if not session.has_ended]
         return [session for session, of in live if of is not None and (owner is None or of is owner)]
 
     def only_running(self, owner: object = None) -> Session | None:
-        """Return the live session, or None if there are more or none."""
+        """Return the live session, or None unless there is exactly one."""
         found: Session | None = None
         for session in self._live.values():
             of = session.owner()
@@ -392,7 +406,7 @@ class SessionRegistry:
         return found
 
     def add_to_trace(self, record: SessionCost) -> TraceCost:
-        """Note the record of a session that has ended; return the cost of the ended sessions of its trace."""
+        """Add the record of an ended session; return the cost of the ended sessions of its trace."""
         before = self._traces.pop(record.trace_id, TraceCost())
         self._traces[record.trace_id] = cost = before.plus(record)
         if len(self._traces) > _MAX_TRACES:
@@ -407,7 +421,7 @@ class SessionRegistry:
             if is_silent or len(self._live) > _MAX_SESSIONS or oldest.owner() is None:
                 dropped.append(self._drop(self._live, key))
             elif now_ns - oldest.start_ns >= _MAX_SILENCE_NS and key not in looked_at:
-                self._live.move_to_end(key)  # old, and it speaks; the next may be silent
+                self._live.move_to_end(key)  # old but active; the next may be inactive
                 looked_at.add(key)
             else:
                 break

@@ -1,4 +1,4 @@
-"""Charges by time or per session instead of by model: telephony, rooms, avatars, noise cancellation, recording."""
+"""Charges by time or per session rather than by model: telephony, rooms, avatars, noise cancellation, recording."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SessionCharge(NamedTuple):
 
 
 def charges_in(rates: Iterable[Rate]) -> tuple[SessionCharge, ...]:
-    """Return the charges that a user's rates name: by the second or per session, each once."""
+    """Return the charges in a user's rates, by the second or per session, each once."""
     return tuple(
         dict.fromkeys(
             SessionCharge(rate.component, rate.provider, rate.model[0], rate.unit)
@@ -41,9 +41,9 @@ def charged_usage(charges: Iterable[SessionCharge], at: datetime, length_ns: int
 
     Args:
         charges: From `charges_in`.
-        at: End of the session; it chooses the rate.
-        length_ns: Of the session, nanoseconds.
-        phone_ns: How long a caller by telephone was there; None without one. Telephony is charged by this.
+        at: End of the session; selects the rate.
+        length_ns: Length of the session, nanoseconds.
+        phone_ns: Length of the telephone call, which telephony is charged by; None if there was none.
     """
     usages = []
     for charge in charges:

@@ -1,4 +1,4 @@
-"""Spans that are open, or that children and reports may still name: their session, turn and enclosing request."""
+"""Session, turn and enclosing request of spans that are open or that children and reports may still refer to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..sources import SpanKey
+from ..sources import SpanKey, Work
 from ..usage import Component
 
 if TYPE_CHECKING:
@@ -17,23 +17,26 @@ __all__ = ["SpanNode", "SpanTree"]
 
 _MAX_SPANS = 65_536  # of one running session, ended spans included
 _MAX_OUTSIDE = 4_096  # open requests outside of sessions
-_MAX_NESTED = 32  # requests around a request that learn of it
+_MAX_NESTED = 32  # enclosing requests that are marked
 _MAX_REQUESTS_INSIDE = 32
-_SWEPT_AT_ONCE = 4  # spans of closed sessions, with each span that begins: all at once would take too long
+_SWEPT_AT_ONCE = 4  # spans of closed sessions removed per new span: removing all at once would take too long
 
 
 @dataclass(eq=False, repr=False, slots=True)
 class SpanNode:
-    """Facts about an agent turn or a request. The spans below it that are neither share it.
+    """Facts about an agent turn or a request, shared by the spans below it that are neither.
 
     Attributes:
-        session: None outside of sessions.
+        session: Its session; None outside of sessions.
         turn: The agent turn above it, or itself.
         request: The nearest request above it, or itself.
-        component: Of the request, if it is one.
+        component: The component, if it is a request.
         enclosing_request: The request that it is part of.
-        has_billing_child: Whether a request inside it bills.
-        requests_inside: The last requests inside it that bill, as `SpanUsage.request` names them.
+        has_billing_child: True if a request inside it bills.
+        requests_inside: The last requests inside it that bill, as in `SpanUsage.request`.
+        work: The numbers of the request, if its source watches work.
+        received: Characters of its answer that came in earlier tries.
+        has_failed: True if its last try failed.
     """
 
     session: Session | None = None
@@ -43,12 +46,15 @@ class SpanNode:
     enclosing_request: SpanNode | None = None
     has_billing_child: bool = False
     requests_inside: list[Hashable] = field(default_factory=list)
+    work: Work | None = None
+    received: int = 0
+    has_failed: bool = False
 
     def mark_enclosing_requests(self, request: Hashable) -> None:
-        """Note that this request bills: the requests it is part of may only repeat it.
+        """Mark the enclosing requests: this request bills, so they may only repeat it.
 
         Args:
-            request: Its name; None if it has none.
+            request: As `SpanUsage.request`; None if it has no id.
         """
         enclosing = self.enclosing_request
         for _ in range(_MAX_NESTED):
@@ -64,16 +70,16 @@ _NO_PARENT = SpanNode()
 
 
 class SpanTree:
-    """The spans of a process that matter to the bill, bounded per session."""
+    """The spans of a process that affect the bill, limited per session."""
 
     def __init__(self) -> None:
         self._nodes: dict[SpanKey, SpanNode] = {}
         self._open: set[SpanKey] = set()
         self._outside: OrderedDict[SpanKey, None] = OrderedDict()
-        self._closed_sessions: deque[tuple[Session, deque[SpanKey]]] = deque()  # and their spans, to be forgotten
+        self._closed_sessions: deque[tuple[Session, deque[SpanKey]]] = deque()  # and their spans, to be removed
 
     def begin_session(self, key: SpanKey, session: Session) -> None:
-        """Note the span of a session."""
+        """Add the span of a session."""
         self._nodes[key] = SpanNode(session=session)
         self._open.add(key)
 
@@ -85,24 +91,26 @@ class SpanTree:
         start_ns: int = 0,
         is_turn: bool = False,
         request: Component | None = None,
+        work: Work | None = None,
     ) -> None:
-        """Note a span below a known one, or a request anywhere.
+        """Add a span below a known one, or any request.
 
         Args:
-            key: The span.
+            key: Trace and span id.
             parent: The node of its parent.
             start_ns: Its start, nanoseconds since the epoch.
-            is_turn: Whether it is an agent turn.
+            is_turn: True for an agent turn.
             request: The component, if the span is a request that may contain others.
+            work: The numbers of the request.
         """
         if parent is None:
             if request is None:
                 return
             parent = _NO_PARENT
-        if key in self._open and self.is_open(key):  # another processor of the provider was first
+        if key in self._open and self.is_open(key):  # another processor of the provider added it
             return
         self._open.add(key)
-        self._note(key, parent, start_ns, is_turn=is_turn, request=request)
+        self._note(key, parent, start_ns, is_turn=is_turn, request=request, work=work)
         session = parent.session
         if session is None:
             self._bound_outside(key)
@@ -115,43 +123,58 @@ class SpanTree:
             self._sweep()
 
     def begin_below(
-        self, key: SpanKey, parent: SpanNode, *, start_ns: int = 0, request: Component | None = None, is_open: bool
+        self,
+        key: SpanKey,
+        parent: SpanNode,
+        *,
+        start_ns: int = 0,
+        request: Component | None = None,
+        work: Work | None = None,
+        is_open: bool,
     ) -> bool:
-        """Note a span below a known one that is no agent turn, without the lock.
+        """Add a span below a known one without the lock. It must not be an agent turn.
 
-        Each step is one operation of a dictionary, set or deque, which no thread sees half done.
+        Each step is one atomic operation of a dictionary, set or deque.
 
         Args:
-            key: As for `begin`, like those that follow.
-            parent: The node of its parent.
-            start_ns: Its start.
-            request: The component.
-            is_open: Whether the end of the span matters too.
+            key: As for `begin`.
+            parent: As for `begin`.
+            start_ns: As for `begin`.
+            request: As for `begin`.
+            work: The numbers of the request.
+            is_open: True if the end of the span matters too.
 
         Returns:
-            False if this takes more steps: then nothing was noted, and `begin` is to be called with the lock.
+            False if this needs more steps: nothing was added, and `begin` must be called with the lock held.
         """
         session = parent.session
         if session is None or self._closed_sessions or len(session.spans) >= _MAX_SPANS:
             return False
         known = self._nodes.get(key)
-        if known is not None:  # another processor of the provider was first, or ids repeat
+        if known is not None:  # another processor of the provider added it, or ids repeat
             return known is parent
         if is_open:
             self._open.add(key)
-        self._note(key, parent, start_ns, request=request)
-        if session.is_dropped:  # by another thread, meanwhile
+        self._note(key, parent, start_ns, request=request, work=work)
+        if session.is_dropped:  # by another thread in the meantime
             self._forget(key)
         return True
 
     def _note(
-        self, key: SpanKey, parent: SpanNode, start_ns: int, *, is_turn: bool = False, request: Component | None = None
+        self,
+        key: SpanKey,
+        parent: SpanNode,
+        start_ns: int,
+        *,
+        is_turn: bool = False,
+        request: Component | None,
+        work: Work | None,
     ) -> None:
         session, node = parent.session, parent
         if is_turn or request is not None:
             node = SpanNode(session=session, turn=key if is_turn else parent.turn, request=parent.request)
         if request is not None:
-            node.component, node.enclosing_request, node.request = request, parent.request, node
+            node.component, node.enclosing_request, node.request, node.work = request, parent.request, node, work
         self._nodes[key] = node
         if session is not None:
             session.spans.append(key)
@@ -164,31 +187,31 @@ class SpanTree:
             self._forget(self._outside.popitem(last=False)[0])
 
     def find(self, key: SpanKey) -> SpanNode | None:
-        """Return the node of a span, also for some time after its end."""
+        """Return the node of a span, or None if it is unknown. Works for some time after its end."""
         node = self._nodes.get(key)
         return None if node is None or (node.session is not None and node.session.is_dropped) else node
 
     def is_open(self, key: SpanKey) -> bool:
-        """Return whether the span is known and has not ended."""
+        """Return True if the span is known and has not ended."""
         return key in self._open and self.find(key) is not None
 
     def has_ended(self, key: SpanKey) -> bool:
-        """Return whether another processor of the provider has received the end of this span before."""
+        """Return True if another processor of the provider has already received the end of this span."""
         return key not in self._open and key in self._nodes
 
     def end(self, key: SpanKey) -> None:
-        """Note the end of a span. Its session's late children and reports still find it."""
+        """Record the end of a span. Late children and reports of its session still find it."""
         self._open.discard(key)
         if key in self._outside:
             del self._outside[key]
             self._forget(key)
 
     def forget_session(self, session: Session, *, keep: int = 0) -> None:
-        """Forget the spans of a session, a few with each span that begins.
+        """Schedule the spans of a session for removal, a few with each new span.
 
         Args:
             session: The session.
-            keep: How many of the latest are kept.
+            keep: Number of the latest spans to keep.
         """
         node = self._nodes.get(session.key)
         if keep == 0 and node is not None and node.session is session:  # ids may repeat

@@ -8,9 +8,9 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line; say what to install where its libraries are missing."""
+    """Run the command line; if its libraries are missing, print how to install them."""
     try:
-        from .commands import app  # noqa: PLC0415  # its libraries are an extra
+        from .commands import app  # noqa: PLC0415  # needs the libraries of the extra
     except ModuleNotFoundError as error:
         if error.name not in ("typer", "rich"):
             raise

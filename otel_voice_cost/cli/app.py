@@ -1,4 +1,4 @@
-"""Parts that the commands share: the application, its options, and how results and problems are printed."""
+"""Shared parts of the commands: the application, its options, and output of results and problems."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..settings import Settings
 __all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
 
 app = typer.Typer(
-    help="Ask the price catalogue that puts costs on the spans of LiveKit Agents.",
+    help="Query the price catalog that puts costs on the spans of LiveKit Agents.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -30,17 +30,17 @@ app = typer.Typer(
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-On = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the usage; today if left out.")]
+On = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the usage; default today.")]
 
 
 def output() -> Console:
-    """Standard output: as wide as the terminal, or 200 columns where there is none."""
+    """Return standard output, as wide as the terminal, or 200 columns without one."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=200, highlight=False)
 
 
 def table(*headings: str) -> Table:
-    """An empty table."""
+    """Return an empty table."""
     made = Table(box=box.SIMPLE)
     for heading in headings:
         made.add_column(heading, overflow="fold")
@@ -53,14 +53,14 @@ def print_json(value: object) -> None:
 
 
 def fail(problems: Iterable[object]) -> NoReturn:
-    """Print problems on standard error and end with status 1."""
+    """Print problems to standard error and exit with status 1."""
     for problem in problems:
         _errors.print(str(problem), markup=False)
     raise typer.Exit(1)
 
 
 def catalog() -> PriceCatalog:
-    """The catalogue as the processor would build it; mistakes in variables and files end the command."""
+    """Return the catalog that the processor would build; exit if variables or files have mistakes."""
     settings, problems = Settings.from_environment()
     prices, _, more = build_prices(settings)
     if problems or more:
@@ -69,12 +69,12 @@ def catalog() -> PriceCatalog:
 
 
 def moment(on: datetime | None) -> datetime:
-    """Noon of a day, UTC, or now."""
+    """Return noon of a day, UTC, or now."""
     return on.replace(hour=12, tzinfo=timezone.utc) if on else datetime.now(timezone.utc)
 
 
 def rate_fields(rate: Rate) -> dict[str, Any]:
-    """A rate for JSON; its dollars as text, rounded at 18 places."""
+    """Return a rate for JSON, with dollars as text, rounded to 18 places."""
     return {
         "provider": rate.provider,
         "model": list(rate.model),

@@ -1,4 +1,4 @@
-"""``doctor``: reads the environment as the processor would, and lists what to fix."""
+"""``doctor``: read the environment as the processor would, and list problems."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _SHORT = 2_000  # characters; metrics JSON is longer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        topic: What.
-        status: ``ok``; ``note``, worth knowing; ``wrong``, to be mended.
-        text: What was found, and what to do.
+        topic: The topic checked.
+        status: ``ok``; ``note``, for information; ``wrong``, to be fixed.
+        text: The finding, and the action to take.
     """
 
     topic: str
@@ -51,13 +51,13 @@ class Finding:
 @app.command()
 def doctor(
     provider: Annotated[
-        str | None, typer.Argument(help="Your tracer provider, as module:name; its processors are looked at.")
+        str | None, typer.Argument(help="Your tracer provider, as module:name; its processors are checked.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look at versions, variables, prices, the hook into LiveKit and the order of processors.
+    """Check versions, variables, prices, the hook into LiveKit and the order of processors.
 
-    The exit status is 1 where something is wrong.
+    The exit status is 1 if something is wrong.
 
     Example: voice-cost doctor my_agent.telemetry:provider
     """
@@ -111,7 +111,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _switches(settings: Settings) -> Iterator[Finding]:
-    """Variables that keep spans, and so costs, from arriving."""
+    """Yield findings on variables that keep spans, and so costs, from arriving."""
     if not settings.enabled:
         yield Finding(topic="variables", status="note", text="VOICE_COST_ENABLED is false: spans pass untouched.")
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
@@ -175,7 +175,7 @@ def _imported(target: str) -> TracerProvider:
     sys.path.insert(0, os.getcwd())
     try:
         provider = getattr(importlib.import_module(module), name)
-    except Exception as error:  # noqa: BLE001  # whatever the user's module raises
+    except Exception as error:  # noqa: BLE001  # the user's module may raise anything
         fail([f"{target}: got {type(error).__name__}: {error}, expected a module and a name in it"])
     if not isinstance(provider, TracerProvider):
         fail([f"{target}: got {type(provider).__name__}, expected an OpenTelemetry SDK TracerProvider"])
@@ -183,7 +183,7 @@ def _imported(target: str) -> TracerProvider:
 
 
 def _models(catalog: PriceCatalog) -> Iterator[Finding]:
-    """Models of the installed plugins that have no price."""
+    """Yield findings on models of the installed plugins without a price."""
     names = {(found.metadata["Name"] or "").lower().replace("_", "-") for found in distributions()}
     installed = {name.removeprefix("livekit-plugins-").replace("-", "_") for name in names if "livekit-plugins" in name}
     gaps = [g for g in find_gaps(catalog, datetime.now(timezone.utc)) if g.plugin_class.plugin in installed]

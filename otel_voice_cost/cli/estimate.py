@@ -1,4 +1,4 @@
-"""``estimate``: what a call of a given shape costs per minute, several stacks side by side."""
+"""``estimate``: the cost of a call of a given shape, for several stacks side by side."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ _MICRODOLLAR = Decimal("0.000001")
 class Shape:
     """The course of a call.
 
-    The defaults of the options are those of LiveKit's own cost calculator, and for realtime models
-    OpenAI's tokens: a token per 100 ms heard and per 50 ms spoken.
+    The defaults of the options are those of LiveKit's cost calculator and, for realtime models,
+    OpenAI's tokens: one per 100 ms of input audio and per 50 ms of output audio.
 
     Attributes:
         minutes: Length of the call.
         characters: Characters spoken by the agent, per minute.
         input_tokens: Input of the language model, per minute.
         output_tokens: Output of the language model, per minute.
-        cached: Part of the input that is read from the cache, 0 to 1.
-        turns: Turns per minute, for realtime models: each is billed the audio before it, cached.
-        spoken: Part of the call in which the agent speaks, 0 to 1, for realtime models.
+        cached: Fraction of the input that is read from the cache, 0 to 1.
+        turns: Turns per minute, for realtime models: each is billed the earlier audio as cached input.
+        spoken: Fraction of the call in which the agent speaks, 0 to 1, for realtime models.
     """
 
     minutes: Decimal
@@ -49,7 +49,7 @@ class Shape:
     spoken: Decimal = Decimal("0.5")
 
     def quantities(self, component: Component) -> dict[Unit, Decimal]:
-        """The amounts of a whole call; whole tokens and characters."""
+        """Return the amounts of a whole call, in whole tokens and characters."""
         seconds = self.minutes * 60
         if component is Component.LLM:
             read = _whole(self.input_tokens * self.minutes * self.cached)
@@ -83,11 +83,11 @@ def estimated_cost(prices: PriceCatalog, shape: Shape, component: Component, nam
     """Price a component of a call of that shape.
 
     Args:
-        prices: The catalogue.
+        prices: The catalog.
         shape: The call.
-        component: What the model is.
+        component: The model's component.
         name: ``provider/model``.
-        at: Moment of the call.
+        at: Time of the call.
     """
     provider, _, model = name.partition("/")
     usage = Usage(
@@ -110,13 +110,13 @@ def estimate(
     characters: Annotated[int, typer.Option(min=0, help="Characters the agent speaks, per minute.")] = 600,
     input_tokens: Annotated[int, typer.Option(min=0, help="Input of the language model, per minute.")] = 3_000,
     output_tokens: Annotated[int, typer.Option(min=0, help="Output of the language model, per minute.")] = 175,
-    cached: Annotated[float, typer.Option(min=0, max=1, help="Part of the input that is cached.")] = 0,
+    cached: Annotated[float, typer.Option(min=0, max=1, help="Fraction of the input that is cached.")] = 0,
     turns: Annotated[int, typer.Option(min=1, help="Turns per minute, for realtime models.")] = 4,
-    spoken: Annotated[float, typer.Option(min=0, max=1, help="Part of the call the agent speaks (realtime).")] = 0.5,
+    spoken: Annotated[float, typer.Option(min=0, max=1, help="Agent's fraction of the call (realtime).")] = 0.5,
     on: On = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a call of a shape costs, whole and per minute; several stacks side by side.
+    """Show the cost of a call of a given shape, in total and per minute, for several stacks side by side.
 
     The defaults are LiveKit's: 600 characters, 3,000 input and 175 output tokens a minute.
 

@@ -1,4 +1,4 @@
-"""``gaps``: class by class, what is priced, estimated, free and unpriced."""
+"""``gaps``: list models that are priced, estimated, free or unpriced, by plugin class."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Gap:
 
     Attributes:
         plugin_class: The class.
-        model: A model as it reports it; empty for adapters and where it is the user's to name.
+        model: A model as it reports it; empty for adapters and if the user names it.
         status: ``priced``, ``estimated``, ``free``, ``unpriced`` or ``adapter``.
-        reason: Where the price comes from, or why there is none.
+        reason: Source of the price, or reason for a missing one.
     """
 
     plugin_class: PluginClass
@@ -45,7 +45,7 @@ class Gap:
 
 
 def find_gaps(prices: PriceCatalog, at: datetime) -> list[Gap]:
-    """Price one unit of all that each class reports, model by model."""
+    """Price one of each unit that each class reports, model by model."""
     return [
         _gap(prices, plugin_class, model, at)
         for plugin_class in load_plugin_classes()
@@ -84,7 +84,7 @@ def _gap(prices: PriceCatalog, plugin_class: PluginClass, model: str, at: dateti
 
 @app.command()
 def gaps(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page of the documentation.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the documentation page.")] = False,
     on: On = None,
     as_json: Json = False,
 ) -> None:

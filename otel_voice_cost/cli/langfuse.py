@@ -1,9 +1,8 @@
-"""``langfuse push-models``: the voice models of the catalogue, as model definitions of a Langfuse project.
+"""``langfuse push-models``: register the catalog's voice models as model definitions of a Langfuse project.
 
-Langfuse refuses a second definition of the same name, and the servers in use cannot change one. So a changed model
-is first created under a spare name, then the old one is deleted, the new one created under its own name, and the
-spare one deleted: at every moment one of them prices the model. The next run finishes what one that was interrupted
-left, from what the project has.
+Langfuse rejects a second definition with the same name, and current servers cannot change one. So a changed model
+is created under a spare name, the old one is deleted, the new one is created under its own name, and the spare one
+is deleted: one of them prices the model at all times. If a run is interrupted, the next one completes it.
 
 Source:
     Langfuse 4.16.0, ``web/src/features/models/server/publicApiModelService.ts``, ``createModelForApi``.
@@ -42,19 +41,19 @@ __all__ = ["ModelDefinition", "to_definitions"]
 _langfuse = typer.Typer(help="Work with a Langfuse project.", no_args_is_help=True)
 app.add_typer(_langfuse, name="langfuse")
 
-_PREFIX = "voice-cost: "  # of the names of all definitions that this command makes
-_SPARE = " (replacement)"  # ends the name of a definition while it stands in for its own
+_PREFIX = "voice-cost: "  # of the names of all definitions that this command creates
+_SPARE = " (replacement)"  # ends the spare name of a definition
 _OWN_NAME = re.compile(rf"{_PREFIX}[^/]+/.+ (?:realtime|stt|tts)(?:{re.escape(_SPARE)})?")
 _OWN_PATTERN = re.compile(r"\(\?i\)\^\(.+\)\$")
 _CLOUD = "https://cloud.langfuse.com"
 _PATH = "/api/public/models"
 _PUBLIC, _SECRET = "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"
 _PAGE = 100
-_LITERALS = 4  # a pattern with fewer would match models of others
+_LITERALS = 4  # a pattern with fewer would match unrelated models
 _SAYS_NOTHING = {"auto", "default", "unknown"}
 _MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "MILLISECONDS", Dimension.SESSION: "MILLISECONDS"}
 _FORMS = {"application/json", "application/xml", "nothing", "text/html", "text/plain", "text/xml"}
-# Of Langfuse's messages; they are printed from here.
+# Langfuse's messages, printed from these constants.
 _PHRASES = ("Invalid credentials", "already exists in project", "not a valid regex pattern", "Invalid request data")
 _STATUS = {401: "Invalid credentials", 403: "no access to this project", 429: "too many requests"}
 _BILLED = {Component.REALTIME, Component.STT, Component.TTS}
@@ -62,12 +61,12 @@ _BILLED = {Component.REALTIME, Component.STT, Component.TTS}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDefinition:
-    """A model as Langfuse's API takes it.
+    """A model in the form of Langfuse's API.
 
     Attributes:
         name: ``voice-cost: provider/model component``; unique in a project.
-        pattern: Regular expression for the model on a span, any case, whole.
-        unit: A label in Langfuse; prices are found by usage key.
+        pattern: Regular expression for the whole model name on a span, any case.
+        unit: A label in Langfuse; prices are looked up by usage key.
         prices: Usage key → US dollars for one.
     """
 
@@ -78,10 +77,10 @@ class ModelDefinition:
 
 
 def to_definitions(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefinition]:
-    """The speech and realtime models of price files and variables with a name of their own.
+    """Yield the speech and realtime models of price files and variables that have a specific id.
 
-    A model that streams is given its streaming price: Langfuse cannot tell. Models without an id
-    that says who they are (``*``, ``unknown``) are left out, for they would match everybody's.
+    A streaming model gets its streaming price: Langfuse cannot tell modes apart. Models with
+    unspecific ids (``*``, ``unknown``) are left out, because they would match any model.
     """
     groups: defaultdict[tuple[str, Component, tuple[str, ...]], dict[str, Rate]] = defaultdict(dict)
     for rate in prices.rates():
@@ -90,7 +89,7 @@ def to_definitions(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefiniti
             names = tuple(name for name in rate.model if name not in _SAYS_NOTHING and _literals(name) >= _LITERALS)
             if names:
                 found = groups[rate.provider, rate.component, names]
-                found.setdefault(bucket(rate.unit, rate.component), rate)  # rates that win come first
+                found.setdefault(bucket(rate.unit, rate.component), rate)  # rates are in order of precedence
     seen = set()
     for (provider, component, names), rates in groups.items():
         name = f"{_PREFIX}{provider}/{names[0]} {component.value}"
@@ -109,7 +108,7 @@ def _literals(name: str) -> int:
 
 
 def _regex(name: str) -> str:
-    """A glob as a regular expression that Postgres understands too."""
+    """Convert a glob to a regular expression that Postgres also supports."""
     return "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", name))
 
 
@@ -120,15 +119,15 @@ def _usd_of_one(rate: Rate) -> float:
 
 @_langfuse.command()
 def push_models(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and do nothing.")] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove all models that this command made.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the changes without making them.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete all models that this command created.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Register the catalogue's voice models in a Langfuse project, so that it prices usage that comes without us.
+    """Register the catalog's voice models in a Langfuse project, so that it prices usage without this package.
 
     Project and credentials: LANGFUSE_BASE_URL, LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY.
-    Models of an earlier run that differ are replaced, those that the catalogue no longer has are deleted; models
-    that this command did not make are left alone.
+    Changed models of an earlier run are replaced, those no longer in the catalog are deleted; models that this
+    command did not create are not touched.
 
     Example: voice-cost langfuse push-models --dry-run
     """
@@ -136,7 +135,7 @@ def push_models(
     wanted = [] if delete else list(to_definitions(catalog(), datetime.now(timezone.utc)))
     try:
         existing = {model.model_name: model for model in _models(client)}
-    except Exception as error:  # noqa: BLE001  # any error of the network
+    except Exception as error:  # noqa: BLE001  # any network error
         fail([f"Langfuse: {_reason(error)}"])
     steps = list(_steps(wanted, existing))
     failed = [] if dry_run else _carry_out(client, steps, existing)
@@ -166,7 +165,7 @@ def _steps(wanted: Iterable[ModelDefinition], existing: dict[str, Any]) -> Itera
 
 
 def _carry_out(client: LangfuseAPI, steps: Sequence[_Step], existing: dict[str, Any]) -> list[str]:
-    """Change the project; return what failed, each with its model."""
+    """Change the project; return the failures, each with its model."""
     failed: list[str] = []
     incomplete = False
     console = Console(stderr=True)
@@ -175,18 +174,18 @@ def _carry_out(client: LangfuseAPI, steps: Sequence[_Step], existing: dict[str, 
         try:
             if definition is not None:
                 _put(client, definition, existing)
-            elif incomplete:  # the model may be in the catalogue under another name, which was refused
+            elif incomplete:  # the model may be in the catalog under another name, which was rejected
                 failed.append(f"{name}: not deleted, because other models could not be made")
             else:
                 _delete(client, existing[name])
-        except Exception as error:  # noqa: BLE001  # one bad model must not stop the others
+        except Exception as error:  # noqa: BLE001  # one invalid model must not stop the others
             incomplete = incomplete or definition is not None
             failed.append(f"{name}: {_reason(error)}")
     return failed
 
 
 def _put(client: LangfuseAPI, definition: ModelDefinition, existing: dict[str, Any]) -> None:
-    """Leave one model, under its own name, from whatever the project has of it; never none on the way."""
+    """Replace the project's definitions of a model by one under its own name, so that one exists at all times."""
     found, spare = existing.get(definition.name), existing.get(definition.name + _SPARE)
     if found is not None and not _is_same(found, definition):
         if spare is not None and not _is_same(spare, definition):
@@ -223,7 +222,7 @@ def _base_url() -> str:
 
 
 def _models(client: LangfuseAPI) -> list[Any]:
-    """Return the project's definitions that this command made, of all pages."""
+    """Return all definitions of the project that this command created."""
     found: list[Any] = []
     page, pages = 1, 1
     while page <= pages:
@@ -234,7 +233,7 @@ def _models(client: LangfuseAPI) -> list[Any]:
 
 
 def _is_own(model: Any) -> bool:
-    """Return whether a model has a name that this command gives, and none that quotes a key: names are printed."""
+    """Return True if this command created a model's name and it contains no key: names are printed."""
     keys = os.environ[_PUBLIC], os.environ[_SECRET]
     quotes = any(key in model.model_name for key in (*keys, base64.b64encode(":".join(keys).encode()).decode()))
     return not quotes and not model.is_langfuse_managed and _OWN_NAME.fullmatch(model.model_name) is not None
@@ -253,7 +252,7 @@ def _create(client: LangfuseAPI, definition: ModelDefinition, name: str) -> Any:
 
 
 def _delete(client: LangfuseAPI, model: Any) -> None:
-    """Delete a model; one that is not there any more is deleted, as after an answer that did not arrive."""
+    """Delete a model. A missing one counts as deleted: the response to an earlier request may have been lost."""
     try:
         client.models.delete(model.id)
     except Exception as error:
@@ -262,14 +261,14 @@ def _delete(client: LangfuseAPI, model: Any) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return what went wrong in this module's words: a server, or a proxy before it, may send back what it was sent."""
+    """Describe an error in this module's words: a server or proxy may return the request, including credentials."""
     status, body = getattr(error, "status_code", None), getattr(error, "body", None)
     if status is None:
         if isinstance(error, ValueError):
             return f"got JSON of another form, expected Langfuse's, from {_url()}"
-        detail = f": {error}" if type(error).__name__ == "ConnectError" else ""  # said before anything was sent
+        detail = f": {error}" if type(error).__name__ == "ConnectError" else ""  # raised before anything was sent
         return f"{type(error).__name__}{detail}, from {_url()}"
-    if isinstance(body, str):  # JSON would be decoded
+    if isinstance(body, str):  # JSON would have been decoded
         headers = {key.lower(): value for key, value in (getattr(error, "headers", None) or {}).items()}
         form = headers.get("content-type", "nothing").partition(";")[0].strip().lower()
         return f"{status}, expected JSON, got {form if form in _FORMS else 'another form'} from {_url()}"
@@ -279,7 +278,7 @@ def _reason(error: Exception) -> str:
 
 
 def _url() -> str:
-    """Return the address of the API without user and password."""
+    """Return the URL of the API without user and password."""
     try:
         parts = urlsplit(_base_url())
     except ValueError:

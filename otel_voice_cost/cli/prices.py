@@ -1,4 +1,4 @@
-"""``prices``, ``price`` and ``check``: the rates, one usage, and the overrides."""
+"""``prices``, ``price`` and ``check``: list rates, price one usage, check files and variables."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table
 
-_Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalogue's id.")]
+_Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalog's id.")]
 
 
 @app.command()
 def prices(
-    provider: Annotated[str | None, typer.Argument(help="As LiveKit reports it, or the catalogue's id.")] = None,
+    provider: Annotated[str | None, typer.Argument(help="As LiveKit reports it, or the catalog's id.")] = None,
     model: Annotated[str | None, typer.Option(help="Part of a model id.")] = None,
     on: On = None,
     as_json: Json = False,
@@ -74,16 +74,16 @@ def _when(rate: Rate) -> str:
 def price(
     provider: _Provider,
     model: Annotated[str, typer.Option(help="As LiveKit reports it.")],
-    stt_seconds: Annotated[str | None, typer.Option(help="Seconds of audio heard.")] = None,
+    stt_seconds: Annotated[str | None, typer.Option(help="Seconds of input audio.")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="Speech-to-text that does not stream.")] = False,
     tts_characters: Annotated[int | None, typer.Option(min=1, help="Characters spoken.")] = None,
-    tts_text: Annotated[str | None, typer.Option(help="The text spoken: for vendors that count it otherwise.")] = None,
+    tts_text: Annotated[str | None, typer.Option(help="The spoken text, if the vendor counts it otherwise.")] = None,
     input_tokens: Annotated[int | None, typer.Option(min=1, help="Input tokens, not cached.")] = None,
     cached_tokens: Annotated[int | None, typer.Option(min=1, help="Input tokens read from the cache.")] = None,
     output_tokens: Annotated[int | None, typer.Option(min=1, help="Output tokens.")] = None,
     component: Annotated[Component | None, typer.Option(help="Component of --amount.")] = None,
     amount: Annotated[list[str] | None, typer.Option(help="UNIT=NUMBER, for all other units.")] = None,
-    why: Annotated[bool, typer.Option("--why", help="Also the rates that did not win, and why.")] = False,
+    why: Annotated[bool, typer.Option("--why", help="Also show the rejected rates with reasons.")] = False,
     on: On = None,
     as_json: Json = False,
 ) -> None:
@@ -206,10 +206,10 @@ def _origin(rate: Rate) -> str:
 
 @app.command()
 def check(
-    files: Annotated[list[Path] | None, typer.Argument(help="Price files, besides those configured.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="Price files, in addition to those configured.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check price files and VOICE_COST_* variables; the exit status is 1 where something is wrong.
+    """Check price files and VOICE_COST_* variables; the exit status is 1 if something is wrong.
 
     Example: voice-cost check prices.toml
     """

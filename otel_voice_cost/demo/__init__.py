@@ -1,1 +1,1 @@
-"""A phone call without a server, a key or a network, priced: ``python -m otel_voice_cost.demo``."""
+"""A priced phone call without a server, key or network: ``python -m otel_voice_cost.demo``."""

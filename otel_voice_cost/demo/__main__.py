@@ -1,4 +1,4 @@
-"""Hold the call, send its spans over OTLP to a receiver in this process, print what arrived."""
+"""Run the call, send its spans over OTLP to a receiver in this process, print the received spans."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .report import print_report
 
 
 def main() -> int:
-    """Run the demo; 0 when spans, the session's total and the record of the call agree."""
+    """Run the demo; return 0 if spans, the session's total and the record of the call agree."""
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("otel_voice_cost").setLevel(logging.WARNING)
     console, progress = Console(width=None if sys.stdout.isatty() else 100), Console(stderr=True)
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:
-    """Yield the exporters that the environment configures."""
+    """Return the exporters that the environment configures."""
     exporters = []
     if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         exporters.append(("OTEL_EXPORTER_OTLP_ENDPOINT", OTLPSpanExporter()))

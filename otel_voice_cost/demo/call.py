@@ -1,4 +1,4 @@
-"""The call: three questions, a tool, an interruption, on a real AgentSession."""
+"""The call: three questions, a tool call and an interruption, on a real AgentSession."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from typing import Any
 
 from livekit.agents import Agent, AgentSession, function_tool
 
-from ..testing.components import Answer, Microphone, ScriptedLLM, ScriptedSTT, ScriptedTTS, Speaker, ToolCall
+from ..testing.components import (
+    FRAME_SECONDS,
+    Answer,
+    Microphone,
+    ScriptedLLM,
+    ScriptedSTT,
+    ScriptedTTS,
+    Speaker,
+    ToolCall,
+)
 
 __all__ = ["hold_call"]
 
@@ -33,6 +42,7 @@ _ANSWERS = [
     Answer(text="You are welcome. Goodbye!", prompt_tokens=590, cached_tokens=512, completion_tokens=8),
 ]
 _PATIENCE_SECONDS = 15.0
+_TIMES_FASTER = 4  # than speech is a voice's synthesis, so that the caller cuts in while it goes on
 
 
 class _Clerk(Agent):
@@ -46,17 +56,17 @@ class _Clerk(Agent):
 
 
 async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lambda _: None) -> None:
-    """Hold the call and close the session.
+    """Run the call and close the session.
 
     Args:
-        speed: Seconds of audio per second of the clock.
-        progress: Told what happens.
+        speed: Seconds of audio per second of real time.
+        progress: Called with progress messages.
     """
     microphone, speaker = Microphone(speed=speed), Speaker(speed=speed)
     session: AgentSession[None] = AgentSession(
         stt=ScriptedSTT(_HEARD, speed=speed),
         llm=ScriptedLLM(_ANSWERS, speed=speed),
-        tts=ScriptedTTS(),
+        tts=ScriptedTTS(frame_delay=FRAME_SECONDS / _TIMES_FASTER / speed),
         vad=None,
         turn_detection="stt",
         min_endpointing_delay=0.3 / speed,
@@ -74,7 +84,7 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
             await _until(session, "listening", "thinking")
         await _until(session, "speaking")
         if number == 1:
-            await asyncio.sleep(1.5 / speed)  # then the caller cuts in
+            await asyncio.sleep(1.5 / speed)  # then the caller interrupts
         else:
             await _until(session, "listening")
     progress("The caller hangs up")
@@ -83,7 +93,7 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
 
 
 def _no_warmup() -> dict[str, Any]:
-    """The option by which newer releases hear the caller from the agent's first word on."""
+    """Return the option for newer releases to accept the caller's audio from the agent's first word on."""
     name = "aec_warmup_duration"
     return {name: None} if name in inspect.signature(AgentSession.__init__).parameters else {}
 

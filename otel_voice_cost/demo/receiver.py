@@ -1,4 +1,4 @@
-"""An OTLP/HTTP receiver in the process: keeps what an exporter sent, as a backend would get it."""
+"""An OTLP/HTTP receiver in the process that keeps received spans as a backend would get them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["OtlpReceiver", "ReceivedSpan", "received_spans"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedSpan:
-    """A span off the wire. Attribute values have the type that OTLP gave them."""
+    """A received span. Attribute values have their OTLP types."""
 
     name: str
     span_id: bytes
@@ -46,14 +46,14 @@ class OtlpReceiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Be quiet."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property
     def endpoint(self) -> str:
-        """The URL for an exporter."""
+        """URL for an exporter."""
         return f"http://127.0.0.1:{self._server.server_port}/v1/traces"
 
     def __enter__(self) -> OtlpReceiver:
@@ -68,7 +68,7 @@ class OtlpReceiver:
 
 
 def received_spans(request: ExportTraceServiceRequest) -> list[ReceivedSpan]:
-    """The spans of one export request."""
+    """Return the spans of one export request."""
     return [
         ReceivedSpan(
             name=span.name,

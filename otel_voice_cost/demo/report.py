@@ -1,4 +1,4 @@
-"""Tables of the spans that the receiver got and of the cost of the call."""
+"""Tables of the received spans and of the cost of the call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..bill import SessionCost
+from ..bill import SessionCost, UnreportedPart
 from ..export.attributes import to_text
 from .receiver import ReceivedSpan
 
@@ -35,7 +35,7 @@ _ZERO = Decimal(0)
 
 
 def print_report(spans: list[ReceivedSpan], record: SessionCost, console: Console) -> bool:
-    """Print the bill of a call; return whether spans, the session's total and the record agree."""
+    """Print the bill of a call; return True if spans, the session's total and the record agree."""
     lines = _lines(spans)
     table = Table(title="What the OTLP receiver got, turn by turn", box=box.SIMPLE)
     for heading in ("turn", "who", "model", "quantity", "rate"):
@@ -93,14 +93,14 @@ def _quantities(span: ReceivedSpan) -> Iterable[str]:
 
 
 def _rates(span: ReceivedSpan) -> Iterable[str]:
-    """Rates without their units, which the quantity next to them names: ``0.4 per 1M``."""
+    """Yield rates without units, which are shown with the quantity: ``0.4 per 1M``."""
     for rate in span.attributes["voice_cost.rate"].split("; "):
         usd, _, per = rate.partition(" USD per ")
         yield f"{usd} per {per.split()[0]}".replace("000000", "M")
 
 
 def _formulas(span: ReceivedSpan) -> Iterable[str]:
-    """``185 character at 50 USD per 1000000 character: 0.00925 USD``, one a unit."""
+    """Yield ``185 character at 50 USD per 1000000 character: 0.00925 USD`` for each unit."""
     for quantity, rate in zip(_quantities(span), span.attributes["voice_cost.rate"].split("; "), strict=False):
         usd, _, per = rate.partition(" USD per ")
         cost = Decimal(quantity.split()[0]) * Decimal(usd) / int(per.split()[0])
@@ -119,22 +119,32 @@ def _print_bill(record: SessionCost, console: Console) -> None:
     console.print(table)
 
 
+def _estimate(part: UnreportedPart) -> str:
+    if part.usd is None or part.low_usd is None or part.high_usd is None:
+        return "no estimate"
+    return f"${to_text(part.usd)}, estimated (${to_text(part.low_usd)} to ${to_text(part.high_usd)})"
+
+
 def _print_session(spans: list[ReceivedSpan], lines: list[_Line], record: SessionCost, console: Console) -> bool:
     session = next(span for span in spans if span.name == "agent_session").attributes
     total, lines_total = Decimal(session["voice_cost.session.usd"]), sum((line.usd for line in lines), _ZERO)
     figures = Table.grid(padding=(0, 3))
     figures.add_row(f"The {len(lines)} lines add up to", f"${to_text(lines_total)}")
     figures.add_row("agent_session says", f"${to_text(total)}")
+    for part in record.unreported:
+        figures.add_row(f"Not reported: {part.request_count} {part.component.value}, {part.reason}", _estimate(part))
+    if record.unreported:
+        figures.add_row("With what was not reported", f"${to_text(record.usd_with_unreported)}")
     figures.add_row(
         f"A minute, of {session['voice_cost.session.seconds']:.1f} s",
         f"${session['voice_cost.session.usd_per_minute']:.6f}",
     )
     console.print(figures)
-    dearest = max(lines, key=lambda line: line.usd)
-    console.print(f"\nThe dearest line explained, span {dearest.span.name} {dearest.span.span_id.hex()}:")
-    for formula in _formulas(dearest.span):
+    highest = max(lines, key=lambda line: line.usd)
+    console.print(f"\nThe most expensive line explained, span {highest.span.name} {highest.span.span_id.hex()}:")
+    for formula in _formulas(highest.span):
         console.print(f"  {formula}", highlight=False)
-    for key, value in sorted(dearest.span.attributes.items()):
+    for key, value in sorted(highest.span.attributes.items()):
         if key.startswith(("voice_cost.", "gen_ai.usage.cost", "langfuse.observation.")):
             console.print(f"  {key} = {value!r}", highlight=False, soft_wrap=True)
     return total == lines_total == record.usd

@@ -1,1 +1,1 @@
-"""Cost, as others see it."""
+"""Export of cost: span attributes, usage spans, metrics and records."""

@@ -1,12 +1,13 @@
-"""Our own attributes: the exact cost and everything that explains it. Always written."""
+"""This package's attributes: the exact cost and its explanation. Always written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
 
-from ..bill import SessionCost, TraceCost
+from ..bill import SessionCost, TraceCost, UnreportedPart
 from ..cost import Cost
+from ..sources import Work
 from ..usage import Component, Unit
 from .dialects import Attributes, Dialect, SpanView
 
@@ -16,6 +17,8 @@ __all__ = [
     "to_text",
     "total_attributes",
     "unpriced_attributes",
+    "unreported_attributes",
+    "work_attributes",
 ]
 
 _PREFIX = "voice_cost."
@@ -27,10 +30,12 @@ QUANTITY = _PREFIX + "quantity."
 RATE = _PREFIX + "rate"
 RATE_SOURCE = _PREFIX + "rate_source"
 UNPRICED = _PREFIX + "unpriced"
+UNREPORTED = _PREFIX + "unreported"
 USD = _PREFIX + "usd"
 
-PRICED_KEYS = frozenset({USD, UNPRICED})  # a span that has one of them was priced before
+PRICED_KEYS = frozenset({USD, UNPRICED})  # a span that has one of them is priced already
 
+_LENGTHS = ("prompt_characters", "received_characters", "sent_characters")
 _QUANTITIES = {unit: QUANTITY + unit.value for unit in Unit}
 _COMPONENTS = {component: component.value for component in Component}
 
@@ -39,11 +44,11 @@ class OwnAttributes(Dialect):
     """This package's attributes."""
 
     def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
-        """Return cost, quantities and rates, or why there is no cost.
+        """Return cost, quantities and rates, or the reason for a missing cost.
 
-        ``voice_cost.usd`` is text, digit for digit. A quantity is an int where the unit has no
-        fractions and a double for seconds. A rate reads ``0.0048 USD per 60 audio_second``. The list
-        price is there where a discount lowered it, the markup where one is set.
+        ``voice_cost.usd`` is text with the exact digits. A quantity is a double for seconds and an
+        int for other units. A rate has the form ``0.0048 USD per 60 audio_second``. The list price
+        is included if a discount lowered it, the markup if one is set.
         """
         attributes: Attributes = {COMPONENT: _COMPONENTS[cost.usage.component]}
         for unit, amount in cost.usage.quantities.items():
@@ -58,6 +63,8 @@ class OwnAttributes(Dialect):
             attributes[RATE_SOURCE] = cost.lines[0].rate.citation
         else:
             attributes[RATE_SOURCE] = cost.rate_source or "span"
+            if cost.is_estimate:
+                attributes[ESTIMATED] = True
         list_usd = cost.list_usd
         if list_usd is not None and list_usd != cost.usd:
             attributes[LIST_USD] = to_text(list_usd)
@@ -68,7 +75,7 @@ class OwnAttributes(Dialect):
     def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
         """Return a session's turns, its length in seconds and its cost per minute, as doubles.
 
-        The list price is there where a discount lowered it, the markup where one is set.
+        The list price is included if a discount lowered it, the markup if one is set.
         """
         prefix = f"{_PREFIX}session."
         attributes: Attributes = {prefix + "seconds": float(session.seconds), prefix + "turns": len(session.turns)}
@@ -78,12 +85,47 @@ class OwnAttributes(Dialect):
             attributes[prefix + "list_usd"] = to_text(session.list_usd)
         if session.markup_usd:
             attributes[prefix + "markup_usd"] = to_text(session.markup_usd)
+        if session.unreported:
+            attributes[prefix + "unreported"] = session.unreported_count
+            attributes[prefix + "unreported_usd"] = to_text(session.unreported_usd)
         return attributes
 
 
 def unpriced_attributes(reason: str) -> Attributes:
-    """Return why a request has no cost."""
+    """Return the reason for a missing cost."""
     return {UNPRICED: reason}
+
+
+def work_attributes(ending: str, work: Work | None) -> Attributes:
+    """Return how a request without usage ended, and its lengths in characters."""
+    attributes: Attributes = {UNREPORTED: ending}
+    for name in _LENGTHS if work is not None else ():
+        if length := getattr(work, name):
+            attributes[f"{UNREPORTED}.{name}"] = length
+    return attributes
+
+
+def unreported_attributes(part: UnreportedPart) -> Attributes:
+    """Return an estimate of what a vendor bills and nobody reported. None of its keys is read as a cost."""
+    values = {
+        "provider": part.provider,
+        "model": part.model,
+        "reason": part.reason,
+        "requests": part.request_count,
+        "method": part.method,
+        "rule": part.rule,
+        "bound": "low" if part.is_lower_bound else None,
+        "usd": None if part.usd is None else to_text(part.usd),
+        "low_usd": None if part.low_usd is None else to_text(part.low_usd),
+        "high_usd": None if part.high_usd is None else to_text(part.high_usd),
+        **{
+            f"quantity.{unit.value}": float(amount) if unit.is_seconds else int(amount)
+            for unit, amount in part.quantities.items()
+        },
+    }
+    attributes: Attributes = {COMPONENT: _COMPONENTS[part.component]}
+    attributes.update({f"{UNREPORTED}.{key}": value for key, value in values.items() if value is not None})
+    return attributes
 
 
 def total_attributes(
@@ -100,8 +142,8 @@ def total_attributes(
 
 
 def to_text(usd: Decimal) -> str:
-    """Dollars with all their digits and no exponent."""
+    """Format dollars with all digits and no exponent."""
     text = str(usd)
-    if "E" in text or "e" in text:  # by the capitals of the application's decimal context
+    if "E" in text or "e" in text:  # the case depends on the application's decimal context
         text = f"{usd:f}"
     return text.rstrip("0").rstrip(".") if text[-1] == "0" and "." in text else text

@@ -1,15 +1,15 @@
-"""OpenTelemetry metrics of everything that is counted; they go to the meter provider, if one is set.
+"""OpenTelemetry metrics of all counts, sent to the meter provider if one is set.
 
-They are counted as usage is priced and not off spans, so they hold where traces are sampled. The metrics SDK hears
-of them when somebody collects: its instruments have locks, and usage is priced on threads that may have them, where a
-garbage collection ends a span.
+They are counted when usage is priced, not from spans, so they are complete if traces are sampled. They are passed to
+the metrics SDK at collection: its instruments have locks, and a garbage collection may end and price a span on a
+thread that holds them.
 
 Source:
     ``gen_ai.client.operation.cost``: open-telemetry/semantic-conventions-genai, the proposal for cost; its
-    buckets are ours, for the SDK's defaults begin at 5. ``otel.metric.overflow``: OpenTelemetry specification,
+    buckets are this package's: the SDK's begin at 5. ``otel.metric.overflow``: OpenTelemetry specification,
     metrics SDK, cardinality limits. opentelemetry-sdk 1.34 to 1.45,
-    ``metrics/_internal/measurement_consumer.py``: callbacks of asynchronous instruments are called before what the
-    others measured is collected.
+    ``metrics/_internal/measurement_consumer.py``: callbacks of asynchronous instruments are called before the
+    measurements of the others are collected.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from ..usage import Unit, Usage
 from .attributes import COMPONENT
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
 
-__all__ = ["LATE", "UNMATCHED", "Instruments"]
+__all__ = ["LATE", "UNMATCHED", "UNREPORTED", "Instruments"]
 
 ESTIMATED = "estimated"
 LATE = "late"
 PRICED = "priced"
 UNMATCHED = "unmatched"
 UNPRICED = "unpriced"
+UNREPORTED = "unreported"
 
 AGENT_NAME = "gen_ai.agent.name"
 ERROR_TYPE = "error.type"
@@ -54,22 +55,23 @@ _COUNTERS = {
     PRICED: "Usages with a cost, estimates included",
     UNMATCHED: "Usages that no span of a framework carries",
     UNPRICED: "Usages without a cost",
+    UNREPORTED: "Requests, and tries of them, whose usage was not reported",
 }
-_MAX_WAITING = 250  # usages that nobody has collected; then a thread of ours adds them up
-_MAX_LABELS = 1_000  # sets of labels; what comes after is counted as overflow
+_MAX_WAITING = 250  # uncollected usages; then a thread of this package adds them up
+_MAX_LABELS = 1_000  # sets of labels; later ones are counted as overflow
 _UNITS = {unit: {UNIT: unit.value} for unit in Unit}
 _OVERFLOW: Labels = {"otel.metric.overflow": True}
 
 
 class Instruments:
-    """Counts for `Stats` and for OpenTelemetry. Never raises, and counts without a lock of the metrics SDK's."""
+    """Counts for `Stats` and for OpenTelemetry. Never raises, and takes no lock of the metrics SDK to count."""
 
     def __init__(self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None) -> None:
-        """Make the instruments.
+        """Create the instruments.
 
         Args:
-            diagnostics: Counts, and logs what fails here.
-            meter_provider: Where the metrics go; the default is the global one, also one that is set later.
+            diagnostics: Counts and logs faults.
+            meter_provider: Receives the metrics; the default is the global one, even if it is set later.
         """
         meter = get_meter("otel_voice_cost", meter_provider=meter_provider)
         self._diagnostics = diagnostics
@@ -91,6 +93,12 @@ class Instruments:
             description="What one call cost for each of its minutes",
             explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
         )
+        self._unreported = meter.create_histogram(
+            "voice_cost.session.unreported_cost",
+            unit="{USD}",
+            description="Estimate of what one call cost and nobody reported",
+            explicit_bucket_boundaries_advisory=_SESSION_BUCKETS,
+        )
         self._usage = meter.create_counter("voice_cost.usage", description="Usage by unit")
         self._counters = {
             name: meter.create_counter(f"voice_cost.{name}", description=text) for name, text in _COUNTERS.items()
@@ -99,7 +107,7 @@ class Instruments:
         self._recording = Inbox(self._record)
         self._provider = meter_provider
         diagnostics.on_fault = self._failed
-        with suppress(Exception):  # somebody else's provider, which has none: then they are added up when many wait
+        with suppress(Exception):  # a provider without it: counts are added up when many wait
             meter.create_observable_gauge(
                 "voice_cost.uncollected", callbacks=[_add_up_all], description="Never observed: tells of a collection"
             )
@@ -108,16 +116,16 @@ class Instruments:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """In a forked child, no thread adds up."""
+        """Note that no thread adds up in a forked child."""
         self._adds_up = False
 
     def add_up(self) -> None:
-        """Tell the metrics SDK what was counted. On a thread that may have none of its locks."""
+        """Pass the counts to the metrics SDK. The calling thread must not hold its locks."""
         self._recording.work()
         self._adds_up = False
 
     def flush(self, timeout_millis: int) -> None:
-        """Export what was counted, where the provider can: the SDK's does, the API's has nothing to export."""
+        """Export the counts if the provider can: the SDK's does, the API's has nothing to export."""
         self.add_up()
         flush = getattr(self._provider or get_meter_provider(), "force_flush", None)
         if flush is not None:
@@ -127,8 +135,8 @@ class Instruments:
         """Count a usage, once, when it is priced.
 
         Args:
-            cost: Of the usage.
-            agent: Name of the agent, where known.
+            cost: Cost of the usage.
+            agent: Name of the agent, if known.
         """
         names = [UNPRICED] if cost.usd is None else [PRICED, ESTIMATED] if cost.estimated else [PRICED]
         for name in names:
@@ -151,7 +159,7 @@ class Instruments:
             self._adds_up = True
             try:
                 run_in_thread(self.add_up)
-            except RuntimeError:  # no thread can be had: the next usage tries again
+            except RuntimeError:  # no thread can start: the next usage tries again
                 self._adds_up = False
 
     def _add(self, names: list[str], cost: Cost, agent: str | None) -> None:
@@ -168,19 +176,21 @@ class Instruments:
         self._session.record(float(record.usd), labels)
         if record.usd_per_minute is not None:
             self._per_minute.record(float(record.usd_per_minute), labels)
+        if record.unreported:
+            self._unreported.record(float(record.unreported_usd), labels)
 
     def _failed(self, kind: str) -> None:
         self._count(partial(self._add_failed, kind))
 
     def _add_failed(self, kind: str) -> None:
-        with suppress(Exception):  # a fault here would be the next
+        with suppress(Exception):  # a fault here would call this again
             self._counters[FAILED].add(1, {ERROR_TYPE: kind})
 
     def _record(self, step: Callable[[], None]) -> None:
-        """Call a metrics SDK, whose instruments have locks; a fault of its costs no span its price."""
+        """Run a step of the metrics SDK; its faults are recorded and do not affect prices."""
         try:
             step()
-        except Exception as error:  # noqa: BLE001  # somebody else's code
+        except Exception as error:  # noqa: BLE001  # third-party code
             self._diagnostics.record_fault(error, "metrics")
 
     def _to_labels(self, usage: Usage, agent: str | None) -> Labels:
@@ -202,8 +212,8 @@ _all: weakref.WeakSet[Instruments] = weakref.WeakSet()
 
 
 def _add_up_all(_options: CallbackOptions) -> Iterable[Observation]:
-    """Called by a metrics SDK before it collects."""
-    with suppress(RuntimeError):  # another thread makes one at this moment: what is not added up by now is so next time
+    """Pass all counts to the metrics SDK. It calls this before it collects."""
+    with suppress(RuntimeError):  # another thread is creating one: the rest is added up next time
         for meters in list(_all):
             meters.add_up()
     return ()

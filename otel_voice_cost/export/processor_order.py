@@ -1,7 +1,7 @@
 """The order of the processors of a provider.
 
-The only module that reads the SDK's list of processors, which has no public way. Every access copes
-with a provider built otherwise.
+The only module that reads the SDK's list of processors, which has no public API. Every access handles
+providers with another structure.
 
 Source:
     opentelemetry-sdk 1.34 to 1.45, ``trace/__init__.py``: ``TracerProvider._active_span_processor``,
@@ -16,9 +16,9 @@ __all__ = ["get_processors", "order_problem", "put_first"]
 
 
 def get_processors(holder: object) -> tuple[SpanProcessor, ...]:
-    """The processors of a provider, of a live span or of the multi-processor that both keep; empty if unknown.
+    """Return the processors of a provider, a live span or the multi-processor of both; empty if unknown.
 
-    Those of multi-processors inside it are in their places.
+    Nested multi-processors are replaced by their processors.
     """
     active = getattr(holder, "_active_span_processor", None) or getattr(holder, "_span_processor", None) or holder
     found = getattr(active, "_span_processors", ())
@@ -29,7 +29,7 @@ def get_processors(holder: object) -> tuple[SpanProcessor, ...]:
 
 
 def put_first(provider: TracerProvider, processor: SpanProcessor) -> bool:
-    """Put a processor before all others of a provider. False: the provider is built otherwise."""
+    """Put a processor before all others of a provider. Return False if the provider has another structure."""
     active = getattr(provider, "_active_span_processor", None)
     if not isinstance(active, SynchronousMultiSpanProcessor):
         return False
@@ -39,7 +39,7 @@ def put_first(provider: TracerProvider, processor: SpanProcessor) -> bool:
 
 
 def order_problem(span: object, processor: SpanProcessor) -> str | None:
-    """Return the problem with the place of a processor that swaps attributes, or None.
+    """Return the problem with the position of a processor that replaces attributes, or None.
 
     Args:
         span: A live span of the provider.
@@ -64,5 +64,5 @@ def order_problem(span: object, processor: SpanProcessor) -> str | None:
 
 
 def _exports(processor: SpanProcessor) -> bool:
-    """Return whether a processor hands spans to an exporter. Subclasses of the SDK's own and others alike."""
+    """Return True if a processor exports spans: the SDK's processors, their subclasses and others."""
     return any(hasattr(processor, name) for name in ("span_exporter", "_batch_processor", "_exporter", "exporter"))

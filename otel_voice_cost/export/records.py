@@ -1,7 +1,7 @@
-"""Records of ended calls: handed to a callback and written to a file, each in a separate thread.
+"""Records of ended calls: passed to a callback and written to a file, each in a separate thread.
 
-A line is one call as a JSON object; each of its ``Charges`` is one line of the bill. Columns of FOCUS have its
-names, others begin with ``x_``. Money and amounts are text, digit for digit.
+Each line is one call as a JSON object; each of its ``Charges`` is one line of the bill. FOCUS columns keep their
+names, others begin with ``x_``. Money and amounts are text with the exact digits.
 
 Source:
     FOCUS 1.2, FinOps Open Cost and Usage Specification, cost and usage dataset, columns.
@@ -29,7 +29,7 @@ from typing import Any
 from .._diagnostics import Diagnostics
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import run_in_thread
-from ..bill import CostPart, SessionCost
+from ..bill import CostPart, SessionCost, UnreportedPart
 from ..cost import EXACT, CostLine
 from .attributes import to_text
 
@@ -43,12 +43,12 @@ _MAX_WAITING = 10_000  # records for one receiver; more are dropped, with a warn
 _POLL_SECONDS = 0.001
 _LOCK_TRIES = 1_000  # one a millisecond
 _NO_LOCKS = (OSError, NameError)  # raised by file systems without locks, and on Windows, which has no fcntl
-_SAFE_FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")  # each is absent on some system
+_SAFE_FLAGS = ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_BINARY")  # each is missing on some systems
 _OPEN_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | sum(getattr(os, flag, 0) for flag in _SAFE_FLAGS)
 
 
 def as_focus(record: SessionCost) -> dict[str, Any]:
-    """Return a record under FOCUS' names: JSON types alone."""
+    """Return a record with FOCUS column names, in JSON types only."""
     per_minute = record.usd_per_minute
     return {
         "BilledCost": to_text(record.usd),
@@ -60,6 +60,8 @@ def as_focus(record: SessionCost) -> dict[str, Any]:
         "x_MarkupCost": to_text(record.markup_usd),
         "x_EstimatedCost": to_text(record.estimated_usd),
         "x_UnpricedUsages": record.unpriced_count,
+        "x_UnreportedCost": to_text(record.unreported_usd),
+        "x_CostWithUnreported": to_text(record.usd_with_unreported),
         "x_SessionId": record.session_id,
         "x_TraceId": record.trace_id,
         "x_SpanId": record.span_id,
@@ -74,9 +76,27 @@ def as_focus(record: SessionCost) -> dict[str, Any]:
                 **{f"x_{component.value}_Cost": to_text(usd) for component, usd in turn.by_component.items()},
                 "x_UnpricedUsages": turn.unpriced_count,
                 "x_Estimated": turn.estimated,
+                "x_UnreportedCost": to_text(turn.unreported_usd),
             }
             for turn in record.turns
         ],
+        "x_Unreported": [_unreported(part) for part in record.unreported],
+    }
+
+
+def _unreported(part: UnreportedPart) -> dict[str, Any]:
+    estimates = {"x_LikelyCost": part.usd, "x_LowCost": part.low_usd, "x_HighCost": part.high_usd}
+    return {
+        "ProviderName": part.provider,
+        "ServiceName": part.model,
+        "x_Component": part.component.value,
+        "x_Reason": part.reason,
+        "x_Requests": part.request_count,
+        "x_Quantities": {unit.value: to_text(amount) for unit, amount in part.quantities.items()},
+        **{name: None if usd is None else to_text(usd) for name, usd in estimates.items()},
+        "x_Method": part.method,
+        "x_Rule": part.rule,
+        "x_IsLowerBound": part.is_lower_bound,
     }
 
 
@@ -89,7 +109,7 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
         "x_Component": part.component.value,
     }
     charges = [common | _line(line) for line in part.lines]
-    if not part.lines and part.usage_count > part.unpriced_count:  # the costs came with the spans
+    if not part.lines and part.usage_count > part.unpriced_count:  # the spans carried their costs
         charges.append(common | {"EffectiveCost": to_text(part.usd), "x_RateSource": "span"})
     charges += [
         common
@@ -101,7 +121,7 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
         }
         for unit, amount in part.unpriced_quantities.items()
     ]
-    if part.unpriced_count and not part.unpriced_quantities:  # nobody knows the amounts
+    if part.unpriced_count and not part.unpriced_quantities:  # the amounts are unknown
         charges.append(
             common
             | {"EffectiveCost": None, "x_Unpriced": part.unpriced_reason, "x_UnpricedUsages": part.unpriced_count}
@@ -132,7 +152,7 @@ def file_of_day(path: Path, day: datetime) -> Path:
 
 
 class RecordWriter:
-    """Hands each record to a callback and to a file, which do not wait for each other.
+    """Passes each record to a callback and to a file, which do not wait for each other.
 
     Never raises and never blocks a call, whether called from threads, signal handlers or garbage collections.
     """
@@ -140,12 +160,12 @@ class RecordWriter:
     def __init__(
         self, diagnostics: Diagnostics, on_session_end: Callable[[SessionCost], object] | None, path: Path | None
     ) -> None:
-        """Set where records go.
+        """Set the receivers of records.
 
         Args:
-            diagnostics: Counts and logs what fails.
+            diagnostics: Counts and logs faults.
             on_session_end: Called with each record.
-            path: File to add to. The day is put into its name, so that no process rotates another's file.
+            path: File to append to. The day is added to its name, so that no process rotates another's file.
         """
         self._diagnostics = diagnostics
         self._on_session_end = on_session_end
@@ -154,7 +174,7 @@ class RecordWriter:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Start over in a forked child: the parent hands over what it has."""
+        """Start empty in a forked child; the parent hands over its records."""
         self._workers: list[_Worker] = []
         if self._path is not None:
             receiver = f"the file of records {self._path}"
@@ -168,7 +188,7 @@ class RecordWriter:
             worker.ensure_thread()
 
     def put(self, record: SessionCost) -> None:
-        """Hand a record over soon; at interpreter exit, if no thread can start, before this returns."""
+        """Queue a record; at interpreter exit, if no thread can start, hand it over before this returns."""
         for worker in self._workers:
             worker.put(record)
 
@@ -178,7 +198,7 @@ class RecordWriter:
         return all(worker.flush(deadline - monotonic()) for worker in self._workers)
 
     def close(self, timeout_seconds: float) -> None:
-        """Hand over what waits, here if no thread can start, and end the threads; log what is left by then."""
+        """Hand over all records, here if no thread can start, and end the threads; log the number of lost records."""
         deadline = monotonic() + timeout_seconds
         left = [(worker.close(deadline - monotonic()), worker.receiver) for worker in self._workers]
         if counts := ", ".join(f"{count} for {receiver}" for count, receiver in left if count):
@@ -196,10 +216,10 @@ class RecordWriter:
 
 
 class _Worker:
-    """Hands records to one receiver, in a thread that starts with the first.
+    """Passes records to one receiver, in a thread that starts with the first record.
 
-    A garbage collection or a signal handler may call this in the middle of any line here, on the same thread. So
-    nothing waits for a lock: the queue and the deque are reentrant, and the lock is only tried.
+    A garbage collection or signal handler may call this on the same thread while any line here runs. So
+    nothing waits for a lock: the queue and the deque are reentrant, and the lock is taken without blocking.
     """
 
     def __init__(self, receiver: str, hand_over: Callable[[SessionCost], object], diagnostics: Diagnostics) -> None:
@@ -207,7 +227,7 @@ class _Worker:
         self._hand_over = hand_over
         self._diagnostics = diagnostics
         self._waiting: SimpleQueue[SessionCost | None] = SimpleQueue()  # None ends the thread
-        self._unfinished: deque[None] = deque()  # as long as there are records that wait or are being handed over
+        self._unfinished: deque[None] = deque()  # one for each record that is not handed over yet
         self._running = threading.Lock()  # held from the start of the thread to its end
 
     def put(self, record: SessionCost) -> None:
@@ -229,14 +249,14 @@ class _Worker:
         return True
 
     def close(self, timeout_seconds: float) -> int:
-        """End the thread; return the number of records that are not handed over."""
+        """End the thread; return the number of records not handed over."""
         if not self.flush(timeout_seconds) and not self.ensure_thread():
             self._hand_over_here()
         self._waiting.put(None)
         return len(self._unfinished)
 
     def ensure_thread(self) -> bool:
-        """Return whether a thread runs, after starting one if none did."""
+        """Start a thread if none runs; return True if one runs."""
         if sys.is_finalizing():  # other threads are frozen, and waiting for a new one would never end
             self._hand_over_here()
             return False
@@ -251,7 +271,7 @@ class _Worker:
                 self._diagnostics.warn_once(
                     "no thread", f"Records of calls wait for a thread ({type(error).__name__})."
                 )
-            else:  # at exit, where Python 3.12 starts no thread any more
+            else:  # at exit, when Python 3.12 starts no threads
                 self._hand_over_here()
             return False
 
@@ -262,7 +282,7 @@ class _Worker:
                     self._finish(record)
             finally:
                 self._running.release()
-            # a record put while the lock was still held has started no thread
+            # a record queued while the lock was held has started no thread
             if self._waiting.empty() or not self._running.acquire(blocking=False):
                 return
 
@@ -275,17 +295,17 @@ class _Worker:
     def _finish(self, record: SessionCost) -> None:
         try:
             self._hand_over(record)
-        except BaseException as error:  # noqa: BLE001  # the SystemExit of a callback too must not end the thread
+        except BaseException as error:  # noqa: BLE001  # not even a callback's SystemExit may end the thread
             self._diagnostics.record_fault(error, self.receiver)
         finally:
             self._unfinished.pop()
 
 
 def _append_line(file: Path, line: bytes) -> None:
-    """Add a line with one write, after ending one that a killed writer or a full disk left cut off.
+    """Append a line with one write, after ending a line that a killed writer or a full disk left incomplete.
 
     Raises:
-        OSError: The file is not a regular one, or does not take the whole line.
+        OSError: The file is not a regular file, or the line cannot be written whole.
     """
     descriptor = os.open(file, _OPEN_FLAGS, 0o640)
     try:
@@ -296,16 +316,16 @@ def _append_line(file: Path, line: bytes) -> None:
             os.lseek(descriptor, -1, os.SEEK_END)
             line = line if os.read(descriptor, 1) == b"\n" else b"\n" + line
         if os.write(descriptor, line) < len(line):
-            os.write(descriptor, b"\n")  # raises the reason, unless there is room again
+            os.write(descriptor, b"\n")  # raises the cause unless there is space again
             raise OSError(errno.EIO, "The line was cut off")
     finally:
-        with suppress(*_NO_LOCKS):  # closing does not unlock if a child was forked meanwhile
+        with suppress(*_NO_LOCKS):  # closing does not unlock if a child was forked in the meantime
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:
-    """Keep other writers out, whose lines look cut off while they write; for a second at most: one may be stopped."""
+    """Lock out other writers, whose unfinished lines look incomplete. Wait at most a second: one may be suspended."""
     with suppress(*_NO_LOCKS):
         for _ in range(_LOCK_TRIES):
             try:

@@ -1,4 +1,4 @@
-"""Attributes put on a span that has ended."""
+"""Set attributes on a span that has ended."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["copy_attributes", "held_back", "sdk_shares_spans", "set_attributes"]
 
 
 def set_attributes(span: ReadableSpan, attributes: dict[str, AttributeValue]) -> None:
-    """Give an ended snapshot other attributes, for the processors behind.
+    """Replace the attributes of an ended span for the processors after this one.
 
     The container is shared with the live span and frozen, so it is replaced, never written to.
-    The new one has no limits: what the SDK dropped stays dropped and counted, what we add is
-    kept. Its values were cleaned before, or are ours; the SDK's own container would clean each again.
+    The new one has no limits: attributes that the SDK dropped stay dropped and counted, added
+    ones are kept. Its values are clean; the SDK's container would clean each again.
 
     Source:
         livekit-agents 1.8.9, ``telemetry/pii.py``, leaves a dict too; opentelemetry-sdk 1.34 to 1.45,
@@ -28,25 +28,25 @@ def set_attributes(span: ReadableSpan, attributes: dict[str, AttributeValue]) ->
     if span.dropped_attributes:
         counting = BoundedAttributes(attributes=attributes, immutable=True)
         counting.dropped = span.dropped_attributes
-        span._attributes = cast("Attributes", counting)  # the snapshot has no public way
+        span._attributes = cast("Attributes", counting)  # an ended span has no public setter
     else:
         span._attributes = attributes
 
 
 def copy_attributes(span: ReadableSpan) -> dict[str, Any]:
-    """Return a copy of a span's attributes. The SDK's own mapping takes a lock and Python code for each look-up."""
+    """Return a copy of a span's attributes. The SDK's mapping takes a lock and runs Python code at each look-up."""
     attributes: Any = span.attributes
     if not attributes:
         return {}
     try:
         copied: dict[str, Any] = attributes.copy()
-    except AttributeError:  # another processor may leave any mapping, behind the SDK's proxy
+    except AttributeError:  # another processor may set any mapping, behind the SDK's proxy
         return dict(attributes)
     return copied
 
 
 def held_back(span: ReadableSpan) -> ReadableSpan:
-    """Return a copy of an ended span; the span itself looks not sampled from now on, so the SDK's exporters skip it."""
+    """Return a copy of an ended span, and mark the span as not sampled, so that the SDK's exporters skip it."""
     copied, context = copy.copy(span), span.context
     if context is not None:
         span._context = SpanContext(context.trace_id, context.span_id, context.is_remote)
@@ -54,7 +54,7 @@ def held_back(span: ReadableSpan) -> ReadableSpan:
 
 
 def sdk_shares_spans() -> bool:
-    """Return whether, in the installed SDK, a processor receives the attributes that one before it added."""
+    """Return True if, in the installed SDK, a processor receives the attributes that an earlier one added."""
     seen: list[object] = []
 
     class _Adds(SpanProcessor):

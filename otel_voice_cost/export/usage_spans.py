@@ -25,15 +25,15 @@ _ids = RandomIdGenerator()
 
 
 class UsageSpan(NamedTuple):
-    """A span to be made for usage that no span of a framework carries.
+    """A span to create for usage that no span of a framework carries.
 
     Attributes:
         name: The component and ``_usage``: ``stt_usage``, ``telephony_usage``.
-        source: The framework whose tracer makes it.
-        parent: The session's span, or the span that was current outside of sessions; zeros for none.
-        start_ns: First report it holds, nanoseconds since the epoch.
-        end_ns: Last report it holds.
-        attributes: Complete.
+        source: The framework whose tracer creates it.
+        parent: The session's span or, outside of sessions, the current span; zeros for none.
+        start_ns: Time of its first report, nanoseconds since the epoch.
+        end_ns: Time of its last report.
+        attributes: All attributes.
     """
 
     name: str
@@ -45,33 +45,33 @@ class UsageSpan(NamedTuple):
 
 
 class UsageSpanEmitter:
-    """Makes usage spans that pass the same processors as the framework's.
+    """Creates usage spans and passes them to the same processors as the framework's spans.
 
     Attributes:
         provider_processor: All processors of the provider as one; None before its first span.
     """
 
     def __init__(self, owner: SpanProcessor, downstream: SpanProcessor | None) -> None:
-        """Make spans for one processor.
+        """Create spans for one processor.
 
         Args:
-            owner: The processor whose provider is the framework's, or was.
-            downstream: The processor it wraps; the spans then go there alone.
+            owner: The processor; its provider is or was the framework's.
+            downstream: The processor it wraps, which then alone receives the spans.
         """
         self._owner = weakref.ref(owner)
         self._downstream = downstream
-        self._attributes: dict[SpanKey, Attributes] = {}  # of spans being made
+        self._attributes: dict[SpanKey, Attributes] = {}  # of spans being created
         self._resource: Resource | None = None  # of the provider, for spans built by hand
         self._scopes: dict[str, InstrumentationScope] = {}
         self.reset()
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Look at the provider again, in a forked child: it has an end of its own to watch."""
+        """Forget the provider in a forked child, which must register its own exit."""
         self.provider_processor: SpanProcessor | None = None
 
     def note_provider(self, span: Span) -> None:
-        """Remember where spans go, in case the framework uses another provider later."""
+        """Remember the destination of spans, in case the framework uses another provider later."""
         self.provider_processor = getattr(span, "_span_processor", self._owner())
         self._resource = span.resource
         scope = span.instrumentation_scope
@@ -84,19 +84,19 @@ class UsageSpanEmitter:
         return processors[processors.index(owner) + 1 :] if owner in processors else ()
 
     def can_hold_back(self) -> bool:
-        """Return whether all processors behind are the SDK's exporting ones: they skip unsampled spans."""
+        """Return True if all processors after the owner are the SDK's exporting ones, which skip unsampled spans."""
         behind = self.behind()
         return bool(behind) and all(isinstance(p, (BatchSpanProcessor, SimpleSpanProcessor)) for p in behind)
 
     def pop_attributes(self, key: SpanKey) -> Attributes | None:
-        """Return the attributes of a usage span on its way; None for any other span."""
+        """Remove and return the attributes of a usage span being emitted; None for any other span."""
         return self._attributes.pop(key, None)
 
     def emit(self, usage_span: UsageSpan) -> None:
-        """Make a span with the framework's tracer.
+        """Create a span with the framework's tracer.
 
-        Its attributes are added on its way, in `on_end`, so that the SDK's span limits cut nothing.
-        If the owner wraps a processor, or the framework uses another provider by now, the span is built by hand.
+        Its attributes are added in `on_end`, so that the SDK's span limits do not apply. The span is built by hand
+        if the owner wraps a processor or the framework now uses another provider.
         """
         parent = _context(*usage_span.parent) if any(usage_span.parent) else None
         tracer = usage_span.source.tracer() if self._downstream is None else None
@@ -126,7 +126,7 @@ class UsageSpanEmitter:
             processor.on_end(built)
 
     def _receives_from(self, provider: object) -> bool:
-        """Return whether the owner receives a provider's spans: it has seen one, or is one of its processors."""
+        """Return True if the owner receives a provider's spans: it received one, or is one of its processors."""
         processor = getattr(provider, "_active_span_processor", None)
         is_seen = processor is not None and processor is self.provider_processor
         return is_seen or self._owner() in get_processors(provider)

@@ -1,6 +1,6 @@
-"""Usage × rates → cost.
+"""Calculate the cost of usage from rates.
 
-A line is rounded once, half to even, at 18 decimal places: prices per minute of odd seconds have no end otherwise
+Each line is rounded once, half to even, to 18 decimal places: some prices have no finite decimal form
 (0.0043 / 60).
 """
 
@@ -22,8 +22,8 @@ _ZERO = Decimal(0)
 def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
     """Price a usage with the rates of its model.
 
-    `RateCard.billing` says what is billed. Minimums and increments hold for a whole request: streaming
-    speech-to-text reports parts of a connection, so they are not applied there.
+    `RateCard.billing` selects the billed units. Minimums and increments apply to a whole request, so not to
+    streaming speech-to-text, which reports parts of a connection.
     """
     if card is None:
         return unpriced_cost(usage, f"no {usage.component.value} rate for {usage.provider}/{usage.model}")
@@ -55,13 +55,13 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """Return the cost of an amount in US dollars, exact to 18 decimal places.
 
     Args:
-        amount: How much, in ``unit``.
+        amount: Amount in ``unit``.
         unit: Must be the unit of the rate or one that the rate stands in for.
         rate: The rate.
-        total_input_tokens: All input of the request, cached and written included: chooses the tier.
+        total_input_tokens: All input of the request, including cached and written tokens; selects the tier.
 
     Raises:
-        UnitMismatchError: The rate prices another measure.
+        UnitMismatchError: The rate has another dimension.
     """
     if unit.dimension is not rate.unit.dimension:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
@@ -69,7 +69,7 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
 
 
 def _of_units(usage: Usage, units: frozenset[Unit]) -> Usage:
-    """A usage with some of its quantities. `dataclasses.replace` takes three times as long."""
+    """Return a usage with only these units. `dataclasses.replace` takes three times as long."""
     return Usage(
         component=usage.component,
         provider=usage.provider,
@@ -92,7 +92,7 @@ def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
     if mode is Mode.STREAMING:
         return used
     amount = EXACT.subtract(used, rate.free) if rate.free else used
-    if amount <= 0:  # within what is free
+    if amount <= 0:  # within the free amount
         return _ZERO
     amount = max(amount, rate.minimum)
     if rate.increment:
@@ -105,5 +105,5 @@ def _rounded(usd: Decimal) -> Decimal:
     try:
         rounded = usd.quantize(_PLACES, context=EXACT)
         return usd if rounded == usd else rounded
-    except InvalidOperation:  # beyond 42 digits before the point
+    except InvalidOperation:  # more than 42 digits before the point
         return usd

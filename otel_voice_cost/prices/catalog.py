@@ -1,4 +1,4 @@
-"""All rates, and which of them holds for a usage."""
+"""The price catalog: finds the rates that hold for a usage."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from ..usage import Component, Mode, Unit, Usage
 from .documents import to_json
 from .files import load_sheet, load_shipped_sheets
 from .genai_prices import TokenRates
+from .globs import fits
 from .index import Layer
 from .overrides import Overrides
 from .price_sheet import PriceSheet, parse_sheet
 from .rates import Rate, RateCard
+from .vendor_rules import NO_RULE, VendorRule
 
 __all__ = ["Candidate", "PriceCatalog"]
 
-_MAX_REMEMBERED = 4_096  # looked-up models; more are looked up again
+_MAX_REMEMBERED = 4_096  # cached models; others are looked up again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Candidate:
 
     Attributes:
         rate: The rate.
-        verdict: ``"holds"``, ``"add-on"``, or why it does not hold.
+        verdict: ``"holds"``, ``"add-on"``, or the reason why it does not hold.
     """
 
     rate: Rate
@@ -42,48 +44,56 @@ class _Found:
 
     provider: str
     model: str
-    card: RateCard | None  # None: ask for token rates
-    overrides: RateCard | None  # without rates: the effect of overrides on token rates, if anything
-    with_overrides: dict[int, RateCard] = field(default_factory=dict)  # token rates with these overrides, by their id
+    card: RateCard | None  # None: look up token rates
+    overrides: RateCard | None  # without rates: the overrides of token rates, if any
+    with_overrides: dict[int, RateCard] = field(default_factory=dict)  # token rates with these overrides, by id
 
 
 class PriceCatalog:
-    """Finds the rates of a model: your rates first, then shipped voice rates, then genai-prices.
+    """Finds the rates of a model: custom rates first, then shipped voice rates, then genai-prices.
 
-    The first of the three that knows the model answers for it alone; rates of two are never mixed.
-    Within one, the exact id beats a glob, the longer glob the shorter, a rate with first or last
-    day one without, and a rate for the mode one for any. Where you chose a plan of the vendor, a
-    rate of that plan beats the others of its model.
+    Only the first of the three with the model is used; their rates are never mixed. Within one, an
+    exact id takes precedence over a glob, a longer glob over a shorter, a rate with a first or last
+    day over one without, and a rate for the mode over one for any. If a plan of the vendor is
+    chosen, its rates take precedence over the model's others.
 
     Safe to read from any thread; immutable after construction.
     """
 
     def __init__(
-        self, layers: Iterable[Sequence[Rate]], tokens: TokenRates | None = None, *, overrides: Overrides | None = None
+        self,
+        layers: Iterable[Sequence[Rate]],
+        tokens: TokenRates | None = None,
+        *,
+        overrides: Overrides | None = None,
+        rules: Iterable[VendorRule] = (),
     ) -> None:
-        """Build from layers of list prices, first wins, and the token rates to ask last.
+        """Build from layers of list prices, the first taking precedence, and token rates as the last resort.
 
         Most callers want `default` or `load`.
         """
         self._overrides = overrides or Overrides()
         self._layers = tuple(Layer.of(layer, is_list=True) for layer in layers)
         self._tokens = tokens
+        self._rules = tuple(rules)  # the first match applies
         self._found: dict[tuple[str, str, Component, Mode | None, date], _Found] = {}
 
     @classmethod
     def default(cls) -> PriceCatalog:
-        """The shipped voice rates and the token rates of genai-prices.
+        """Return a catalog of the shipped voice rates and the token rates of genai-prices.
 
         Reads files: build it before the event loop runs, as the processor's constructor does.
         """
-        return cls([[rate for sheet in load_shipped_sheets() for rate in sheet.rates]], TokenRates())
+        sheets = load_shipped_sheets()
+        rules = [rule for sheet in sheets for rule in sheet.rules]
+        return cls([[rate for sheet in sheets for rate in sheet.rates]], TokenRates(), rules=rules)
 
     @classmethod
     def load(cls, *paths: str | Path) -> PriceCatalog:
-        """The default catalogue with your price files before it, the first file first.
+        """Return the default catalog with price files before it, the first file first.
 
         Raises:
-            PriceError: With every mistake in every file: file, entry, value and expectation.
+            PriceError: Files have mistakes; it lists file, entry, value and expectation of each.
         """
         sheets: list[PriceSheet] = []
         problems: list[Problem] = []
@@ -100,13 +110,13 @@ class PriceCatalog:
         return catalog
 
     def with_prices(self, prices: Mapping[str, Any] | str) -> PriceCatalog:
-        """This catalogue with prices and terms of yours before all others.
+        """Return this catalog with custom prices and overrides before all others.
 
         Args:
             prices: As in ``VOICE_COST_PRICES``: a mapping, or TOML or JSON text.
 
         Raises:
-            PriceError: With every mistake.
+            PriceError: The prices have mistakes; it lists all of them.
         """
         try:
             text = prices if isinstance(prices, str) else to_json(prices)
@@ -118,20 +128,20 @@ class PriceCatalog:
         return self.with_sheet(sheet)
 
     def with_sheet(self, sheet: PriceSheet) -> PriceCatalog:
-        """This catalogue with the rates and terms of a price sheet before all others."""
+        """Return this catalog with the rates and overrides of a price sheet before all others."""
         overrides = sheet.overrides.over(self._overrides)
-        catalog = PriceCatalog([], self._tokens, overrides=overrides)
+        catalog = PriceCatalog([], self._tokens, overrides=overrides, rules=(*sheet.rules, *self._rules))
         layers = (Layer.of(sheet.rates, is_list=False), *self._layers) if sheet.rates else self._layers
         catalog._layers = tuple(layer.converted(overrides) for layer in layers)
         return catalog
 
     def rates(self) -> Iterator[Rate]:
-        """All rates of price files and variables, the ones that win first. Token rates are looked up, not listed."""
+        """Yield all rates of price files and variables in order of precedence. Token rates are not listed."""
         for layer in self._layers:
             yield from layer.rates()
 
     def card_for(self, usage: Usage) -> RateCard | None:
-        """All rates that hold for a usage, with your overrides; None where the model is not known."""
+        """Return all rates that hold for a usage, with overrides, or None if the model is unknown."""
         key = (usage.provider, usage.model, usage.component, usage.mode, usage.at.date())
         found = self._found.get(key) or self._remember(key)
         if found.card is not None or self._tokens is None:
@@ -154,18 +164,18 @@ class PriceCatalog:
         mode: Mode | str | None = None,
         at: datetime | None = None,
     ) -> Rate | None:
-        """The rate of one unit of a model, or None.
+        """Return the rate of one unit of a model, or None if there is none.
 
         Args:
             provider: Provider id (``deepgram``), any case.
             model: Model id as LiveKit reports it, any case.
             component: ``stt``, ``tts``, ``llm``, ``realtime``, ...
-            unit: What is billed, e.g. ``audio_second``.
+            unit: Billed unit, such as ``audio_second``.
             mode: ``streaming`` or ``batch``; speech-to-text has a price for each.
-            at: Moment of the usage; now where left out.
+            at: Time of the usage; the default is now.
 
         Raises:
-            ValueError: ``component``, ``unit`` or ``mode`` is none of theirs.
+            ValueError: ``component``, ``unit`` or ``mode`` is unknown.
         """
         wanted = Unit(unit)
         usage = Usage(
@@ -178,11 +188,20 @@ class PriceCatalog:
         card = self.card_for(usage)
         return card.rate_for(wanted) if card else None
 
-    def explain(self, usage: Usage) -> list[Candidate]:
-        """Every rate considered for a usage, the ones that hold first, and why the others do not.
+    def rule_for(self, usage: Usage) -> VendorRule:
+        """Return the vendor's billing rule for unfinished work; for a usage without amounts, the model's rule."""
+        provider, model = self._overrides.known_as(usage.provider, usage.model)
+        for rule in self._rules:
+            is_of_provider = rule.provider == provider and rule.component is usage.component
+            if is_of_provider and (not rule.model or any(fits(model, name) for name in rule.model)):
+                return rule
+        return NO_RULE
 
-        Rates of the same provider and component count as considered; of genai-prices, those of the
-        model it found.
+    def explain(self, usage: Usage) -> list[Candidate]:
+        """Return every rate considered for a usage: those that hold first, the others with the reason.
+
+        All rates of the same provider and component are considered; from genai-prices, those of
+        the model it found.
         """
         provider, model = self._overrides.known_as(usage.provider, usage.model)
         card = self.card_for(usage)
@@ -210,7 +229,7 @@ class PriceCatalog:
         return candidates
 
     def _objection(self, rate: Rate, model: str, mode: Mode | None, day: date) -> str | None:
-        """Return why a rate that fits a model does not hold; None if nothing but a closer rate can beat it."""
+        """Return the reason why a matching rate does not hold, or None if only a closer rate can replace it."""
         if not rate.holds_on(day):
             return "another day"
         if rate.mode is not None and mode is not None and rate.mode is not mode:
@@ -250,7 +269,7 @@ class PriceCatalog:
     def _matches(
         self, layer: Layer, provider: str, model: str, component: Component, mode: Mode | None, day: date
     ) -> Iterator[tuple[int, Rate]]:
-        """Yield the rates that nothing but a closer rate can beat, each with its specificity."""
+        """Yield the rates that only a closer rate can replace, each with its specificity."""
         for specificity, rate in layer.of_provider(provider, component).matches(model):
             if self._objection(rate, model, mode, day) is None:
                 yield specificity, rate
@@ -274,7 +293,7 @@ class PriceCatalog:
     def _addons(
         self, provider: str, model: str, component: Component, mode: Mode | None, day: date
     ) -> tuple[Rate, ...]:
-        """Return the closest rate of each declared feature, your own rates first."""
+        """Return the closest rate of each declared feature, custom rates first."""
         if not self._overrides.addons_for(provider, model):
             return ()
         chosen: dict[str, tuple[int, Rate]] = {}

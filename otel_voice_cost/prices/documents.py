@@ -19,10 +19,10 @@ else:
 __all__ = ["read_document", "to_json"]
 
 _BYTE_ORDER_MARK = "\ufeff"
-_MOST_PARTS = 16  # of a dotted key; prices need 5
+_MOST_PARTS = 16  # of a dotted key; prices need at most 5
 _PART = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\[^\n])*"|'[^'\n]*')"""
-# Strings and comments, in which dots do not matter, keys of too many parts, and all else. A quote that opens
-# nothing ends the search: no parser reads on.
+# Strings and comments, whose dots do not count, keys with too many parts, and other text. An unmatched quote ends
+# the search: parsers stop there too.
 _TOKENS = re.compile(
     r'"{3}(?:[^\\]|\\.)*?"{3,5}' + r"|'{3}.*?'{3,5}|#[^\n]*"
     r"""|(?P<end>"{3}|'{3})"""
@@ -33,17 +33,17 @@ _TOKENS = re.compile(
 
 
 def read_document(text: str, origin: str) -> dict[str, Any]:
-    """Return what a text states.
+    """Decode a text.
 
-    A byte order mark is skipped. A dotted TOML key of more than 16 parts is refused: the time that `tomllib` takes
-    for one grows with the square of its length.
+    A byte order mark is skipped. A dotted TOML key of more than 16 parts is rejected: `tomllib` takes time
+    quadratic in its length.
 
     Args:
         text: A JSON object, or TOML.
         origin: Name of the file or variable, for the message.
 
     Raises:
-        PriceError: The text as a whole cannot be read.
+        PriceError: The text cannot be parsed.
     """
     text = text.lstrip(_BYTE_ORDER_MARK)
     form = "JSON" if text.lstrip().startswith("{") else "TOML"
@@ -64,10 +64,10 @@ def read_document(text: str, origin: str) -> dict[str, Any]:
 
 
 def to_json(prices: Mapping[str, Any]) -> str:
-    """Return a mapping as JSON text, days as ``2026-10-01``.
+    """Return a mapping as JSON text, dates as ``2026-10-01``.
 
     Raises:
-        ValueError: With what was expected: it contains itself, or has a key that JSON does not know.
+        ValueError: The mapping contains itself or a key that JSON does not support; the message says what was expected.
     """
     try:
         return json.dumps(dict(prices), default=_plain)
@@ -76,7 +76,7 @@ def to_json(prices: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return a number for a Decimal that a float holds exactly, a mapping or list for its kin, else text."""
+    """Return a float for a Decimal that it holds exactly, a dict or list for similar types, else text."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Decimal) and value.is_finite() and Decimal(repr(float(value))) == value:
@@ -85,7 +85,7 @@ def _plain(value: object) -> object:
 
 
 def _deep_key(text: str) -> int | None:
-    """Return the position of a key of too many parts, or None."""
+    """Return the position of a key with too many parts, or None."""
     if not any(len(line) > 2 * _MOST_PARTS and line.count(".") >= _MOST_PARTS for line in text.split("\n")):
         return None
     for token in _TOKENS.finditer(text):

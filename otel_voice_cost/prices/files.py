@@ -1,4 +1,4 @@
-"""Reads price files. The only module that opens files."""
+"""Read price files. The only module that opens files."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .price_sheet import PriceSheet, parse_sheet
 
 __all__ = ["load_sheet", "load_shipped_sheets", "read_sheet", "read_text"]
 
-_MAX_BYTES = 4_000_000  # a price file is data people read; more is a mistake
+_MAX_BYTES = 4_000_000  # people read price files; a larger file is an error
 
 
 def load_sheet(path: Path) -> PriceSheet:
-    """Read a price file of the user.
+    """Read a user's price file.
 
     Raises:
-        PriceError: As `read_sheet` finds problems; all of them are named.
+        PriceError: `read_sheet` finds problems; all of them are listed.
     """
     sheet = read_sheet(path)
     if sheet.problems:
@@ -27,16 +27,16 @@ def load_sheet(path: Path) -> PriceSheet:
 
 
 def read_sheet(path: Path) -> PriceSheet:
-    """Read a price file, with every problem it has.
+    """Read a price file with all its problems.
 
-    A file that is missing, no regular file, larger than 4 MB or no TOML or JSON is one problem.
+    A file that is missing, irregular, larger than 4 MB or neither TOML nor JSON is one problem.
     """
     text = read_text(path)
     return PriceSheet(problems=(text,)) if isinstance(text, Problem) else parse_sheet(text, str(path))
 
 
 def read_text(path: Path) -> str | Problem:
-    """Return the text of a price file in UTF-8, with or without a byte order mark, or why there is none."""
+    """Return the text of a price file in UTF-8, with or without a byte order mark, or a problem."""
     try:
         if path.exists() and not path.is_file():  # a device or pipe has no end
             return _refused(path, "no regular file", "a readable file in UTF-8")
@@ -45,7 +45,7 @@ def read_text(path: Path) -> str | Problem:
         if len(data) > _MAX_BYTES:
             return _refused(path, "a larger file", "4 MB at most")
         return data.decode("utf-8-sig")
-    except (OSError, ValueError) as error:  # a ValueError is text that is not UTF-8, or a path with a NUL
+    except (OSError, ValueError) as error:  # ValueError: the text is not UTF-8, or the path contains NUL
         return _refused(path, type(error).__name__, "a readable file in UTF-8")
 
 

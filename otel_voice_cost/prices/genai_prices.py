@@ -1,7 +1,7 @@
-"""Token rates from the genai-prices package, as rates of ours.
+"""Convert token rates of the genai-prices package to this package's rates.
 
-genai-prices keeps one price per kind of token and lets the wider price cover what has none of its
-own; `RateCard.rate_for` does the same. Its constraints (first day, time of day) and tiers stay.
+genai-prices has one price per kind of token; a more general price covers kinds without one.
+`RateCard.rate_for` does the same. Its constraints (first day, time of day) and tiers are kept.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ _PRICE_KEYS = {
 }
 _NOTHING: dict[str, tuple[Unit, int]] = {}
 
-# Our provider ids that genai-prices spells otherwise.
+# Provider ids that genai-prices spells differently.
 _PROVIDERS = {"fireworksai": "fireworks", "mistralai": "mistral", "xai": "x-ai"}
 
-_Cards = tuple[tuple[Any, RateCard], ...]  # constraint or None, and the card; the last active one holds
+_Cards = tuple[tuple[Any, RateCard], ...]  # constraint or None, and the card; the last active one applies
 
 
 class TokenRates:
-    """Looks a model up in genai-prices once and keeps its cards.
+    """Looks up each model in genai-prices once and caches its cards.
 
-    The data of genai-prices is imported and built with this class's first instance. A newer data
-    set that the application loads into genai-prices is taken over at the next look-up.
+    The data of genai-prices is imported and built with the first instance of this class. If the
+    application loads newer data into genai-prices, the next look-up uses it.
     """
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class TokenRates:
         self._found: dict[tuple[str, str, Component], _Cards] = {}
 
     def card_for(self, provider: str, model: str, component: Component, at: datetime) -> RateCard | None:
-        """The rates that hold for a model at a moment, or None where genai-prices has none."""
+        """Return the rates that hold for a model at a given time, or None if genai-prices has none."""
         key = (provider, model, component)
         if self._snapshot is not data_snapshot.get_snapshot():
             self._snapshot = data_snapshot.get_snapshot()
@@ -88,7 +88,7 @@ class TokenRates:
 
     def _compiled(self, provider_id: str, model_id: str, component: Component) -> _Cards:
         gateway = provider_id == "livekit" and "/" in model_id
-        if gateway:  # LiveKit Inference passes its vendors' token prices on
+        if gateway:  # LiveKit Inference passes on its vendors' token prices
             provider_id, model_id = model_id.split("/", 1)
         provider = self._provider(provider_id)
         model = provider.find_model(model_id, all_providers=self._snapshot.providers) if provider else None

@@ -1,7 +1,7 @@
-"""Match globs, and find those of many that fit a text without trying each.
+"""Match globs, and find the matching ones among many without trying each.
 
-A glob is one of `fnmatch`: ``*`` for any text, ``?`` for a character, ``[ab]`` and ``[!ab]`` for one of
-some. Case counts.
+The syntax is that of `fnmatch`: ``*`` for any text, ``?`` for a character, ``[ab]`` and ``[!ab]`` for a
+character set. Matching is case-sensitive.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _WILDCARDS = re.compile(r"[*?\[]+")
 
 
 def fits(text: str, glob: str) -> bool:
-    """Return whether a glob fits a whole text, as `fnmatch.fnmatchcase` does.
+    """Return True if a glob matches a whole text, as `fnmatch.fnmatchcase` does.
 
-    A glob without ``?`` and ``[`` is compared piece by piece: `fnmatch` compiles a regular expression for each
-    and keeps a limited number of them (32,768 on Python 3.11), so that with more every look-up compiles all again.
+    A glob without ``?`` and ``[`` is compared piece by piece: `fnmatch` compiles each to a regular expression and
+    caches a limited number (32,768 on Python 3.11); with more globs, each look-up would compile all of them again.
     """
     if "?" in glob or "[" in glob:
         return fnmatchcase(text, glob)
@@ -40,17 +40,16 @@ def fits(text: str, glob: str) -> bool:
 
 
 class GlobIndex:
-    """Finds the globs that fit a text.
+    """Finds the globs that match a text.
 
-    Each glob is filed under the one of its literal pieces that the fewest others have; only the globs whose
-    piece occurs in a text are tried. Immutable.
+    Each glob is indexed by its rarest literal piece; only globs whose piece occurs in a text are tried. Immutable.
     """
 
     def __init__(self, globs: Iterable[str]) -> None:
-        """File the globs.
+        """Index the globs.
 
         Args:
-            globs: Globs, and texts without wildcards, which fit themselves. Repeats are kept.
+            globs: Globs, and texts without wildcards, which match themselves. Duplicates are kept.
         """
         self._globs = tuple(globs)
         pieces = [_pieces(glob) for glob in self._globs]
@@ -68,9 +67,9 @@ class GlobIndex:
         self._lengths = sorted({len(piece) for piece in self._filed})
 
     def candidates(self, text: str) -> list[int]:
-        """Return the positions of the globs that may fit a text, ascending; every glob that fits is among them."""
+        """Return the positions of the globs that may match a text, ascending, including every glob that does."""
         found = set(self._whole.get(text, ()))
-        if len(self._wild) <= len(self._lengths) * len(text):  # so few, or so long a text, that trying each is faster
+        if len(self._wild) <= len(self._lengths) * len(text):  # with few globs or a long text, trying each is faster
             found.update(self._wild)
         else:
             for length in self._lengths:
@@ -79,11 +78,11 @@ class GlobIndex:
         return sorted(found)
 
     def fitting(self, text: str) -> list[int]:
-        """Return the positions of the globs that fit a text, ascending."""
+        """Return the positions of the globs that match a text, ascending."""
         return [number for number in self.candidates(text) if fits(text, self._globs[number])]
 
 
 def _pieces(glob: str) -> set[str]:
-    """Return texts that every match of a glob contains: what stands outside of wildcards and of ``[...]``."""
+    """Return texts that every match of a glob contains: the text outside of wildcards and ``[...]``."""
     before, _, rest = glob.partition("[")
     return {*_WILDCARDS.split(before), *_WILDCARDS.split(rest.rpartition("]")[2])} - {""}

@@ -13,18 +13,18 @@ from .rates import Rate
 
 __all__ = ["Layer", "ModelIndex"]
 
-_EXACT_ID = 1_000_000  # specificity of the exact id, above that of any glob
+_EXACT_ID = 1_000_000  # specificity of an exact id, higher than that of any glob
 
 
 class ModelIndex:
     """The rates of one provider and component, found by model. Immutable.
 
     Attributes:
-        rates: All of them, in the order in which they win.
+        rates: All rates in order of precedence.
     """
 
     def __init__(self, rates: Iterable[Rate]) -> None:
-        """File the rates under their ids and globs."""
+        """Index the rates by their ids and globs."""
         self.rates = tuple(rates)
         self._ids: defaultdict[str, list[int]] = defaultdict(list)
         globs = []
@@ -37,9 +37,9 @@ class ModelIndex:
         self._index = GlobIndex(name for name, _ in globs)
 
     def matches(self, model: str) -> list[tuple[int, Rate]]:
-        """Return the rates that fit a model, in their order, each after its specificity.
+        """Return the rates that match a model, in their order, each after its specificity.
 
-        That is how close its ids are to the model: more literal characters of a glob, most for the exact id.
+        Specificity is the number of literal characters of a glob; it is highest for the exact id.
         """
         found: dict[int, int] = {}
         for position in self._index.fitting(model):
@@ -58,7 +58,7 @@ class Layer:
 
     Attributes:
         index: By provider and component.
-        is_list: Whether they are list prices, which discounts hold for.
+        is_list: True if they are list prices, which discounts apply to.
     """
 
     index: Mapping[tuple[str, Component], ModelIndex]
@@ -66,7 +66,7 @@ class Layer:
 
     @classmethod
     def of(cls, rates: Iterable[Rate], *, is_list: bool) -> Layer:
-        """Return a layer of rates, the first of equals wins."""
+        """Return a layer of rates; the first of equal rates takes precedence."""
         groups: defaultdict[tuple[str, Component], list[Rate]] = defaultdict(list)
         for rate in rates:
             groups[rate.provider, rate.component].append(rate)
@@ -78,11 +78,11 @@ class Layer:
             yield from index.rates
 
     def of_provider(self, provider: str, component: Component) -> ModelIndex:
-        """Return the rates of a provider's component, which may be none."""
+        """Return the rates of a provider's component; empty if there are none."""
         return self.index.get((provider, component), _EMPTY)
 
     def converted(self, overrides: Overrides) -> Layer:
-        """Return the layer by these exchange rates; the very same if they concern none of it."""
+        """Return the layer converted by these exchange rates, or itself if none applies."""
         if not any(rate.native and rate.native.currency in overrides.currencies for rate in self.rates()):
             return self
         return Layer.of(map(overrides.converted, self.rates()), is_list=self.is_list)

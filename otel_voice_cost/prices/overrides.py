@@ -22,12 +22,12 @@ def _nothing() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatedPercentage:
-    """A discount or markup: a part of an amount, on the days on which it holds.
+    """A discount or markup: a fraction of an amount, on certain days.
 
     Attributes:
         part: 0.2 for 20 %.
-        since: First day; None for always.
-        until: Last day; None for ever.
+        since: First day, or None if unlimited.
+        until: Last day, or None if unlimited.
     """
 
     part: Decimal
@@ -36,7 +36,7 @@ class DatedPercentage:
 
 
 class _KeyIndex:
-    """Finds the keys that fit a model: a key with a slash fits ``provider/model``, one without the provider."""
+    """Finds the keys that match a model: a key with a slash matches ``provider/model``, one without the provider."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._keys = tuple(keys)
@@ -46,7 +46,7 @@ class _KeyIndex:
         self._providers = GlobIndex(self._keys[number] for number in self._of_providers)
 
     def fitting(self, provider: str, model: str) -> list[str]:
-        """Return the keys that fit a model, in their order."""
+        """Return the keys that match a model, in their order."""
         numbers = [self._of_models[position] for position in self._models.fitting(f"{provider}/{model}")]
         numbers += [self._of_providers[position] for position in self._providers.fitting(provider)]
         return [self._keys[number] for number in sorted(numbers)]
@@ -56,16 +56,16 @@ class _KeyIndex:
 class Overrides:
     """A team's changes to its providers' prices. Keys are ``provider`` or ``provider/model``, globs allowed.
 
-    Where several keys fit, the one with most literal characters holds.
+    If several keys match, the one with most literal characters applies.
 
     Attributes:
-        discounts: What you pay less than list prices. Rates of your own are not discounted.
+        discounts: Discounts on list prices; custom rates are not discounted.
         markups: Markups on the cost.
         names: Names of models to show.
-        aliases: A provider or model as reported → the one whose rates hold for it.
-        plans: Provider → the plan you are on, lower case.
+        aliases: The provider or model whose rates apply, by the reported one.
+        plans: The chosen plan by provider, lower case.
         addons: Features that are switched on, lower case.
-        currencies: Code → how much of it one US dollar buys.
+        currencies: Amount of each currency that one US dollar buys, by code.
     """
 
     discounts: Mapping[str, tuple[DatedPercentage, ...]] = field(default_factory=_nothing)
@@ -82,7 +82,7 @@ class Overrides:
         object.__setattr__(self, "_keys", {name: _KeyIndex(keys) for name, keys in by_model.items() if keys})
 
     def over(self, other: Overrides) -> Overrides:
-        """These overrides, and ``other`` where these say nothing."""
+        """Return these overrides, completed by ``other``."""
         return Overrides(
             discounts={**other.discounts, **self.discounts},
             markups={**other.markups, **self.markups},
@@ -94,7 +94,7 @@ class Overrides:
         )
 
     def known_as(self, provider: str, model: str) -> tuple[str, str]:
-        """The provider and model whose rates hold: what an alias leads to, or the same."""
+        """Return the provider and model whose rates apply: the target of an alias, or the same."""
         key = self._closest("aliases", provider, model)
         if key is None:
             return provider, model
@@ -105,25 +105,25 @@ class Overrides:
         return to_provider, to_model if slash else model
 
     def discount_for(self, provider: str, model: str, day: date) -> Decimal:
-        """The part of list prices that is not paid on a day."""
+        """Return the discount on a day as a fraction of the list price."""
         return self._share("discounts", provider, model, day)
 
     def markup_for(self, provider: str, model: str, day: date) -> Decimal:
-        """Return the markup on a day, as a part of the cost."""
+        """Return the markup on a day as a fraction of the cost."""
         return self._share("markups", provider, model, day)
 
     def name_for(self, provider: str, model: str) -> str | None:
-        """The name of a model to show, or None."""
+        """Return the name of a model to show, or None."""
         key = self._closest("names", provider, model)
         return None if key is None else self.names[key]
 
     def addons_for(self, provider: str, model: str) -> frozenset[str]:
-        """The features of a model that are switched on."""
+        """Return the features of a model that are switched on."""
         key = self._closest("addons", provider, model)
         return frozenset() if key is None else self.addons[key]
 
     def converted(self, rate: Rate) -> Rate:
-        """The rate in dollars by these exchange rates."""
+        """Return the rate in dollars at these exchange rates."""
         native = rate.native
         if native is None or native.currency not in self.currencies:
             return rate
@@ -138,7 +138,7 @@ class Overrides:
         return _closest(self._fitting(section, provider, model))
 
     def _share(self, section: str, provider: str, model: str, day: date) -> Decimal:
-        """Return the part that holds on a day, by the closest key that has one for it."""
+        """Return the fraction on a day from the closest key that has one."""
         entries: Mapping[str, tuple[DatedPercentage, ...]] = getattr(self, section)
         holding = {}
         for key in self._fitting(section, provider, model):
@@ -150,5 +150,5 @@ class Overrides:
 
 
 def _closest(keys: Iterable[str]) -> str | None:
-    """Return the key with most literal characters of those that fit; the first of equals."""
+    """Return the matching key with most literal characters, the first if several have as many."""
     return max(keys, key=lambda key: ("/" in key, "*" not in key, len(key)), default=None)

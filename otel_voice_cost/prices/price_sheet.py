@@ -1,7 +1,7 @@
 """A price sheet, from a file or a variable: rates in both forms, and overrides.
 
-A sheet is TOML or JSON, read in `documents`. ``[[rate]]`` entries are checked in `rate_entries`, prices in the short
-form in `short_form`; this module reads the overrides and puts all together.
+A sheet is TOML or JSON, decoded in `documents`. ``[[rate]]`` entries are validated in `rate_entries`, prices in the
+short form in `short_form`; this module reads the overrides and combines all parts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .problems import collect, masked, refuse, shown
 from .rate_entries import rate_entries
 from .rates import Rate
 from .short_form import short_form_entries
+from .vendor_rules import VendorRule, pop_short_rules, rule_entries
 
 __all__ = ["PriceSheet", "parse_sheet"]
 
@@ -37,13 +38,15 @@ class PriceSheet:
     """The contents of one price file or variable.
 
     Attributes:
-        rates: Its sound rates.
-        overrides: Its sound overrides.
-        problems: Every mistake in it; what is wrong is left out of the others, or loses to what stands before it.
+        rates: Its valid rates.
+        overrides: Its valid overrides.
+        rules: Its valid rules for unfinished work.
+        problems: All its mistakes; invalid entries are left out of the others, duplicates give way to earlier ones.
     """
 
     rates: tuple[Rate, ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
+    rules: tuple[VendorRule, ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -51,7 +54,7 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
     """Read a sheet; never raises.
 
     Args:
-        text: A JSON object, or TOML. ``provider``, ``source`` and ``checked`` at the top hold for every ``rate``.
+        text: A JSON object, or TOML. ``provider``, ``source`` and ``checked`` at the top apply to every ``rate``.
         origin: Name of the file or variable, for messages and for `Rate.loaded_from`.
     """
     try:
@@ -63,29 +66,32 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
     problems: list[Problem] = []
     defaults = {key: document.pop(key) for key in _DEFAULTS if key in document}
     overrides = _overrides({key: document.pop(key) for key in _SECTIONS if key in document}, origin, problems)
+    rules = [*rule_entries(document.pop("rule", []), defaults, origin), *pop_short_rules(document, origin)]
     entries = chain(
         rate_entries(document.pop("rate", []), defaults, overrides.currencies, origin),
         short_form_entries(document, overrides.currencies, origin),
     )
     rates = [(place, rate) for place, stated in collect(entries, problems) for rate in stated]
+    sound_rules = tuple(rule for _, rule in collect(rules, problems))
     problems += _repeats(rates)
     return PriceSheet(
         rates=tuple(rate for _, rate in rates),
         overrides=overrides,
+        rules=sound_rules,
         problems=tuple(_short(problem, origin) for problem in problems),
     )
 
 
 def _short(problem: Problem, origin: str) -> Problem:
-    """Return a problem whose entry, which users name as they like, is masked and cut."""
+    """Return a problem with the entry's name, which is user text, masked and truncated."""
     entry = problem.place.removeprefix(origin)[:_LONGEST]
     return Problem(place=f"{origin}{masked(entry)}", value=problem.value, expected=problem.expected)
 
 
 def _repeats(placed: Iterable[tuple[str, Rate]]) -> Iterator[Problem]:
-    """Yield a problem for each rate that prices what an earlier one prices; the earlier one holds.
+    """Yield a problem for each rate that repeats an earlier one; the earlier one holds.
 
-    Prices of other days, modes, plans and add-ons are no repeats, nor is a glob that fits an id.
+    Prices with other days, modes, plans or add-ons are not repeats, nor is a glob that matches an id.
     """
     first: dict[tuple[object, ...], tuple[str, Rate]] = {}
     for place, rate in placed:

@@ -1,4 +1,4 @@
-"""Mistakes in prices, with the values quoted: cut, and without anything that looks like a key, password or token."""
+"""Problems in prices. Quoted values are truncated, and text that looks like a key, password or token is masked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 _BEFORE_EXPECTED = re.compile(r"Value error, |\w+ should (?:be|have) ")
 
 _LONGEST = 60
-_LOOKED_AT = 1_000  # characters; what is cut off later must not hide the beginning of a key
+_LOOKED_AT = 1_000  # characters; the mask must see the whole key before the text is truncated
 _KEYS = re.compile(
     r"(?<![A-Za-z0-9])[sp]k[-_][^\s'\",;]*"  # of Langfuse, OpenAI, ElevenLabs, Stripe
     r"|\b(?:bearer|basic)\s\S{16,}"
@@ -23,16 +23,16 @@ _KEYS = re.compile(
     r"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     re.IGNORECASE,
 )
-_HINTS = ("k-", "k_", "bearer", "basic", "://")  # without any of these, and four hyphens, `_KEYS` finds nothing
+_HINTS = ("k-", "k_", "bearer", "basic", "://")  # without one of these or four hyphens, `_KEYS` finds nothing
 _RUNS = re.compile(r"[A-Za-z0-9]{20,}")
 
 
 def collect(entries: Iterable[tuple[str, Callable[[], _T]]], problems: list[Problem]) -> Iterator[tuple[str, _T]]:
-    """Read entries: yield each sound one with its name, and add the problems of the others.
+    """Read entries: yield each valid one with its name, and collect the problems of the others.
 
     Args:
-        entries: The name of each, and what reads it or raises `PriceError`.
-        problems: Where mistakes are added.
+        entries: The name of each, and a function that reads it or raises `PriceError`.
+        problems: List that receives the problems.
     """
     for name, read in entries:
         try:
@@ -47,19 +47,19 @@ def refuse(place: str, value: str, expected: str) -> NoReturn:
 
 
 def expected_in(message: str) -> str:
-    """Return what was expected, as a message of pydantic's names it: "Input should be a valid string"."""
+    """Return the expected value in a pydantic message such as "Input should be a valid string"."""
     start = _BEFORE_EXPECTED.match(message)
     return message[start.end() :] if start else message
 
 
 def nearest(name: str, known: list[str], prefix: str = "") -> str:
-    """Return the known name that is nearest to a name, or all of them if none is near."""
+    """Return the known name closest to a name, or all of them if none is close."""
     near = get_close_matches(name[:_LONGEST], known, n=1)
     return f"{prefix}{near[0]}" if near else "one of " + ", ".join(f"{prefix}{other}" for other in sorted(known))
 
 
 def masked(text: str) -> str:
-    """Return a text with ``***`` for what looks like a secret: keys, credentials in URLs, long random tokens."""
+    """Return a text with ``***`` in place of secrets: keys, credentials in URLs, long random tokens."""
     lower = text.lower()
     if any(hint in lower for hint in _HINTS) or lower.count("-") >= 4:
         text = _KEYS.sub("***", text)
@@ -67,7 +67,7 @@ def masked(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as code would spell it, masked and cut to 60 characters."""
+    """Return a value in code notation, masked and truncated to 60 characters."""
     try:
         text = repr(value)
     except ValueError:
@@ -78,6 +78,6 @@ def shown(value: object) -> str:
 
 
 def _mask_random(run: re.Match[str]) -> str:
-    """Words have no digits, numbers no letters; 20 characters with both are neither."""
+    """Mask a run of 20 or more characters with both letters and digits: it is neither a word nor a number."""
     text = run[0]
     return text if text.isalpha() or text.isdigit() else "***"

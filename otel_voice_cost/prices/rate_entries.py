@@ -1,4 +1,4 @@
-"""``[[rate]]`` entries of a price sheet: checked, and made into rates."""
+"""Validate the ``[[rate]]`` entries of a price sheet and convert them to rates."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from ..usage import Component, Mode, Unit
 from .problems import expected_in, nearest, refuse, shown
 from .rates import BILLING_RULES, Confidence, Native, Rate
 
-__all__ = ["RateEntry", "rate_entries", "read_rate"]
+__all__ = ["RateEntry", "entry_problems", "rate_entries", "read_rate"]
 
-RateEntry = tuple[str, Callable[[], tuple[Rate, ...]]]  # its place, and what reads its rates or raises `PriceError`
+RateEntry = tuple[str, Callable[[], tuple[Rate, ...]]]  # its place, and a reader that may raise `PriceError`
 
 
 def _number(value: object) -> object:
-    """Refuse what pydantic would quietly take for a number: text and booleans."""
+    """Reject text and booleans, which pydantic would accept as numbers."""
     if isinstance(value, (str, bool)):
         raise ValueError("a number without quotes")
     return value
 
 
-_MOST = 10**12  # of any number in a price; beyond is a mistake
+_MOST = 10**12  # highest number in a price; anything above is an error
 _Amount = Annotated[
     Decimal, BeforeValidator(_number), Field(ge=0, le=_MOST, max_digits=60, decimal_places=40, allow_inf_nan=False)
 ]
@@ -45,7 +45,7 @@ _Name = Annotated[str, Field(min_length=1)]
 
 
 class _Stated(BaseModel):
-    """One ``[[rate]]`` of a price sheet, but for its billing rules."""
+    """One ``[[rate]]`` of a price sheet, without its billing rules."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -93,9 +93,9 @@ def rate_entries(
     """Yield the ``[[rate]]`` entries.
 
     Args:
-        entries: What stands under ``rate``.
-        defaults: Keys that hold for every entry without them.
-        currencies: Code → how much of it one US dollar buys.
+        entries: The value of ``rate``.
+        defaults: Values for keys that an entry lacks.
+        currencies: Amount of each currency that one US dollar buys, by code.
         origin: File or variable, for messages and for `Rate.loaded_from`.
     """
     if not isinstance(entries, list):
@@ -118,15 +118,15 @@ def _read_entry(
 
 
 def read_rate(fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str) -> Rate:
-    """Return the rate that an entry states.
+    """Return the rate in an entry.
 
     Raises:
-        PriceError: With a problem for each mistake.
+        PriceError: The entry has mistakes; it carries a problem for each.
     """
     try:
         entry = _Entry.model_validate(fields)
     except ValidationError as error:
-        raise PriceError(_problems(error, place)) from None
+        raise entry_problems(error, place, _Entry) from None
     native, usd = None, entry.usd
     if entry.price is not None and entry.currency is not None:
         code = entry.currency.upper()
@@ -154,15 +154,17 @@ def _title(entry: Mapping[str, Any]) -> str:
     return f" ({', '.join(map(str, model)) if isinstance(model, list) else model})"[:80]
 
 
-def _problems(error: ValidationError, place: str) -> list[Problem]:
-    return [_problem(detail, place) for detail in error.errors(include_url=False)]
+def entry_problems(error: ValidationError, place: str, entry: type[BaseModel]) -> PriceError:
+    """Return an error with a problem for each mistake in an entry."""
+    known = list(entry.model_fields)
+    return PriceError([_problem(detail, place, known) for detail in error.errors(include_url=False)])
 
 
-def _problem(detail: Any, place: str) -> Problem:
+def _problem(detail: Any, place: str, known: list[str]) -> Problem:
     keys = [str(key) for key in detail["loc"]]
     place, expected = ", ".join([place, ".".join(keys)] if keys else [place]), expected_in(detail["msg"])
     if detail["type"] == "extra_forbidden":
-        return Problem(place=place, value="an unknown key", expected=nearest(keys[0], list(_Entry.model_fields)))
+        return Problem(place=place, value="an unknown key", expected=nearest(keys[0], known))
     if detail["type"] == "missing":
         return Problem(place=place, value="nothing", expected=expected)
     return Problem(place=place, value=shown(detail["input"]) if keys else "another combination", expected=expected)

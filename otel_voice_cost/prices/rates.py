@@ -1,4 +1,4 @@
-"""Rates as vendors print them, and all rates of one model as a card."""
+"""Rates as vendors print them, and rate cards with all rates of one model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..usage import Component, Dimension, Mode, Unit
 
 __all__ = ["BILLING_RULES", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
-BILLING_RULES = ("minimum", "increment", "free")  # fields that change what is billed: amounts in the unit, 0 for none
+BILLING_RULES = ("minimum", "increment", "free")  # fields that change the billed amount, in the unit; 0 for none
 Confidence = Literal["high", "medium", "low"]
 
 
@@ -29,7 +29,7 @@ class Native(NamedTuple):
     Attributes:
         currency: Code of the currency, ``INR``.
         amount: Price for the rate's ``per`` units in that currency.
-        per_usd: How much of it one US dollar buys.
+        per_usd: Amount of that currency that one US dollar buys.
     """
 
     currency: str
@@ -50,27 +50,27 @@ class Rate:
     Attributes:
         provider: Provider id in lower case.
         model: Exact ids or globs, lower case.
-        component: What the price is for.
-        unit: What ``per`` counts.
-        usd: US dollars for ``per`` units; of a price in another currency, converted to 60 digits.
+        component: Component that the price is for.
+        unit: Unit that ``per`` counts.
+        usd: US dollars for ``per`` units; a price in another currency is converted to 60 digits.
         per: Units that ``usd`` buys.
-        loaded_from: File, variable or package the rate was read from.
+        loaded_from: File, variable or package that the rate was read from.
         mode: Streaming or batch; None fits both.
-        since: First day on which the price holds; None means always before ``until``.
-        until: Last day on which it holds.
+        since: First day on which the price holds, or None if it holds from the beginning.
+        until: Last day on which it holds, or None.
         source: Page that states the price.
         checked: Day on which the page was last read.
-        confidence: ``low`` makes every cost that rests on it an estimate.
-        minimum: Least amount billed for one request, in ``unit``.
+        confidence: ``low`` makes every cost based on it an estimate.
+        minimum: Smallest amount billed for one request, in ``unit``.
         increment: Amounts are rounded up to a multiple of this, in ``unit``; zero for none.
-        free: Amount of each request or call that costs nothing, in ``unit``.
-        fallback: A stand-in, used only where the usage lacks the units really billed.
+        free: Amount of each request or call that is free, in ``unit``.
+        fallback: True for a stand-in, used only if the usage lacks the units really billed.
         tiers: Prices for large requests, smallest threshold first.
         display_name: Name of the model to show.
-        plan: The vendor's plan that has this price; it holds only where that plan is chosen.
-        addon: A feature billed on top of the model's own rate, only where it is declared.
-        native: The price in the vendor's own currency, where that is not the dollar.
-        note: What a reader of the price should know.
+        plan: The vendor's plan with this price, which holds only if that plan is chosen.
+        addon: A feature billed on top of the model's rate, only if it is declared.
+        native: The price in the vendor's currency, if that is not the dollar.
+        note: Remark on the price for readers.
         text: The price in words, ``0.0048 USD per 60 audio_second``.
         citation: ``loaded_from``, page and day.
     """
@@ -115,11 +115,11 @@ class Rate:
         return self.fallback or self.confidence == "low"
 
     def holds_on(self, day: date) -> bool:
-        """Return whether the price holds on a day; first and last day count."""
+        """Return True if the price holds on a day, first and last day included."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
     def usd_at(self, total_input_tokens: Decimal) -> Decimal:
-        """US dollars for ``per`` units of a request with that many input tokens in all.
+        """Return US dollars for ``per`` units of a request with this total of input tokens.
 
         Passing a threshold reprices the whole request, as Anthropic, Google and OpenAI do.
 
@@ -143,10 +143,10 @@ class BilledUnits(NamedTuple):
     """The billed units of a usage and their rates.
 
     Attributes:
-        rates: Each billed unit with its rate, and once more with each add-on on top of it.
-        tiered: Whether a rate depends on the size of the request.
-        units: The billed units, where others were reported too; else None.
-        missing: What there is no rate for: ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
+        rates: Each billed unit with its rate, and again with each of its add-ons.
+        tiered: True if a rate depends on the size of the request.
+        units: The billed units if others were reported too, else None.
+        missing: The missing rate, ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
     """
 
     rates: tuple[tuple[Unit, Rate], ...] = ()
@@ -157,13 +157,13 @@ class BilledUnits(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateCard:
-    """All rates that hold for one model, component, mode and moment, and your overrides for it.
+    """All rates that hold for one model, component, mode and time, with the user's overrides.
 
     Attributes:
         rates: One rate per unit.
         addons: Rates of declared features, billed on top.
-        discount: Part of the list price that you do not pay, 0 to 1.
-        markup: Markup, as a part of the cost, 0 or more.
+        discount: Discount as a fraction of the list price, 0 to 1.
+        markup: Markup as a fraction of the cost, 0 or more.
         display_name: Name of the model to show, or None.
     """
 
@@ -172,18 +172,18 @@ class RateCard:
     discount: Decimal = Decimal(0)
     markup: Decimal = Decimal(0)
     display_name: str | None = None
-    needs_text: bool = field(init=False, compare=False, repr=False)  # whether only the spoken text tells an amount
+    needs_text: bool = field(init=False, compare=False, repr=False)  # True if an amount needs the spoken text
     _billings: dict[tuple[Unit, ...], BilledUnits] = field(init=False, compare=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "needs_text", any(unit.dimension in _OF_TEXT for unit in self.rates))
 
     def billing(self, units: tuple[Unit, ...]) -> BilledUnits:
-        """Return the billed units of a usage that has these units, with their rates. Worked out once.
+        """Return the billed units of a usage with these units, and their rates. Cached.
 
-        Which measure is billed: those with rates of their own; where the usage has none of them, those
-        with fallback rates ("about $0.015 a minute" for a model billed by tokens). So tokens or
-        minutes are billed, never both.
+        Dimensions with regular rates are billed; if the usage has none of them, those with fallback
+        rates ("about $0.015 a minute" for a model billed by tokens). So tokens or minutes are
+        billed, never both.
         """
         billing = self._billings.get(units)
         if billing is None:
@@ -213,7 +213,7 @@ class RateCard:
         )
 
     def rate_for(self, unit: Unit) -> Rate | None:
-        """The rate of a unit, or the one that stands in for it, or None."""
+        """Return the rate of a unit or the one that stands in for it, or None if there is neither."""
         if unit in self.rates:
             return self.rates[unit]
         return next((self.rates[other] for other in unit.fallbacks if other in self.rates), None)

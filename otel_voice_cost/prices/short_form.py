@@ -16,12 +16,12 @@ from .rates import BILLING_RULES, Rate
 
 __all__ = ["short_form_entries"]
 
-# Each part begins with what no part before it ends with, so that there is one way to read a text.
+# No part can begin with a character that ends an earlier part, so a text matches in only one way.
 _PRICE = re.compile(
     r"(?P<price>\d+(?:\.\d+)?)\s*(?:(?P<currency>[A-Z]{3})\s*)?/\s*"
     r"(?:(?P<count>\d+(?:\.\d+)?)\s*)?(?:(?P<scale>[kKM])\s*)?(?P<word>[a-zA-Z_][a-zA-Z0-9_ ]*)"
 )
-_COUNTABLE = 10**60  # a larger count takes long to make into an int, and its digits cannot be printed
+_COUNTABLE = 10**60  # a larger count is slow to convert to an int, and its digits cannot be printed
 _SCALE = {None: 1, "k": 1_000, "K": 1_000, "M": 1_000_000}
 _SECONDS = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3_600, "hour": 3_600}
 _TIMED = {
@@ -64,7 +64,7 @@ _TOKENS = {
     },
     Component.TTS: {"input_text": Unit.INPUT_TEXT_TOKEN, "output_audio": Unit.OUTPUT_AUDIO_TOKEN},
 }
-# What "free" covers: every unit that LiveKit may report of a component.
+# Units that "free" covers: all that LiveKit may report for a component.
 _FREE = {
     **{component: {Unit.REQUEST, Unit.SESSION_SECOND} for component in BILLED_BY_CALL},
     Component.INTERRUPTION: {Unit.REQUEST},
@@ -81,14 +81,14 @@ _A_PRICE = 'a price such as "0.0043/min", "50/1M characters", "0.40/1M tokens" o
 def short_form_entries(
     document: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str
 ) -> Iterator[RateEntry]:
-    """Yield the prices that stand in the short form.
+    """Yield the prices in the short form.
 
     Args:
         document: ``provider/model`` → component → price; globs are allowed in the model. A price is
             ``"0.0043/min"``, ``"30 INR/10k characters"``, ``"free"``; a table of tokens (``input``,
             ``cached_input``, ``output``, ...); either with ``since``, ``until``, ``mode``, ``minimum``,
             ``increment`` and ``free``, a single price then under ``price``; or a list of these.
-        currencies: Code → how much of it one US dollar buys.
+        currencies: Amount of each currency that one US dollar buys, by code.
         origin: File or variable, for messages and for `Rate.loaded_from`.
     """
     for key, components in document.items():
@@ -110,7 +110,7 @@ def short_form_entries(
 def _component_entries(
     price: object, fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str
 ) -> Iterator[RateEntry]:
-    """Yield the quotes of one component."""
+    """Yield the entries of one component."""
     try:
         component = Component(fields["component"])
     except ValueError:
@@ -141,7 +141,7 @@ def _read_quote(quote: object, component: Component, part: str, place: str) -> l
     """Return unit, price and count of a quote such as ``"0.40/1M tokens"``, once for each unit.
 
     Raises:
-        PriceError: It is no such quote.
+        PriceError: The quote is invalid.
     """
     refuse_as = partial(refuse, place if part == "price" else f"{place}.{part}", shown(quote))
     tokens = _TOKENS.get(component, {})

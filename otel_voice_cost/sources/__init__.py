@@ -6,6 +6,7 @@ Nothing outside of a framework's folder knows the names of its spans, attributes
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -16,6 +17,7 @@ from ..usage import Component, Usage
 
 __all__ = [
     "Attributes",
+    "Ending",
     "Role",
     "SessionFacts",
     "Source",
@@ -25,6 +27,7 @@ __all__ = [
     "Subscription",
     "Texts",
     "UsageReport",
+    "Work",
 ]
 
 Attributes = Mapping[str, Any]
@@ -40,6 +43,63 @@ class Role(str, Enum):
     SESSION = "session"  # gets the total of a session
     USER_TURN = "user_turn"  # gets the speech-to-text usage reported since the last one
     WRAPPER = "wrapper"  # names a model that a request inside bills
+
+
+class Ending(str, Enum):
+    """The way in which a request without usage ended."""
+
+    CUT_OFF = "cut off"  # the client left
+    BROKEN = "broken"  # the connection failed after something was sent
+    TIMEOUT = "timeout"  # nothing came in time
+    REFUSED = "refused"  # the vendor or the network refused it
+    COMPLETE = "no report"  # it ended well, and its usage is not reported
+
+
+@dataclass(slots=True)
+class Work:
+    """Work that was requested from a vendor, in numbers. The source updates them while the work is done.
+
+    Attributes:
+        component: The component that asked.
+        provider: Provider id.
+        model: Model id.
+        started_ns: Nanoseconds since the epoch.
+        ended_ns: When it ended; 0 until then.
+        prompt_characters: Of a prompt, tool definitions apart.
+        prompt_items: Messages, calls and results in it.
+        tools: Tool definitions.
+        prompt_tokens: Of the prompt, if the vendor has stated them, cached and written ones included; else 0.
+        cached_tokens: The cached part of them.
+        written_tokens: The part written to a cache.
+        has_media: True if the prompt has images or audio, which have no characters.
+        received_characters: Of the answer that came: text and arguments of calls.
+        pushed_characters: Text that speech was to be made of.
+        sent_characters: What the plugin took of it to send, one more for each piece; 0 if it splits no text.
+        received_seconds: Audio that came.
+        pushed_seconds: Audio to be transcribed.
+        reported_seconds: The reported part of it.
+        is_reported: True if the tokens of a request were reported.
+    """
+
+    component: Component
+    provider: str
+    model: str
+    started_ns: int
+    ended_ns: int = 0
+    prompt_characters: int = 0
+    prompt_items: int = 0
+    tools: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    written_tokens: int = 0
+    has_media: bool = False
+    received_characters: int = 0
+    pushed_characters: int = 0
+    sent_characters: int = 0
+    received_seconds: float = 0.0
+    pushed_seconds: float = 0.0
+    reported_seconds: float = 0.0
+    is_reported: bool = False
 
 
 class SpanRule(Protocol):
@@ -60,6 +120,10 @@ class SpanRule(Protocol):
     @property
     def is_reported(self) -> bool:
         """True if the usage of a wrapper is also reported inside sessions, and the report counts."""
+
+    @property
+    def is_attempt(self) -> bool:
+        """True if the span is one try of the request above it."""
 
     @property
     def is_newer(self) -> bool:
@@ -96,8 +160,8 @@ class UsageReport(NamedTuple):
             may name the model. Raises `UsageError` if it cannot be read.
         read_model: Returns a usage without amounts, of the model alone.
         read_request: Returns the name of the request among those around it, if it has one.
-        has_span: Whether the framework makes a span that carries such usage.
-        sampled: Whether that span is exported; True if there was none.
+        has_span: True if the framework makes a span that carries such usage.
+        sampled: True if that span is exported, or if there was none.
         reporter: The id of the object that reported.
         holds: Ids of the reporting objects that this one has as attributes: it may be a class around one of them.
         work: The request, empty if the vendor names none, and its amounts; None if a span tells the work apart.
@@ -185,6 +249,12 @@ class Source(Protocol):
     def read_model(self, span: ReadableSpan, rule: SpanRule, attributes: Attributes) -> Usage:
         """Return a usage without amounts, of the model that a span names."""
 
+    def read_ending(self, span: ReadableSpan, rule: SpanRule, attributes: Attributes) -> Ending:
+        """Return how a request or an attempt without usage ended."""
+
+    def current_work(self) -> Work | None:
+        """Return the work in whose task this is called, as far as the source watches work."""
+
     def describe_session(self, attributes: Attributes, events: Iterable[Event], start_ns: int) -> SessionFacts:
         """Return the facts about a session."""
 
@@ -197,10 +267,16 @@ class Source(Protocol):
     def provider(self) -> TracerProvider:
         """Return the tracer provider that the framework uses."""
 
-    def subscribe(self, listener: Callable[[Source, Callable[[], UsageReport | None]], None]) -> Subscription:
+    def subscribe(
+        self,
+        listener: Callable[[Source, Callable[[], UsageReport | None]], None],
+        on_stream: Callable[[Source, Work], None] | None = None,
+    ) -> Subscription:
         """Call a bound method with every report of usage, once each.
 
         Args:
             listener: A bound method, held weakly. It is called with this source and a function that reads the report,
                 which may raise; the listener itself must not.
+            on_stream: A method of the same object, called with every stream of speech-to-text that opens. With it, the
+                source watches the work of all components.
         """

@@ -1,7 +1,7 @@
-"""Tests of what a custom agent costs: scripted models, an offline conversation, and its cost.
+"""Tools to test the cost of a custom agent: scripted models, an offline conversation, and its cost.
 
-The components are LiveKit's own base classes with a script inside; they report usage as the Deepgram, OpenAI and
-Cartesia plugins do. With pytest, the fixture ``voice_cost`` gives the cost of the sessions that a test holds.
+The components are scripted subclasses of LiveKit's base classes; they report usage as the Deepgram, OpenAI and
+Cartesia plugins do. With pytest, the fixture ``voice_cost`` returns the cost of the sessions in a test.
 """
 
 from .components import Answer, Microphone, ScriptedLLM, ScriptedSTT, ScriptedTTS, Speaker, ToolCall

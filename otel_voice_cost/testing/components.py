@@ -1,12 +1,12 @@
-"""Scripted speech-to-text, language model and text-to-speech on LiveKit's own base classes.
+"""Scripted speech-to-text, language model and text-to-speech on LiveKit's base classes.
 
-They hear and make real audio frames and report usage as the Deepgram, OpenAI and Cartesia plugins
-do: same provider and model strings, same moments. Nothing leaves the process.
+They receive and create real audio frames and report usage as the Deepgram, OpenAI and Cartesia
+plugins do: same provider and model names, same times. Nothing leaves the process.
 
 Source:
-    livekit-plugins-deepgram 1.8.9, ``stt.py`` (a report every 5 seconds and the rest of the connection's
-    life at its close); livekit-plugins-openai 1.8.9, ``llm.py`` (usage in the last chunk, cached
-    tokens within the prompt's); livekit-plugins-cartesia 1.8.9, ``tts.py`` (streaming, by character).
+    livekit-plugins-deepgram 1.8.9, ``stt.py`` (a report every 5 seconds, and the rest of the connection
+    time at its close); livekit-plugins-openai 1.8.9, ``llm.py`` (usage in the last chunk, cached
+    tokens included in the prompt's); livekit-plugins-cartesia 1.8.9, ``tts.py`` (streaming, by character).
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _ids = count(1)
 
 
 class Microphone(io.AudioInput):
-    """The caller's line: silence, and a tone while the caller speaks. Paced by the clock.
+    """The caller's audio in real time: silence, and a tone while the caller speaks.
 
     Args:
-        speed: Seconds of audio per second of the clock.
+        speed: Seconds of audio per second of real time.
     """
 
     def __init__(self, *, speed: float = 1.0) -> None:
@@ -54,11 +54,11 @@ class Microphone(io.AudioInput):
         self._hung_up = False
 
     def speak(self, seconds: float) -> None:
-        """Speak for that long, from the next frame on."""
+        """Speak for some seconds, starting with the next frame."""
         self._speech_frames = round(seconds / FRAME_SECONDS)
 
     def hang_up(self) -> None:
-        """End the line."""
+        """End the audio."""
         self._hung_up = True
 
     async def __anext__(self) -> rtc.AudioFrame:
@@ -73,7 +73,7 @@ class Microphone(io.AudioInput):
 
 
 class Speaker(io.AudioOutput):
-    """The agent's line: plays what it gets at the pace of the clock, and can be cut off."""
+    """The agent's audio, played in real time; can be interrupted."""
 
     def __init__(self, *, speed: float = 1.0) -> None:
         super().__init__(label="speaker", capabilities=io.AudioOutputCapabilities(pause=False))
@@ -81,7 +81,7 @@ class Speaker(io.AudioOutput):
         self._started_at = 0.0
         self._seconds = 0.0
         self._end: asyncio.TimerHandle | None = None
-        self.interrupted = False  # whether it was told to stop
+        self.interrupted = False  # True if playback was stopped
 
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         await super().capture_frame(frame)
@@ -112,14 +112,14 @@ class Speaker(io.AudioOutput):
 
 
 class ScriptedSTT(stt.STT[str]):
-    """Hears by loudness and transcribes by script; reports audio as Deepgram's plugin does.
+    """Detects speech by loudness and transcribes by script; reports audio as Deepgram's plugin does.
 
     Args:
-        lines: What it will have heard, one per utterance.
+        lines: Transcripts, one per utterance.
         model: As reported.
         provider: As reported.
-        report_seconds: Audio per periodic report.
-        overhead_seconds: Life of the connection beyond the audio, reported when it closes.
+        report_seconds: Seconds of audio per periodic report.
+        overhead_seconds: Connection time beyond the audio, reported when it closes.
         speed: Pace of the `Microphone`.
         capabilities: Further capabilities of LiveKit's ``STTCapabilities``.
     """
@@ -157,7 +157,7 @@ class ScriptedSTT(stt.STT[str]):
         return self.event(stt.SpeechEventType.FINAL_TRANSCRIPT, self.lines.popleft() if self.lines else "")
 
     def event(self, kind: stt.SpeechEventType, text: str = "") -> stt.SpeechEvent:
-        """An event with one alternative."""
+        """Return an event with one alternative."""
         data = [stt.SpeechData(language="en", text=text, confidence=1.0)] if text else []  # type: ignore[arg-type]
         return stt.SpeechEvent(type=kind, request_id=f"stt-{next(_ids)}", alternatives=data)
 
@@ -202,7 +202,7 @@ class _Hearing(stt.RecognizeStream):
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCall:
-    """A tool the model asks for."""
+    """A tool call of the model."""
 
     name: str
     arguments: str = "{}"
@@ -212,7 +212,7 @@ class ToolCall:
 class Answer:
     """One answer of the model, and the tokens it reports.
 
-    ``prompt_tokens`` includes ``cached_tokens``, as OpenAI counts.
+    ``prompt_tokens`` includes ``cached_tokens``, as in OpenAI's counts.
     """
 
     text: str = ""
@@ -282,7 +282,7 @@ class _Answering(llm.LLMStream):
 
 
 class ScriptedTTS(tts.TTS[str]):
-    """Speaks a tone, so long a character; streams as Cartesia's plugin does, or sends whole sentences."""
+    """Speaks a tone of fixed length per character; streams as Cartesia's plugin does, or sends whole sentences."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A scripted conversation with a real AgentSession, faster than the clock.
+"""A scripted conversation with a real AgentSession, faster than real time.
 
 Source:
     livekit-agents 1.2 to 1.8, ``voice/agent_session.py``: ``input``, ``output``, ``agent_state``, ``aclose``.
@@ -18,16 +18,16 @@ from .components import Microphone, Speaker
 __all__ = ["Caller", "converse", "new_session"]
 
 _POLL_SECONDS = 0.005
-_PAUSE_SECONDS = 0.05  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends
+_PAUSE_SECONDS = 0.05  # 1.2 and 1.3 wait forever if closed at the moment a speech ends
 
 
 class Caller:
-    """Speaks to a session over a microphone and listens to its speaker.
+    """Speaks to a session through a microphone and listens to its speaker.
 
     Attributes:
         session: The session.
-        microphone: The line to the agent.
-        speaker: The line from the agent.
+        microphone: The audio to the agent.
+        speaker: The audio from the agent.
     """
 
     def __init__(self, session: AgentSession[Any], speed: float = 10.0, patience_seconds: float = 10.0) -> None:
@@ -35,8 +35,8 @@ class Caller:
 
         Args:
             session: The session.
-            speed: Seconds of audio per second of the clock.
-            patience_seconds: How long to wait for each reaction of the agent.
+            speed: Seconds of audio per second of real time.
+            patience_seconds: Longest wait for each reaction of the agent.
         """
         self.session = session
         self.microphone, self.speaker = Microphone(speed=speed), Speaker(speed=speed)
@@ -47,7 +47,7 @@ class Caller:
         """Wait until the agent is in one of the states.
 
         Raises:
-            TimeoutError: It is not, within the patience.
+            TimeoutError: It is not in one of them within ``patience_seconds``.
         """
         await self._wait_for(lambda: self.session.agent_state in states)
 
@@ -84,10 +84,10 @@ class Caller:
 
 
 def new_session(**components: Any) -> AgentSession[Any]:
-    """Return a session with the shortest delays that takes turns by speech-to-text.
+    """Return a session with minimal delays and turn detection by speech-to-text.
 
     Args:
-        components: Arguments of AgentSession; those that the installed release does not have are left out.
+        components: Arguments of AgentSession; those that the installed release lacks are ignored.
     """
     options = {"vad": None, "turn_detection": "stt", "min_endpointing_delay": 0.02, "aec_warmup_duration": None}
     known = inspect.signature(AgentSession.__init__).parameters
@@ -102,8 +102,8 @@ async def converse(
     Args:
         session: From `new_session`, or a custom one with scripted components.
         agent: The agent under test.
-        script: What the caller does.
-        speed: Seconds of audio per second of the clock; the same as of the scripted speech-to-text.
+        script: The caller's actions.
+        speed: Seconds of audio per second of real time; the same as for the scripted speech-to-text.
     """
     caller = Caller(session, speed)
     await session.start(agent)

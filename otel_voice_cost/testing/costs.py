@@ -1,4 +1,4 @@
-"""Costs of the sessions that are held in a test."""
+"""Costs of the sessions in a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FLUSH_MILLIS = 10_000
 
 
 class SessionCosts:
-    """A tracer provider that LiveKit uses, with a `VoiceCostSpanProcessor` whose costs are kept.
+    """A tracer provider for LiveKit, with a `VoiceCostSpanProcessor` whose costs are kept.
 
     Attributes:
         processor: For `current_cost` and `stats`.
@@ -37,16 +37,16 @@ class SessionCosts:
 
     @property
     def sessions(self) -> list[SessionCost]:
-        """The costs of the sessions that have ended, in the order of their ends."""
+        """The costs of the ended sessions, in the order in which they ended."""
         self._provider.force_flush(_FLUSH_MILLIS)
         return list(self._costs)
 
     @property
     def session(self) -> SessionCost:
-        """The cost of the only session that has ended.
+        """The cost of the only ended session.
 
         Raises:
-            AssertionError: There are more or none.
+            AssertionError: There is not exactly one.
         """
         sessions = self.sessions
         assert len(sessions) == 1, f"voice_cost.session: got {len(sessions)} ended sessions, expected one"

@@ -1,4 +1,4 @@
-"""Real servers on loopback, in an environment of their own; `make test-backends` makes it and names it in BACKENDS."""
+"""Real servers on loopback, in a separate environment that `make test-backends` creates and names in BACKENDS."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def serve(command: list[str], health: str, log: Path, **environment: str) -> Ite
 
 
 def asked(url: str, body: object = None) -> object:
-    """The JSON that a server answers with."""
+    """Return a server's JSON response."""
     data = None if body is None else json.dumps(body).encode()
     with urlopen(Request(url, data=data, headers={"Content-Type": "application/json"}), timeout=30) as answer:
         return json.load(answer)
 
 
 def arrived(look: Callable[[], list], count: int) -> list:
-    """What a server shows, once it has taken in that much."""
+    """Return the data of a server once it has ingested enough."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found := look()) < count and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -76,7 +76,7 @@ def arrived(look: Callable[[], list], count: int) -> list:
 
 
 class Call:
-    """A held call, as it left the process."""
+    """A call as exported from the process."""
 
     def __init__(self, spans) -> None:
         self.spans = [span for span in spans if "voice_cost.usd" in span.attributes]
@@ -89,7 +89,7 @@ class Call:
 
 
 async def send_call(dialect: str, endpoint: str, **headers: str) -> Call:
-    """Hold the demo call and send it to a backend."""
+    """Run the demo call and send it to a backend."""
     kept = InMemorySpanExporter()
     provider = TracerProvider()
     settings = Settings(dialects=("genai", dialect))

@@ -1,4 +1,4 @@
-"""Phoenix shows our costs as attributes, and prices language models once by its own list."""
+"""Phoenix shows the costs as attributes, and prices language models once by its own list."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def test_prices_lists_rates_with_page_and_day():
     assert "2026-09-30" in result.output
 
 
-def test_prices_shows_what_holds_on_a_day():
+def test_prices_shows_the_rates_of_a_day():
     """ElevenLabs cost more until September 2026."""
     before = json.loads(
         run("prices", "elevenlabs", "--model", "eleven_flash_v2_5", "--on", "2026-08-31", "--json").output
@@ -41,7 +41,7 @@ def test_prices_shows_what_holds_on_a_day():
     assert {rate["usd"] for rate in after} == {"0.04"}
 
 
-def test_prices_as_json_say_what_changes_the_amount_billed(monkeypatch):
+def test_prices_as_json_include_what_changes_the_billed_amount(monkeypatch):
     monkeypatch.setenv("VOICE_COST_PRICES", '{"acme/v1": {"stt": {"price": "0.006/min", "increment": 15}}}')
 
     (rate,) = json.loads(run("prices", "acme", "--json").output)
@@ -49,7 +49,7 @@ def test_prices_as_json_say_what_changes_the_amount_billed(monkeypatch):
     assert (rate["minimum"], rate["increment"], rate["free"]) == ("0", "15", "0")
 
 
-def test_prices_of_nobody_is_an_error():
+def test_prices_of_an_unknown_provider_is_an_error():
     result = run("prices", "nobody")
 
     assert result.exit_code == 1
@@ -109,7 +109,7 @@ def test_an_unknown_model_has_no_price_and_exit_status_1():
         (["--stt-seconds", "-1"], "--stt-seconds: got -1, expected a number above zero"),
     ],
 )
-def test_a_usage_that_is_none_is_an_error(arguments, message):
+def test_an_invalid_usage_is_an_error(arguments, message):
     result = run("price", "--provider", "deepgram", "--model", "nova-3", *arguments)
 
     assert result.exit_code == 1
@@ -127,7 +127,7 @@ def test_overrides_are_priced_as_the_processor_would():
     assert "VOICE_COST_PRICES" in result.output
 
 
-def test_the_variable_wins_over_a_file(tmp_path):
+def test_the_variable_overrides_a_file(tmp_path):
     (tmp_path / "ours.toml").write_text(GOOD)
     variable = '{"acme/v1": {"tts": "9/1M characters"}}'
     arguments = ["price", "--provider", "acme", "--model", "v1", "--tts-characters", "1000000", "--json"]
@@ -147,7 +147,7 @@ def test_check_finds_nothing_wrong(tmp_path):
     assert (result.exit_code, result.output.strip()) == (0, "No problems. 1 rates in 1 files, and the environment.")
 
 
-def test_check_names_every_mistake(tmp_path):
+def test_check_reports_every_mistake(tmp_path):
     path = tmp_path / "ours.toml"
     path.write_text(GOOD.replace("7", '"7"'))
 
@@ -164,7 +164,7 @@ def test_check_names_every_mistake(tmp_path):
         assert message in result.stderr
 
 
-def test_other_commands_refuse_bad_overrides():
+def test_other_commands_reject_invalid_overrides():
     result = run("prices", "deepgram", VOICE_COST_PRICES="{")
 
     assert result.exit_code == 1
@@ -192,7 +192,7 @@ def test_any_unit_of_any_component_can_be_priced():
 
 
 @pytest.mark.parametrize("amount", ["words=3", "character", "character=0", "character=many"])
-def test_an_amount_that_is_none_is_named(amount):
+def test_an_invalid_amount_is_reported(amount):
     result = run("price", "--provider", "a", "--model", "b", "--component", "tts", "--amount", amount)
 
     assert result.exit_code == 1
@@ -206,7 +206,7 @@ def test_a_text_is_counted_as_the_vendor_counts_it():
     assert "6 utf8_byte at 15 USD per 1000000 utf8_byte: 0.00009 USD" in result.output
 
 
-def test_price_tells_why_other_rates_did_not_win():
+def test_price_shows_why_other_rates_were_rejected():
     arguments = ("price", "--provider", "deepgram", "--model", "nova-3", "--stt-seconds", "60", "--why")
     text = run(*arguments).output
     fields = json.loads(run(*arguments, "--json").output)
@@ -223,7 +223,7 @@ def test_price_shows_discount_and_markup():
     assert "0.0036 USD markup on it" in result.output
 
 
-def test_check_as_json_names_each_problem(tmp_path):
+def test_check_as_json_reports_each_problem(tmp_path):
     path = tmp_path / "prices.toml"
     path.write_text('"a/b".stt = "cheap"')
     result = run("check", str(path), "--json")

@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""Findings of the doctor."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, list[tup
     return result.exit_code, found
 
 
-def test_a_sound_environment_is_ok():
+def test_a_valid_environment_is_ok():
     status, found = doctor()
 
     assert status == 0
@@ -54,7 +54,7 @@ def test_a_sound_environment_is_ok():
     assert found["dialects"] == [("ok", "genai, langfuse")]
 
 
-def test_models_of_installed_plugins_without_a_price_are_named():
+def test_models_of_installed_plugins_without_a_price_are_listed():
     assert ("note", "deepgram STT whisper-large: no stt rate for deepgram/whisper-large") in doctor()[1]["models"]
 
 
@@ -67,7 +67,7 @@ def test_models_of_installed_plugins_without_a_price_are_named():
         ("none", "wrong", "my_agent:none has no VoiceCostSpanProcessor"),
     ],
 )
-def test_the_processors_of_a_provider_are_looked_at(agent, target, status, text):
+def test_the_processors_of_a_provider_are_checked(agent, target, status, text):
     code, found = doctor(f"my_agent:{target}")
 
     assert found["order"][0][0] == status
@@ -82,7 +82,7 @@ def test_the_processors_of_a_provider_are_looked_at(agent, target, status, text)
         ("nowhere:x", "got ModuleNotFound"),
     ],
 )
-def test_a_provider_that_is_none_is_named(agent, target, expected):
+def test_an_invalid_provider_is_reported(agent, target, expected):
     result = run("doctor", target)
 
     assert result.exit_code == 1
@@ -113,7 +113,7 @@ def test_a_provider_that_is_none_is_named(agent, target, expected):
         ),
     ],
 )
-def test_a_variable_that_costs_spans_or_prices_is_named(variable, value, topic, status, text):
+def test_a_variable_that_loses_spans_or_prices_is_reported(variable, value, topic, status, text):
     code, found = doctor(**{variable: value})
 
     assert any(s == status and t.startswith(text) for s, t in found[topic])

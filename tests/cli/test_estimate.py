@@ -1,4 +1,4 @@
-"""What a call of a shape costs."""
+"""The cost of a call of a given shape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def estimate(*arguments: str) -> list[dict]:
     return json.loads(run("estimate", *arguments, "--on", "2026-11-23", "--json").output)
 
 
-def test_a_call_of_livekits_shape():
+def test_the_default_call_has_livekits_shape():
     """A minute: 60 s at $0.0048; 3,000 in at $0.40 and 175 out at $1.60 a million; 600 characters at $50 a million."""
     (stack,) = estimate("--minutes", "1", "--stack", STACK)
 
@@ -30,7 +30,7 @@ def test_cached_input_costs_less():
     assert stack["usd"] == "0.00103"
 
 
-def test_a_realtime_model_is_billed_the_audio_before_each_turn():
+def test_a_realtime_model_bills_earlier_audio_at_each_turn():
     """Two minutes, a turn a minute: 600 heard at $32, 1,200 spoken at $64, 900 before the second turn at $0.40."""
     (stack,) = estimate("--minutes", "2", "--turns", "1", "--stack", "realtime=openai/gpt-realtime")
 
@@ -42,7 +42,7 @@ def test_a_realtime_model_is_billed_the_audio_before_each_turn():
     assert stack["usd"] == "0.09636"
 
 
-def test_stacks_stand_side_by_side():
+def test_stacks_are_shown_side_by_side():
     result = run("estimate", "--stack", STACK, "--stack", "stt=deepgram/flux-general-en")
 
     assert result.exit_code == 0
@@ -60,7 +60,7 @@ def test_an_unknown_price_is_not_zero():
 
 
 @pytest.mark.parametrize("stack", ["deepgram/nova-3", "asr=deepgram/nova-3", "stt=nova-3", " "])
-def test_a_stack_that_cannot_be_read_is_named(stack):
+def test_an_unreadable_stack_is_reported(stack):
     result = run("estimate", "--stack", stack)
 
     assert result.exit_code == 1

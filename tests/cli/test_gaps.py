@@ -1,4 +1,4 @@
-"""What is priced, class by class."""
+"""Priced models, class by class."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "gaps.md"
         ("livekit.plugins.microsoft_ai.stt.STT", "", "unpriced", "the model is yours to name"),
     ],
 )
-def test_each_model_says_how_it_is_priced(label, model, status, reason):
+def test_each_model_has_its_status(label, model, status, reason):
     (found,) = [gap for gap in GAPS if (gap.plugin_class.label, gap.model) == (label, model)]
 
     assert (found.status, found.reason) == (status, reason)
 
 
-def test_ones_own_prices_close_gaps():
+def test_custom_prices_close_gaps():
     result = run("gaps", "--json", VOICE_COST_PRICES='{"neuphonic/*": {"tts": "free"}}')
     rows = {(row["plugin"], row["component"]): row["status"] for row in json.loads(result.output)}
 
@@ -52,5 +52,5 @@ def test_the_table_ends_with_a_summary():
     f"genai-prices {version('genai-prices')}." not in PAGE.read_text(), reason="made with another genai-prices"
 )
 def test_the_page_of_the_documentation_is_up_to_date():
-    """Made anew with `make gaps`."""
+    """Regenerate it with `make gaps`."""
     assert run("gaps", "--markdown", "--on", "2026-11-23").output == PAGE.read_text()

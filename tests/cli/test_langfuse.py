@@ -1,4 +1,4 @@
-"""Model definitions, pushed to a server that behaves as Langfuse's API reference says."""
+"""Model definitions, pushed to a server that follows Langfuse's API reference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Project:
         self.losses = 0  # how often no model of nova-3 was left
 
     def add(self, name, pattern="(?i)^(.+)$", **fields):
-        """A model that stands in the project before."""
+        """Add a model to the project."""
         body = {"modelName": name, "matchPattern": pattern, "unit": "CHARACTERS", **fields}
         self.models.append(self._stored(f"seed-{len(self.models)}", body))
 
@@ -62,7 +62,7 @@ class Project:
         }
 
     def add_all(self):
-        """What a push leaves."""
+        """Add the models that a push creates."""
         for definition in DEFINITIONS.values():
             tier = {"name": "Standard", "isDefault": True, "priority": 0, "conditions": [], "prices": definition.prices}
             self.add(definition.name, definition.pattern, unit=definition.unit, pricingTiers=[tier])
@@ -152,7 +152,7 @@ def push(project: Project, *arguments: str, secret: str = SECRET, **environment:
 
 
 def actions(result) -> dict[str, str]:
-    """What was done to the models that were not kept."""
+    """Return the actions on models that were not kept."""
     return {step["model"]: step["action"] for step in json.loads(result.stdout) if step["action"] != "keep"}
 
 
@@ -171,7 +171,7 @@ def test_every_voice_model_with_an_id_becomes_a_definition(project):
     }
 
 
-def test_no_pattern_matches_what_says_nothing_or_everything():
+def test_no_pattern_matches_unspecific_or_unrelated_names():
     assert len(DEFINITIONS) > 100
     for definition in DEFINITIONS.values():
         pattern = re.compile(definition.pattern)
@@ -194,7 +194,7 @@ def test_a_changed_price_replaces_its_model(project):
     assert project.prices_of("nova-3") == [(NOVA, 0.0000001)]
 
 
-def test_a_price_of_ones_own_wins_over_the_shipped_one_of_the_same_ids(project):
+def test_a_custom_price_overrides_the_shipped_one_with_the_same_ids(project):
     """$0.36 an hour are a ten-millionth of a dollar per millisecond."""
     push(project, VOICE_COST_PRICES='{"elevenlabs/scribe_v2_realtime*": {"stt": "0.36/hour"}}')
 
@@ -210,7 +210,7 @@ def test_a_dry_run_does_nothing(project):
     assert "input_characters 0.00005" in result.output
 
 
-def test_delete_removes_ours_alone(project):
+def test_delete_removes_only_own_models(project):
     push(project)
     push(project, "--delete")
 
@@ -218,14 +218,14 @@ def test_delete_removes_ours_alone(project):
     assert len(project.models) == 150
 
 
-def test_a_busy_server_is_asked_again(project):
+def test_a_request_to_a_busy_server_is_retried(project):
     project.busy = 1
 
     assert push(project).exit_code == 0
     assert len(project.own()) == len(DEFINITIONS)
 
 
-def test_a_refused_model_is_named_and_the_others_are_made(project):
+def test_a_rejected_model_is_reported_and_the_others_are_created(project):
     project.refused = "voice-cost: deepgram/nova-3 stt"
     result = push(project)
 
@@ -235,8 +235,8 @@ def test_a_refused_model_is_named_and_the_others_are_made(project):
 
 
 @pytest.mark.parametrize("writes", range(5))
-def test_no_model_is_lost_when_the_server_refuses_from_some_write_on(project, writes):
-    """A price of $0.0060 a minute takes four writes; the model is there after each, and the next run finishes them."""
+def test_no_model_is_lost_if_the_server_starts_to_reject_writes(project, writes):
+    """A price of $0.0060 a minute takes four writes; the model exists after each, and the next run completes them."""
     project.add_all()
     project.writes = writes
     refused = push(project, VOICE_COST_PRICES=DEARER)
@@ -252,7 +252,7 @@ def test_no_model_is_lost_when_the_server_refuses_from_some_write_on(project, wr
 
 
 @pytest.mark.parametrize("writes", range(5))
-def test_what_an_interrupted_run_left_is_finished_with_the_prices_of_today(project, writes):
+def test_an_interrupted_run_is_completed_with_current_prices(project, writes):
     """The first run wanted $0.0060, this one the list price of $0.0048."""
     project.add_all()
     project.writes = writes
@@ -265,7 +265,7 @@ def test_what_an_interrupted_run_left_is_finished_with_the_prices_of_today(proje
     assert project.losses == 0
 
 
-def test_delete_removes_what_an_interrupted_run_left(project):
+def test_delete_removes_the_remains_of_an_interrupted_run(project):
     project.add_all()
     project.writes = 2
     push(project, VOICE_COST_PRICES=DEARER)
@@ -275,7 +275,7 @@ def test_delete_removes_what_an_interrupted_run_left(project):
     assert project.own() == {}
 
 
-def test_models_that_the_catalogue_no_longer_has_are_removed(project):
+def test_models_no_longer_in_the_catalog_are_removed(project):
     project.add_all()
     project.add("voice-cost: acme/voice-1 tts")
 
@@ -291,7 +291,7 @@ def test_a_dry_run_shows_what_would_be_removed(project):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--delete",)])
-def test_models_of_others_are_left_alone(project, arguments):
+def test_other_models_are_not_touched(project, arguments):
     """By their name, or by a pattern that this command never writes."""
     others = {
         "voice-cost: my notes": "(?i)^(.+)$",
@@ -309,8 +309,8 @@ def test_models_of_others_are_left_alone(project, arguments):
     assert set(others) <= set(project.own())
 
 
-def test_nothing_is_removed_while_new_models_are_refused(project):
-    """A model that the catalogue has under another name would be gone."""
+def test_nothing_is_removed_while_new_models_are_rejected(project):
+    """A model that is in the catalog under another name would be lost."""
     project.add_all()
     del project.models[[m["modelName"] for m in project.models].index(NOVA)]
     project.add("voice-cost: deepgram/nova-3-old stt", NOVA_PATTERN)
@@ -335,7 +335,7 @@ def test_nothing_is_removed_while_new_models_are_refused(project):
         ),
     ],
 )
-def test_no_answer_is_repeated(project, reply, message):
+def test_no_response_body_is_printed(project, reply, message):
     project.reply = reply
     result = push(project)
 
@@ -358,14 +358,14 @@ def test_a_model_named_after_a_key_is_not_shown(project):
     assert push(project, "--delete").exit_code == 0
 
 
-def test_wrong_and_missing_credentials_are_named_and_not_shown(project):
+def test_wrong_and_missing_credentials_are_reported_but_not_shown(project):
     assert "Langfuse: 401 Invalid credentials" in push(project, secret="sk-lf-wrong").stderr
     missing = push(project, secret="")
     assert missing.stderr == "LANGFUSE_SECRET_KEY: got nothing, expected a key of your Langfuse project\n"
     assert missing.exit_code == 1
 
 
-def test_a_server_that_is_not_there_is_named(project):
+def test_an_unreachable_server_is_reported(project):
     result = push(project, LANGFUSE_BASE_URL="http://127.0.0.1:9")
 
     assert result.exit_code == 1

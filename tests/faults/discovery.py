@@ -1,4 +1,4 @@
-"""Finds the functions that a piece of work reaches, and makes one of them fail wherever it is held."""
+"""Finds the functions that a step calls, and makes one of them fail wherever it is referenced."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class InjectedError(Exception):
 
 
 def functions() -> dict[CodeType, FunctionType]:
-    """Every function of the package that exists by now, wherever it is held, by its code."""
+    """Every existing function of the package, wherever it is referenced, by its code."""
     found = (thing for thing in gc.get_objects() if isinstance(thing, FunctionType))
     return {function.__code__: function for function in found if _is_ours(function.__code__)}
 
@@ -45,7 +45,7 @@ def _is_ours(code: CodeType) -> bool:
 
 
 def reached_by(work: Callable[[], object]) -> set[CodeType]:
-    """The code that runs while a piece of work is done, in all threads."""
+    """The code that runs during a step, in all threads."""
     reached: set[CodeType] = set()
 
     def note(frame, event, _argument):

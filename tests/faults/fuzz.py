@@ -1,6 +1,6 @@
 """Coverage-guided fuzzing of attributes, reports and price sheets with atheris: ``make fuzz``.
 
-Arguments are libFuzzer's. What must hold is in `properties`; an input that breaks it is written to a file.
+Arguments are libFuzzer's. The checks are in `properties`; a failing input is written to a file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PRICES = Path(__file__).parents[2] / "otel_voice_cost" / "prices" / "data"
 
 
 def check(data: bytes) -> None:
-    """One input: its first byte chooses what the rest is."""
+    """Check one input; its first byte selects the kind of the rest."""
     if not data:
         return
     text = data[1:].decode("utf-8", "surrogateescape" if data[0] & 128 else "replace")
@@ -51,7 +51,7 @@ def check(data: bytes) -> None:
 
 
 def seeds(folder: Path) -> None:
-    """Sound inputs to begin with: metrics of every kind, and the shipped price files."""
+    """Return valid initial inputs: metrics of every kind, and the shipped price files."""
     kinds = sorted(METRICS)
     for number, kind in enumerate(kinds):
         for what in (0, 1):

@@ -1,4 +1,4 @@
-"""What must hold whatever comes in: shared by the property-based tests and the fuzz target."""
+"""Properties that hold for any input, shared by the property-based tests and the fuzz target."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MILLIONTH = Decimal("0.000001")
 
 
 class _Pipeline:
-    """One processor for all checks, and the kinds of fault it met."""
+    """One processor for all checks, and the kinds of its faults."""
 
     def __init__(self) -> None:
         self.faults: list[str] = []
@@ -46,7 +46,7 @@ class _Pipeline:
         self.tracer = self.provider.get_tracer("livekit-agents")
 
     def take(self) -> tuple[list[Any], list[str]]:
-        """The spans that left and the faults since the last call."""
+        """Return the exported spans and the faults since the last call."""
         spans, faults = list(self.exporter.get_finished_spans()), list(self.faults)
         self.exporter.clear()
         self.faults.clear()
@@ -63,7 +63,7 @@ def pipeline() -> _Pipeline:
 
 
 def check_span(name: str, attributes: Mapping[str, Any]) -> None:
-    """A span leaves whole, can be exported, meets no fault but malformed usage, and its cost is right."""
+    """Check that a span is exported complete, causes no fault except malformed usage, and has the right cost."""
     held = pipeline()
     held.tracer.start_span(name, attributes=attributes).end()
     (span,), faults = held.take()
@@ -81,7 +81,7 @@ def check_span(name: str, attributes: Mapping[str, Any]) -> None:
 
 
 def check_report(text: str, kind: str) -> None:
-    """A report of usage raises nothing into LiveKit, and its session's total is what its spans say."""
+    """Check that a usage report raises nothing into LiveKit, and that its session's total equals that of its spans."""
     held = pipeline()
     session = held.tracer.start_span("agent_session")
     with trace.use_span(session, end_on_exit=False):
@@ -97,7 +97,7 @@ def check_report(text: str, kind: str) -> None:
 
 
 def check_prices(text: str) -> None:
-    """A price sheet is read or refused, every problem is short, and what is sound prices without a fault."""
+    """Check that a price sheet is read or rejected, problems are short, and valid entries price without a fault."""
     sheet = parse_sheet(text, "VOICE_COST_PRICES")
     assert all(len(str(problem)) < 2_000 for problem in sheet.problems)
     catalog = PriceCatalog([]).with_sheet(sheet)
@@ -122,7 +122,7 @@ def _assert_exportable(attributes: Mapping[str, Any]) -> None:
 
 
 def _cost(name: str, attributes: Mapping[str, Any]) -> Decimal | None:
-    """The cost, worked out from the metrics alone; None where the test's prices do not say."""
+    """Return the cost calculated from the metrics only, or None if the test's prices lack it."""
     key = dict(KEYS.values()).get(name)
     text = attributes.get(key or "")
     if key is None or not isinstance(text, str) or "gen_ai.usage.cost" in attributes:

@@ -35,7 +35,7 @@ REQUEST_USD = Decimal("0.000152")  # of llm_metrics, at PRICES
 
 
 class Sums(SpanExporter):
-    """Adds the cost of what it is given up, and keeps no span."""
+    """Adds up the cost of spans without keeping them."""
 
     def __init__(self) -> None:
         self.usd = Decimal(0)
@@ -55,7 +55,7 @@ class Sums(SpanExporter):
 
 
 class Call:
-    """A session whose requests are made one after the other, on a provider as people build it, with metrics."""
+    """A session with consecutive requests, on a typical provider with metrics."""
 
     def __init__(self, *, wrapping: bool) -> None:
         self.sums = Sums()
@@ -73,20 +73,20 @@ class Call:
         self.component = ScriptedSTT([])
 
     def ask(self, number: int) -> None:
-        """One request to a language model: its report, then its span."""
+        """Make one request to a language model: its report, then its span."""
         text = json.dumps(llm_metrics(request_id=f"r{number}"))
         with self.tracer.start_as_current_span("llm_request") as span:
             self.component.emit("metrics_collected", Report({"report": "llm_metrics", "label": "x", "json": text}))
             span.set_attribute("lk.llm_metrics", text)
 
     def hear(self, number: int) -> None:
-        """A report of speech-to-text, which waits for a flush."""
+        """Report speech-to-text usage, which waits for a flush."""
         text = json.dumps(stt_metrics(request_id=f"s{number}", audio_duration=1.0))
         self.component.emit("metrics_collected", Report({"report": "stt_metrics", "label": "x", "json": text}))
 
 
 def dropped_tasks(call: Call) -> int:
-    """Tasks that nobody keeps and that never end, each with an open span."""
+    """Create unreferenced tasks that never end, each with an open span."""
 
     async def tool() -> None:
         with call.tracer.start_as_current_span("function_tool"):
@@ -103,7 +103,7 @@ def dropped_tasks(call: Call) -> int:
 
 
 def dropped_generators(call: Call) -> int:
-    """Generators in a cycle, each with an open request of a model, so that collections end spans that bill."""
+    """Create generators in a reference cycle, each with an open model request: collections end billing spans."""
     ended = [0]
 
     def stream(number: int) -> Any:
@@ -129,7 +129,7 @@ def dropped_generators(call: Call) -> int:
 
 
 def flushing_signal_handler(call: Call) -> int:
-    """A handler that flushes, as many applications have one for SIGTERM; each flush makes a span."""
+    """Install a handler that flushes, as many applications do for SIGTERM; each flush creates a span."""
     flushed = [0]
 
     def flush(*_: object) -> None:
@@ -153,7 +153,7 @@ SCRIPTS: dict[str, Callable[[Call], int]] = {
 
 
 def main() -> None:
-    """Run one script and compare what was asked with what was priced."""
+    """Run one script and compare requested with priced usage."""
     name, way = sys.argv[1:]
     gc.set_threshold(50)  # a collection every few lines
     call = Call(wrapping=way == "wrapping")

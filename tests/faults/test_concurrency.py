@@ -1,4 +1,4 @@
-"""Threads, forks, slow and failing exporters, the end of the process."""
+"""Threads, forks, slow and failing exporters, process exit."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def open_sessions(provider, count):
 
 
 def work(tracer, session, thread):
-    """Requests and reports of one thread in a session it shares; each is different, so each is matched."""
+    """Make requests and reports of one thread in a shared session; all differ, so each is matched."""
     with trace.use_span(session, end_on_exit=False):
         for number in range(REQUESTS):
             report(stt_metrics(request_id=f"{thread}-{number}", audio_duration=1.0))
@@ -85,8 +85,8 @@ def test_sixteen_threads_share_sessions(pipeline, caplog):
 
 
 @pytest.mark.parametrize("stop", ["shutdown", "force_flush", "uninstall"])
-def test_stopping_in_the_middle(pipeline, stop):
-    """Every span leaves, and no unit is priced twice."""
+def test_shutdown_while_threads_end_spans(pipeline, stop):
+    """Every span is exported, and no unit is priced twice."""
     processor, provider, exporter = pipeline
     tracer, sessions = open_sessions(provider, 4)
     stopper = threading.Timer(0.05, getattr(processor, stop))
@@ -108,7 +108,7 @@ def test_stopping_in_the_middle(pipeline, stop):
         assert cost_on(spans) == THREADS * REQUESTS * (LLM_USD + STT_USD)
 
 
-def test_wrapped_beside_processors_that_run_side_by_side(price_catalog):
+def test_wrapping_on_a_provider_with_concurrent_processors(price_catalog):
     exporter = InMemorySpanExporter()
     provider = TracerProvider(active_span_processor=ConcurrentMultiSpanProcessor(4))
     for _ in range(3):
@@ -128,7 +128,7 @@ def test_wrapped_beside_processors_that_run_side_by_side(price_catalog):
 
 
 class Hangs(SpanExporter):
-    """An exporter whose server answers when it is let go."""
+    """An exporter that blocks until it is released."""
 
     def __init__(self):
         self.go, self.spans = threading.Event(), []
@@ -140,7 +140,7 @@ class Hangs(SpanExporter):
 
 
 @pytest.mark.parametrize("wrapping", [False, True])
-def test_an_exporter_that_hangs_holds_up_nobody(price_catalog, wrapping):
+def test_a_hanging_exporter_delays_nothing_else(price_catalog, wrapping):
     exporter = Hangs()
     batch = BatchSpanProcessor(exporter, schedule_delay_millis=10)
     provider = TracerProvider()
@@ -163,7 +163,7 @@ class Fails(SpanExporter):
         raise ConnectionError("content")
 
 
-def test_an_exporter_that_raises_costs_other_exporters_nothing(price_catalog):
+def test_an_exporter_that_raises_does_not_affect_others(price_catalog):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     processor = VoiceCostSpanProcessor(SimpleSpanProcessor(Fails()), catalog=price_catalog)
     provider.add_span_processor(processor)
@@ -177,7 +177,7 @@ def test_an_exporter_that_raises_costs_other_exporters_nothing(price_catalog):
 
 
 def test_a_clock_that_jumps_back(pipeline):
-    """An hour between two reports and a session that ends before it began: all is counted, nothing is negative."""
+    """An hour between two reports, and a session that ends before its start: all is counted, nothing is negative."""
     processor, provider, exporter = pipeline
     now = time.time_ns()
     tracer = provider.get_tracer("livekit-agents")
@@ -195,7 +195,7 @@ def test_a_clock_that_jumps_back(pipeline):
 
 
 class Keeps(SpanExporter):
-    """As the SDK's in-memory exporter, without its lock, which a child would find shut."""
+    """Like the SDK's in-memory exporter, without its lock, which a child would inherit locked."""
 
     def __init__(self):
         self.spans = []
@@ -206,7 +206,7 @@ class Keeps(SpanExporter):
 
 
 def fork_in_the_middle():
-    """Fork while threads price spans; every child and the parent must count what is theirs."""
+    """Fork while threads price spans; every child and the parent must count their own usage."""
     price_catalog = PriceCatalog([parse_sheet(PRICES, "prices.toml").rates])
     exporter, provider = Keeps(), TracerProvider()
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
@@ -255,8 +255,8 @@ def fork_in_the_middle():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_fork_in_the_middle():
-    """A child gets open locks whatever threads held, and leaves its parent's sessions to the parent.
+def test_a_fork_while_threads_price_spans():
+    """A child gets new locks, and leaves its parent's sessions to the parent.
 
     In a process that coverage.py does not trace: the lock of its collector (`Collector.lock_data`, coverage 7) stays
     shut in a child when another thread held it.
@@ -290,7 +290,7 @@ with trace.use_span(session):
 
 
 def test_the_interpreter_shuts_down_while_a_session_runs():
-    """Nobody calls shutdown(): the SDK does at exit, and what was heard still leaves."""
+    """The SDK calls shutdown() at exit, and pending speech-to-text usage is still exported."""
     done = subprocess.run([sys.executable, "-c", EXITS], capture_output=True, text=True, timeout=120, check=False)
 
     assert (done.returncode, done.stderr) == (0, "")

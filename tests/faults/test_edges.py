@@ -26,7 +26,7 @@ OURS = logging.getLogger("otel_voice_cost")
 
 
 class RaisingHandler(logging.Handler):
-    """Without `handleError`, as handlers of applications are."""
+    """A handler without `handleError`, like those of applications."""
 
     def handle(self, record):
         raise KeyError("a field that only the application's records have")
@@ -50,7 +50,7 @@ def broken_logging(request):
 
 
 class Line:
-    """A provider in use by LiveKit, and the ways to make spans and reports."""
+    """A provider that LiveKit uses, with methods to create spans and reports."""
 
     def __init__(self, catalog, exporter, *, wrapping=False, behind=(), **options):
         simple = SimpleSpanProcessor(exporter)
@@ -101,7 +101,7 @@ UNKNOWN = {"model_name": "unheard-of", "model_provider": "nobody"}
 @pytest.mark.parametrize(
     "metrics", [tts_metrics(metadata=UNKNOWN), tts_metrics(characters_count=-1)], ids=["unpriced", "malformed"]
 )
-def test_logging_that_raises_costs_no_span(broken_logging, line, metrics):
+def test_logging_that_raises_loses_no_span(broken_logging, line, metrics):
     with line.session():
         line.request(metrics=metrics)
 
@@ -114,7 +114,7 @@ def test_logging_that_raises_costs_no_span(broken_logging, line, metrics):
 @pytest.mark.parametrize(
     "metrics", [stt_metrics(metadata=UNKNOWN), stt_metrics(audio_duration=-1)], ids=["unpriced", "malformed"]
 )
-def test_logging_that_raises_keeps_no_report_from_livekit(broken_logging, line, metrics):
+def test_logging_that_raises_does_not_block_reports_to_livekit(broken_logging, line, metrics):
     component, heard = ScriptedSTT([]), []
     component.on("metrics_collected", heard.append)
     with line.session():
@@ -124,7 +124,7 @@ def test_logging_that_raises_keeps_no_report_from_livekit(broken_logging, line, 
     assert line.spans("agent_session")[0].attributes["voice_cost.session.unpriced"] == 1
 
 
-def test_the_log_is_never_silent_for_good(line, caplog):
+def test_a_fault_is_logged_even_after_many_other_lines(line, caplog):
     for number in range(1_200):
         line.request(metrics=tts_metrics(metadata={"model_name": f"m{number}", "model_provider": "nobody"}))
     line.request(metrics="{broken")
@@ -133,10 +133,13 @@ def test_the_log_is_never_silent_for_good(line, caplog):
 
 
 class Interrupting(dict):
-    """Metrics of a call that is interrupted in the middle of their pricing."""
+    """Metrics whose pricing is interrupted."""
 
     def __init__(self, error):
         self.error = error
+
+    def rule_for(self, usage):
+        raise self.error
 
     def card_for(self, usage):
         raise self.error
@@ -144,7 +147,7 @@ class Interrupting(dict):
 
 @pytest.mark.parametrize("wrapping", [False, True])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
-def test_an_interrupt_goes_on_and_so_does_the_span(exporter, error, wrapping):
+def test_an_interrupt_is_reraised_and_the_span_is_exported(exporter, error, wrapping):
     seen = []
 
     class Sees(SpanProcessor):
@@ -173,8 +176,10 @@ def test_an_interrupted_report_reaches_livekits_listeners(exporter):
     line.provider.shutdown()
 
 
-def test_an_interrupted_end_of_a_session_is_made_up_at_shutdown(price_catalog, exporter):
+def test_an_interrupted_end_of_a_session_is_completed_at_shutdown(price_catalog, exporter):
     class InterruptedOnce:
+        rule_for = price_catalog.rule_for
+
         def card_for(self, usage):
             if usage.model == "interrupts":
                 raise KeyboardInterrupt
@@ -201,7 +206,7 @@ def test_an_interrupted_end_of_a_session_is_made_up_at_shutdown(price_catalog, e
 
 
 @pytest.mark.parametrize("timeout_millis", [float("inf"), float("nan"), -1, 0])
-def test_a_flush_takes_any_time(line, timeout_millis):
+def test_a_flush_accepts_any_timeout(line, timeout_millis):
     with line.session():
         line.report("stt_metrics", stt_metrics())
         line.processor.force_flush(timeout_millis)
@@ -210,7 +215,7 @@ def test_a_flush_takes_any_time(line, timeout_millis):
     assert len(line.spans("stt_usage")) == 1
 
 
-def test_the_end_of_a_process_waits_for_all_at_once():
+def test_process_exit_waits_for_all_processors_in_parallel():
     """LiveKit kills a job process that takes ten seconds, and each processor may take five."""
     together, met = threading.Barrier(2), []
 
@@ -228,7 +233,7 @@ def test_the_end_of_a_process_waits_for_all_at_once():
     assert len(met) == 2
 
 
-def test_a_callback_that_hangs_keeps_no_flush_from_the_exporter(price_catalog, exporter):
+def test_a_hanging_callback_does_not_block_the_flush_of_the_exporter(price_catalog, exporter):
     hangs = threading.Event()
     provider = TracerProvider()
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog, on_session_end=lambda _: hangs.wait()))
@@ -243,8 +248,8 @@ def test_a_callback_that_hangs_keeps_no_flush_from_the_exporter(price_catalog, e
     provider.shutdown()
 
 
-def test_a_flush_makes_spans_of_what_a_thousand_sessions_heard(line):
-    """In a thread: an event loop that flushes is held 5 ms at the most."""
+def test_a_flush_emits_the_stt_usage_of_a_thousand_sessions(line):
+    """In a thread: a flush blocks an event loop for at most 5 ms."""
     sessions = [line.tracer.start_span("agent_session") for _ in range(1_000)]
     for session in sessions:
         with trace.use_span(session):
@@ -271,8 +276,8 @@ class _Threads(SpanProcessor):
             self.makers.add(threading.get_ident())
 
 
-def test_where_no_thread_can_start_nothing_is_lost(price_catalog, exporter, monkeypatch, tmp_path):
-    """As under a limit of processes, and from Python 3.12 on while the interpreter ends."""
+def test_nothing_is_lost_if_no_thread_can_start(price_catalog, exporter, monkeypatch, tmp_path):
+    """As under a process limit, and from Python 3.12 on at interpreter exit."""
     records = []
 
     def refuse(*_args, **_options):
@@ -298,8 +303,8 @@ def test_where_no_thread_can_start_nothing_is_lost(price_catalog, exporter, monk
     assert len(file.read_text().splitlines()) == 2
 
 
-def test_reports_that_no_span_claims_are_priced_as_they_come(line):
-    """So that the end of the session has few of them left."""
+def test_unmatched_reports_are_priced_as_they_arrive(line):
+    """So few of them are left at the end of the session."""
     with line.session():
         for number in range(4_096):
             line.report("llm_metrics", llm_metrics(request_id=f"r{number}"))
@@ -333,7 +338,7 @@ def test_usage_without_amounts_is_counted_as_unpriced_everywhere(price_catalog, 
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_a_budget_callback_that_exits_ends_no_event_loop(price_catalog, exporter, caplog, is_async):
+def test_a_budget_callback_that_exits_does_not_end_the_event_loop(price_catalog, exporter, caplog, is_async):
     called = []
 
     def leave(record):
@@ -364,7 +369,7 @@ def test_a_budget_callback_that_exits_ends_no_event_loop(price_catalog, exporter
     assert "Error in a budget callback: SystemExit (test_edges.py:" in caplog.text
 
 
-def test_a_processor_built_in_a_running_loop_says_so_once(price_catalog, caplog):
+def test_a_processor_built_in_a_running_loop_logs_it_once(price_catalog, caplog):
     async def build():
         VoiceCostSpanProcessor(catalog=price_catalog).shutdown()
 
@@ -374,7 +379,7 @@ def test_a_processor_built_in_a_running_loop_says_so_once(price_catalog, caplog)
     assert caplog.text.count("built inside a running event loop") == 1
 
 
-def test_a_span_name_that_cannot_be_hashed_leaves(line):
+def test_a_span_with_an_unhashable_name_is_exported(line):
     with line.session():
         span = line.tracer.start_span("llm_request")
         span.update_name(["no", "name"])
@@ -386,7 +391,7 @@ def test_a_span_name_that_cannot_be_hashed_leaves(line):
 
 def test_attributes_in_a_mapping_without_copy_are_read(price_catalog, exporter):
     class Plain:
-        """A mapping with no more than it needs."""
+        """A minimal mapping."""
 
         def __init__(self, items):
             self._items = dict(items)
@@ -415,7 +420,7 @@ def test_attributes_in_a_mapping_without_copy_are_read(price_catalog, exporter):
     assert exporter.get_finished_spans()[0]._attributes["voice_cost.usd"] == "0.009"
 
 
-def test_install_takes_what_the_processor_takes(price_catalog, exporter):
+def test_install_accepts_the_arguments_of_the_processor(price_catalog, exporter):
     records, provider = [], TracerProvider()
     processor = install(
         provider, catalog=price_catalog, on_session_end=records.append, budget=Budget(usd_per_session=1)
@@ -430,7 +435,7 @@ def test_install_takes_what_the_processor_takes(price_catalog, exporter):
 
 
 def test_a_session_that_ends_while_the_provider_shuts_down_has_one_record(price_catalog):
-    """Both ends of the same session, many times: one of them has it."""
+    """Both end the same session, many times: only one records it."""
     for _ in range(200):
         records, provider = [], TracerProvider()
         provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog, on_session_end=records.append))
@@ -442,7 +447,7 @@ def test_a_session_that_ends_while_the_provider_shuts_down_has_one_record(price_
         assert len(records) == 1
 
 
-def test_a_cost_of_the_application_on_a_repeating_span_is_said(line, caplog):
+def test_an_application_cost_on_a_repeating_span_is_logged(line, caplog):
     for _ in range(2):
         line.tracer.start_span("tts_node", attributes={"gen_ai.usage.cost": 0.01}).end()
 

@@ -36,7 +36,7 @@ cuts = st.one_of(st.none(), st.integers(0, 300))
 
 @st.composite
 def metrics_texts(draw, kind):
-    """Metrics as JSON: with fields replaced or taken away, and cut off."""
+    """Metrics as JSON: with fields replaced or removed, and truncated."""
     fields = {**METRICS[kind], **draw(st.dictionaries(st.sampled_from(sorted(METRICS[kind])), values, max_size=4))}
     for gone in draw(st.lists(st.sampled_from(sorted(fields)), max_size=2, unique=True)):
         del fields[gone]
@@ -85,7 +85,7 @@ def test_any_report(kind, data):
     "text", ["1e999999999", "9" * 5_000, "[" * 50_000, '"' + "a" * 1_000_000 + '"', "-0", "1E-999"]
 )
 @pytest.mark.parametrize("field", ["characters_count", "audio_duration", "timestamp", "label", "metadata"])
-def test_numbers_and_texts_without_end(field, text):
+def test_very_long_numbers_and_texts(field, text):
     whole = json.dumps({**METRICS["tts"], field: "HERE"}).replace('"HERE"', text)
 
     check_span("tts_request", {"lk.tts_metrics": whole})
@@ -93,7 +93,7 @@ def test_numbers_and_texts_without_end(field, text):
 
 
 class Cyclic:
-    """A metrics object that cannot be made into JSON, as one with a cycle."""
+    """A metrics object that cannot be converted to JSON, because of a cycle."""
 
     type = "stt_metrics"
     label = "x"
@@ -109,7 +109,7 @@ def _cycle():
 
 
 @pytest.mark.parametrize("metrics", [Cyclic(), None, "text", 7, object(), {"type": "stt_metrics"}])
-def test_a_report_that_is_no_metrics_object(metrics):
+def test_a_report_that_is_not_a_metrics_object(metrics):
     from otel_voice_cost.testing.components import ScriptedSTT  # noqa: PLC0415  # needs LiveKit
 
     held = pipeline()

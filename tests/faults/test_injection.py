@@ -1,4 +1,4 @@
-"""Every function made to fail in turn, over recorded conversations: the call, its spans and their order stay whole."""
+"""Make every function fail in turn, over recorded conversations: the call, its spans and their order stay intact."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..test_recorded import play, scenarios
 from .discovery import InjectedError, failing, functions, reached_by
 
 SCENARIOS = [case.values[0] for case in scenarios() if case.id.startswith("1.8.9")]
-OWN = ("llm_usage", "realtime_usage", "stt_usage", "tts_usage")
+OWN = ("llm_unreported", "llm_usage", "realtime_usage", "stt_usage", "tts_unreported", "tts_usage")
 CUTS = [{}, {"max_span_attribute_length": 200}, {"max_span_attributes": 4}]  # metrics cut off, and dropped
 
 # Called by the SDK, LiveKit and Python itself, or by the guard.
@@ -40,7 +40,7 @@ ENTRANCES = {
 
 
 def processor_in_use(folder):
-    """With everything that an application may ask for, so that playing reaches much of the package."""
+    """A processor with all options, so that playback covers much of the package."""
     return VoiceCostSpanProcessor(
         catalog=PriceCatalog([parse_sheet(PRICES, "prices.toml").rates]),
         settings=Settings(records_file=str(folder / "calls.jsonl")),
@@ -51,7 +51,7 @@ def processor_in_use(folder):
 
 
 def hold_all(*processors):
-    """Play every conversation of 1.8.9 through a provider; return what LiveKit's spans were when they left."""
+    """Play every conversation of 1.8.9 through a provider; return LiveKit's exported spans."""
     exporter, providers = InMemorySpanExporter(), []
     for limits in CUTS:
         provider = TracerProvider(span_limits=SpanLimits(**limits))
@@ -69,7 +69,7 @@ def hold_all(*processors):
 
 @pytest.fixture(scope="session")
 def reached(tmp_path_factory):
-    """Every function that playing reaches, by its name."""
+    """Every function that playback calls, by its name."""
     processor = processor_in_use(tmp_path_factory.mktemp("records"))
     logging.disable(logging.CRITICAL)  # the SDK's lines on cut attributes, which are slow under a profiler
     try:
@@ -82,17 +82,17 @@ def reached(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def untouched():
-    """The spans without us."""
+    """The spans without this package."""
     return hold_all()
 
 
-def test_playing_reaches_most_of_the_package(reached):
+def test_playback_covers_most_of_the_package(reached):
     assert len(reached) > 200
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_the_span_leaves_whole_and_in_order(part, reached, untouched, monkeypatch, caplog, tmp_path):
-    """A part of the functions each, so that workers share them."""
+def test_spans_are_exported_complete_and_in_order(part, reached, untouched, monkeypatch, caplog, tmp_path):
+    """Each case takes some of the functions, so that workers share them."""
     names = sorted(name for name in reached if name.split(":")[0] not in ENTRANCES)
     problems = {}
     for name in names[part::8]:
@@ -145,7 +145,7 @@ def _problem(spans, untouched, processor, times, caplog):
     return None
 
 
-def test_a_fault_costs_no_other_span_its_price(untouched, price_catalog, monkeypatch):
+def test_a_fault_does_not_affect_other_spans(untouched, price_catalog, monkeypatch):
     """One model's failure leaves every other request priced."""
     real = Langfuse.cost_attributes
 

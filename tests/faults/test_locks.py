@@ -1,4 +1,4 @@
-"""Locks of other people: nobody waits for ours without a limit, and we hold none of ours while we wait for theirs."""
+"""Locks of applications: waits for this package's lock are limited, and it is never held while waiting for theirs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 10  # for what takes a tenth; a deadlock takes for ever
 
 
 def in_time(step):
-    """Take a step in a thread; say whether it came back."""
+    """Run a step in a thread; return True if it ended."""
     thread = threading.Thread(target=step, daemon=True)
     thread.start()
     thread.join(PATIENCE_SECONDS)
@@ -45,14 +45,14 @@ def costs(spans):
 
 
 class TakesTheOther:
-    """Two threads of an application: one has ours and wants its own, the other has its own and wants ours."""
+    """Two application threads: one holds the package's lock and waits for the application's, the other vice versa."""
 
     def __init__(self):
         self.their_lock = threading.Lock()
         self.has_ours, self.has_theirs = threading.Event(), threading.Event()
 
     def finalize(self):
-        """What a collection in the middle of our work may call: a log handler has a lock, say."""
+        """Code that a garbage collection inside the package may call, such as a log handler with a lock."""
         self.has_ours.set()
         self.has_theirs.wait()
         with self.their_lock:
@@ -69,7 +69,7 @@ class TakesTheOther:
 
 
 def stand_off(step):
-    """Take a step under the application's lock, while a thread in our lock waits for that."""
+    """Run a step under the application's lock, while a thread that holds the package's lock waits for it."""
     threads = TakesTheOther()
     ours = threading.Thread(target=threads.in_ours, daemon=True)
     ours.start()
@@ -78,7 +78,7 @@ def stand_off(step):
     return came_back and not ours.is_alive()
 
 
-def test_spans_and_reports_never_wait_for_ours_for_long(line):
+def test_spans_and_reports_never_wait_long_for_the_lock(line):
     with line.session() as session:
 
         def step():
@@ -106,14 +106,14 @@ def test_spans_and_reports_never_wait_for_ours_for_long(line):
     ],
     ids=["flush", "live", "stats", "session"],
 )
-def test_nothing_else_does(line, step):
+def test_nothing_else_waits_long_for_the_lock(line, step):
     with line.session():
         line.report("stt_metrics", stt_metrics())
         assert stand_off(lambda: step(line))
 
 
-def test_what_had_to_wait_keeps_its_order(line):
-    """A request whose begin and end came while another thread stood in the lock is a child of its turn all the same."""
+def test_postponed_steps_keep_their_order(line):
+    """A request that begins and ends while another thread holds the lock is still a child of its turn."""
     with line.session() as session:
 
         def step():
@@ -126,7 +126,7 @@ def test_what_had_to_wait_keeps_its_order(line):
     assert turn.attributes["voice_cost.turn.usd"] == "0.009"
 
 
-def test_a_span_that_ends_inside_leaves_once_and_with_its_cost(line):
+def test_a_span_that_ends_inside_the_package_is_exported_once_with_its_cost(line):
     def step():
         line.request()
         assert line.spans("tts_request") == []
@@ -138,7 +138,7 @@ def test_a_span_that_ends_inside_leaves_once_and_with_its_cost(line):
     assert line.spans("tts_request")[0].context.trace_flags.sampled
 
 
-def test_so_it_does_where_the_exporter_behind_is_made_of_the_sdks(price_catalog, exporter):
+def test_a_span_that_ends_inside_the_package_is_exported_once_by_a_subclassed_exporter(price_catalog, exporter):
     class Filtering(BatchSpanProcessor):
         def on_end(self, span):
             if "lk.tts_metrics" in span.attributes:
@@ -157,7 +157,7 @@ def test_so_it_does_where_the_exporter_behind_is_made_of_the_sdks(price_catalog,
     assert costs(exporter.get_finished_spans()) == ["0.009"]
 
 
-def test_a_log_handler_is_called_outside_of_our_lock(line):
+def test_a_log_handler_is_called_without_the_lock(line):
     held = []
 
     class Handler(logging.Handler):
@@ -177,11 +177,11 @@ def test_a_log_handler_is_called_outside_of_our_lock(line):
 
 
 def test_a_span_that_ends_while_metrics_are_collected(price_catalog, exporter):
-    """The metrics SDK holds a lock of each instrument while it collects it; a garbage collection may come there."""
+    """The metrics SDK holds each instrument's lock while it collects it; a garbage collection may run then."""
     inside = []
 
     class Reservoir:
-        """Is asked for its exemplars inside that lock."""
+        """Its exemplars are collected with that lock held."""
 
         def __init__(self, **_):
             pass
@@ -207,7 +207,7 @@ def test_a_span_that_ends_while_metrics_are_collected(price_catalog, exporter):
     line.provider.shutdown()
 
 
-def test_metrics_that_nobody_collects_are_added_up_all_the_same(price_catalog, exporter):
+def test_uncollected_metrics_are_still_added_up(price_catalog, exporter):
     class Instrument:
         def __init__(self):
             self.values = []
@@ -218,7 +218,7 @@ def test_metrics_that_nobody_collects_are_added_up_all_the_same(price_catalog, e
         record = add
 
     class Plain:
-        """A meter provider of somebody else's, without asynchronous instruments."""
+        """A third-party meter provider without asynchronous instruments."""
 
         def __init__(self):
             self.instruments = {}
@@ -245,7 +245,7 @@ def test_metrics_that_nobody_collects_are_added_up_all_the_same(price_catalog, e
     assert sum(priced) == 600
 
 
-def test_spans_of_our_own_inside_of_another_multi_processor(price_catalog, exporter):
+def test_usage_spans_inside_another_multi_processor(price_catalog, exporter):
     provider, inside = TracerProvider(), SynchronousMultiSpanProcessor()
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
     inside.add_span_processor(processor)

@@ -1,4 +1,4 @@
-"""A price file is data from outside: it may be of any size and shape, and costs at most itself."""
+"""A price file is external data of any size and shape; at most its own prices are lost."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_file_with_a_byte_order_mark_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
-def test_a_file_in_another_encoding_is_named(tmp_path, encoding):
+def test_a_file_in_another_encoding_is_reported(tmp_path, encoding):
     path = tmp_path / "prices.toml"
     path.write_text("# für\n", encoding=encoding)
 
@@ -50,14 +50,14 @@ def test_a_file_in_another_encoding_is_named(tmp_path, encoding):
 
 
 @pytest.mark.parametrize("path", ["a\0b", "x" * 5_000])
-def test_a_path_that_no_file_can_have_is_a_problem(path):
+def test_an_invalid_path_is_a_problem(path):
     (problem,) = read_sheet(Path(path)).problems
 
     assert problem.expected == "a readable file in UTF-8"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
-def test_a_pipe_or_device_is_not_waited_for(tmp_path):
+def test_a_pipe_or_device_is_not_read(tmp_path):
     pipe = tmp_path / "prices.toml"
     os.mkfifo(pipe)
 
@@ -88,7 +88,7 @@ def test_a_pipe_or_device_is_not_waited_for(tmp_path):
         ("[" + ".".join("a" * 100_000) + "]", "got a dotted key of more than 16 parts in line 1"),
     ],
 )
-def test_what_is_no_price_is_said_and_left_out(text, message):
+def test_an_invalid_price_is_reported_and_left_out(text, message):
     sheet = parse_sheet(text, "VOICE_COST_PRICES")
 
     assert sheet.rates == ()
@@ -96,7 +96,7 @@ def test_what_is_no_price_is_said_and_left_out(text, message):
     assert len(str(sheet.problems[0])) < 500
 
 
-def test_globs_that_would_take_for_ever():
+def test_pathological_globs_are_fast():
     sheet = parse_sheet('{"cartesia/' + "*a" * 40 + 'b": {"tts": "1/character"}}', "VOICE_COST_PRICES")
 
     assert (
@@ -105,8 +105,8 @@ def test_globs_that_would_take_for_ever():
     )
 
 
-def test_a_file_is_never_run():
-    """TOML and JSON are read as data, whatever they spell."""
+def test_a_price_file_is_never_executed():
+    """TOML and JSON are read only as data."""
     sheet = parse_sheet('{"a/b": {"tts": "__import__(\\"os\\").system(\\"true\\")"}}', "VOICE_COST_PRICES")
 
     assert [problem.expected[:13] for problem in sheet.problems] == ["a price such "]

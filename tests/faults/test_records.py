@@ -1,6 +1,6 @@
-"""Records survive interruptions, forks, the end of their process and of others, and disks that take no more.
+"""Records survive interruptions, forks, the exit of their process and of others, and full disks.
 
-What may hang or die is a function here that runs in a process of its own.
+Functions that may hang or die run in separate processes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def run(function, *arguments, **options):
 
 
 def interrupt_every_step(action):
-    """Let a put be interrupted once before each of its steps, those of the standard library included."""
+    """Interrupt a put once before each of its steps, including those of the standard library."""
     sessions, expected, step = [], 0, 0
     interrupted = True
     while interrupted:
@@ -70,7 +70,7 @@ def interrupt_every_step(action):
 
 
 def put_interrupted(box, record, act, steps):
-    """Put a record and act after some steps, on the same thread as a signal handler would; return whether it did."""
+    """Put a record and act after some steps, on the same thread as a signal handler would; return True if it did."""
     left = [steps]
 
     def trace(frame, event, argument):
@@ -115,7 +115,7 @@ def interrupted_by_signals():
 
 
 class EndsInCollection:
-    """A call whose session ends when the collector finds it."""
+    """A call whose session ends when it is garbage-collected."""
 
     def __init__(self, box, name):
         self.box, self.name, self.cycle = box, name, self
@@ -174,7 +174,7 @@ def fork_while_a_callback_runs(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_child_hands_over_its_own_records_alone(tmp_path):
+def test_a_forked_child_hands_over_only_its_own_records(tmp_path):
     run(fork_while_a_callback_runs, str(tmp_path))
 
     assert sorted(sessions_in(tmp_path / "calls-2026-11-24.jsonl")) == ["a", "b", "child"]
@@ -184,7 +184,7 @@ def test_a_forked_child_hands_over_its_own_records_alone(tmp_path):
 
 
 def exit_while_a_session_runs(ending):
-    """Leave the end of a session to the exit of the interpreter, as a script does that never shuts down."""
+    """Exit the interpreter with a running session, like a script without shutdown."""
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415  # in the process alone
 
     from otel_voice_cost import VoiceCostSpanProcessor  # noqa: PLC0415  # the same
@@ -224,7 +224,7 @@ def test_a_session_that_ends_with_the_interpreter_has_its_record(monkeypatch, tm
 
 
 def write_to_a_full_disk(folder, *names):
-    """Write records; the second is cut off after a thousand bytes, and from the fourth on there is room."""
+    """Write records; the second is truncated after a thousand bytes, and from the fourth on there is space."""
     import resource  # noqa: PLC0415  # not on Windows
 
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
@@ -244,7 +244,7 @@ def write_to_a_full_disk(folder, *names):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on this system")
-def test_a_full_disk_loses_records_until_there_is_room_and_says_so_once(tmp_path):
+def test_a_full_disk_loses_records_until_there_is_space_and_logs_it_once(tmp_path):
     file = tmp_path / "calls-2026-11-24.jsonl"
 
     printed = run(write_to_a_full_disk, str(tmp_path), "a", "b" * 5_000, "c" * 5_000, "d")
@@ -255,7 +255,7 @@ def test_a_full_disk_loses_records_until_there_is_room_and_says_so_once(tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits on this system")
-def test_a_line_cut_off_by_a_full_disk_spoils_no_other(tmp_path):
+def test_a_line_truncated_by_a_full_disk_corrupts_no_other(tmp_path):
     run(write_to_a_full_disk, str(tmp_path), "a", "b" * 5_000)
     run(write_to_a_full_disk, str(tmp_path), "c")
 
@@ -263,7 +263,7 @@ def test_a_line_cut_off_by_a_full_disk_spoils_no_other(tmp_path):
 
 
 def write_until_killed(path, name, written):
-    """Write large records, and report each one that is in the file."""
+    """Write large records, and report each one written."""
     box = RecordWriter(Diagnostics(), None, path)
     for number in range(1_000):
         record = f"{name}-{number}-"
@@ -302,8 +302,8 @@ def kill_writers(folder):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_lines_are_whole_whoever_is_killed_in_the_middle_of_writing(tmp_path):
-    """Records that several processes have written to one file, some killed, are readable and there once."""
+def test_lines_stay_whole_if_a_writer_is_killed(tmp_path):
+    """Records that several processes write to one file, some killed, are readable and not duplicated."""
     run(kill_writers, str(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""A call never stands still: not for a garbage collection, nor for a signal handler, in the middle of this package."""
+"""A garbage collection or signal handler inside this package never blocks a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bill of a call: record, file, metrics, live view and spans say the same, to the last digit."""
+"""The bill of a call: record, file, metrics, live view and spans agree to the last digit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ usd = 0.002
 
 
 class Call:
-    """A provider with all there is to read a bill from."""
+    """A provider with every output of a bill."""
 
     def __init__(self, exporter, catalog, **options):
         self.records, self.reader = [], InMemoryMetricReader()
@@ -140,7 +140,7 @@ def test_record_file_metrics_live_view_and_spans_agree(exporter, price_catalog, 
     ]
 
 
-def test_what_a_record_holds(call):
+def test_the_contents_of_a_record(call):
     with call.session(**{"langfuse.session.id": "call-7", "lk.agent_name": "order-desk"}):
         call.turn()
         call.span("tts_request", "lk.tts_metrics", tts_metrics(metadata={"model_name": "new", "model_provider": "X"}))
@@ -183,7 +183,7 @@ def test_discount_and_markup_are_in_the_record(exporter, price_catalog):
     assert exporter.get_finished_spans()[-1].attributes["voice_cost.session.markup_usd"] == "0.000076"
 
 
-def test_the_only_call_is_meant_where_nobody_says_which(call):
+def test_the_only_call_is_the_default(call):
     assert call.processor.current_cost() is None
     first = call.tracer.start_span("agent_session")
     assert call.processor.current_cost().span_id == f"{first.context.span_id:016x}"
@@ -196,8 +196,8 @@ def test_the_only_call_is_meant_where_nobody_says_which(call):
     second.end()
 
 
-def test_a_flush_in_the_middle_makes_safe_what_was_heard(call, exporter):
-    """A request under way keeps its span; nothing is counted twice."""
+def test_a_flush_during_a_call_saves_the_stt_usage(call, exporter):
+    """An open request keeps its span; nothing is counted twice."""
     with call.session():
         report(stt_metrics(audio_duration=2.0))
         request = llm_metrics()
@@ -226,7 +226,7 @@ def test_list_and_effective_cost(exporter):
     assert Decimal(attributes["voice_cost.session.list_usd"]) == record.list_usd
 
 
-def test_a_cost_that_came_with_the_span_is_in_the_record(call):
+def test_a_cost_carried_by_the_span_is_in_the_record(call):
     with call.session():
         call.tracer.start_span("llm_request", attributes={"gen_ai.usage.cost": 0.25}).end()
     record = call.close()
@@ -309,7 +309,7 @@ def test_an_id_that_a_session_gets_after_its_start_is_known_while_it_runs(call):
     session.end()
 
 
-def test_a_bad_session_rate_is_logged_and_left_out(exporter, price_catalog, monkeypatch, caplog):
+def test_an_invalid_session_rate_is_logged_and_left_out(exporter, price_catalog, monkeypatch, caplog):
     monkeypatch.setenv("VOICE_COST_SESSION_RATES", '{"twilio/sip": {"telephony": "cheap"}}')
     call = Call(exporter, price_catalog, settings=None)
     with call.session():
@@ -321,7 +321,7 @@ def test_a_bad_session_rate_is_logged_and_left_out(exporter, price_catalog, monk
 
 @pytest.mark.skipif(not hasattr(livekit.agents.metrics, "EOTInferenceMetrics"), reason="not reported by this release")
 def test_turn_detection_and_interruption_are_lines_too(exporter, monkeypatch):
-    """Free where they are free: a cost of zero, and not unknown."""
+    """Free detection has a cost of zero, not an unknown one."""
     from livekit.agents import inference  # noqa: PLC0415  # not in every release
     from livekit.agents.metrics import EOTInferenceMetrics, InterruptionMetrics  # noqa: PLC0415  # the same
 
@@ -364,7 +364,7 @@ def test_turn_detection_and_interruption_are_lines_too(exporter, monkeypatch):
 # the file of records
 
 
-def test_a_day_has_a_file_of_its_own_and_lines_are_added(exporter, price_catalog, tmp_path):
+def test_each_day_has_a_separate_file_and_lines_are_appended(exporter, price_catalog, tmp_path):
     for _ in range(2):
         call = Call(exporter, price_catalog, records_file=str(tmp_path / "calls.jsonl"))
         with call.session():
@@ -396,7 +396,7 @@ def test_a_day_has_a_file_of_its_own_and_lines_are_added(exporter, price_catalog
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_a_file_that_cannot_be_written_loses_records_says_so_and_never_the_call(
+def test_an_unwritable_file_loses_records_and_logs_it_but_never_loses_the_call(
     exporter, price_catalog, tmp_path, caplog
 ):
     call = Call(exporter, price_catalog, records_file=str(tmp_path / "calls.jsonl"))
@@ -415,7 +415,7 @@ def test_a_file_that_cannot_be_written_loses_records_says_so_and_never_the_call(
     assert f"the file of records {tmp_path}/calls-{day:%Y-%m-%d}.jsonl (Is a directory" in line
 
 
-def test_a_callback_that_raises_or_is_slow_holds_up_nobody(exporter, price_catalog, caplog):
+def test_a_callback_that_raises_or_is_slow_delays_nothing(exporter, price_catalog, caplog):
     def callback(record):
         time.sleep(0.3)
         raise RuntimeError(SPEECH)

@@ -17,7 +17,7 @@ def test_language_model_is_billed_per_token(end_llm_span):
     assert span.attributes["gen_ai.usage.cost"] == 0.000152
 
 
-def test_cached_tokens_are_not_counted_as_input_too(end_llm_span):
+def test_cached_tokens_are_not_also_counted_as_input(end_llm_span):
     """172 fresh at $0.40, 128 cached at $0.10, 20 out at $1.60 a million."""
     span = end_llm_span(prompt_cached_tokens=128)
 
@@ -26,7 +26,7 @@ def test_cached_tokens_are_not_counted_as_input_too(end_llm_span):
     assert span.attributes["voice_cost.quantity.cached_input_token"] == 128
 
 
-def test_cache_writes_are_priced_as_input_where_they_have_no_price(end_llm_span):
+def test_cache_writes_are_priced_as_input_if_they_have_no_price(end_llm_span):
     """200 fresh and 100 written at $0.40, 20 out at $1.60 a million: $0.000152."""
     span = end_llm_span(cache_creation_tokens=100)
 
@@ -44,8 +44,8 @@ def test_reasoning_tokens_are_priced_as_output_once(end_llm_span):
     assert span.attributes["voice_cost.quantity.reasoning_token"] == 12
 
 
-def test_thinking_that_google_leaves_out_is_counted(end_llm_span):
-    """livekit-plugins-google counts thinking in the total alone."""
+def test_thinking_tokens_that_google_leaves_out_are_counted(end_llm_span):
+    """livekit-plugins-google counts thinking only in the total."""
     span = end_llm_span(total_tokens=400, metadata={"model_name": "gemini-x", "model_provider": "Gemini"})
 
     assert span.attributes["voice_cost.quantity.reasoning_token"] == 80
@@ -72,7 +72,7 @@ def test_realtime_modalities_are_kept_apart(end_realtime_span, name):
     assert span.attributes["voice_cost.quantity.cached_input_audio_token"] == 96
 
 
-def test_realtime_connection_time_is_billed_where_that_is_the_price(end_realtime_span):
+def test_realtime_connection_time_is_billed_if_it_has_a_price(end_realtime_span):
     """90 seconds at $0.08 a minute cost $0.12."""
     span = end_realtime_span(
         session_duration=90.0,
@@ -97,7 +97,7 @@ def test_unknown_model_gets_no_cost_rather_than_zero(end_tts_span):
     assert span.attributes["voice_cost.quantity.character"] == 180
 
 
-def test_a_request_cut_off_before_usage_was_reported_says_so(end_llm_span):
+def test_a_request_cut_off_before_its_usage_report_has_a_reason(end_llm_span):
     """LiveKit reports zero tokens for a cancelled request; the vendor bills some."""
     span = end_llm_span(cancelled=True, prompt_tokens=0, completion_tokens=0, total_tokens=0)
 
@@ -105,8 +105,8 @@ def test_a_request_cut_off_before_usage_was_reported_says_so(end_llm_span):
     assert "voice_cost.usd" not in span.attributes
 
 
-def test_cost_that_is_on_the_span_wins(end_span):
-    """A gateway knows better what it bills; its cost is counted as it stands."""
+def test_a_cost_on_the_span_takes_precedence(end_span):
+    """A gateway knows its price; its cost is counted unchanged."""
     span = end_span("llm_request", {"lk.llm_metrics": json.dumps(llm_metrics()), "gen_ai.usage.cost": 0.5})
 
     assert span.attributes["gen_ai.usage.cost"] == 0.5
@@ -180,17 +180,17 @@ def test_a_judge_inside_a_session_leaves_its_usage_to_the_report(provider, expor
     assert not any("voice_cost.usd" in span.attributes for span in exporter.get_finished_spans())
 
 
-def test_spans_of_another_scope_are_left_alone(end_span):
+def test_spans_of_another_scope_are_not_changed(end_span):
     attributes = {"lk.llm_metrics": json.dumps(llm_metrics())}
 
     assert dict(end_span("llm_request", attributes, scope="somebody").attributes) == attributes
 
 
-def test_livekit_spans_without_usage_are_left_alone(end_span):
+def test_livekit_spans_without_usage_are_not_changed(end_span):
     assert dict(end_span("eou_wait", {"lk.x": 1}).attributes) == {"lk.x": 1}
 
 
-def test_a_span_of_a_newer_release_is_taken_by_its_metrics(end_span, caplog):
+def test_a_span_of_a_newer_release_is_priced_by_its_metrics(end_span, caplog):
     span = end_span("speech_synthesis", {"lk.tts_metrics": json.dumps(tts_metrics())})
     end_span("speech_synthesis", {"lk.tts_metrics": json.dumps(tts_metrics())})
 
@@ -200,7 +200,7 @@ def test_a_span_of_a_newer_release_is_taken_by_its_metrics(end_span, caplog):
     assert span.attributes["voice_cost.usd"] == "0.009"
 
 
-def test_what_livekit_set_stays_as_it_is(end_span):
+def test_attributes_set_by_livekit_stay_unchanged(end_span):
     before = {
         "lk.llm_metrics": json.dumps(llm_metrics()),
         "gen_ai.usage.input_tokens": 300,
@@ -242,7 +242,7 @@ def test_two_equal_reports_are_two_requests(provider, exporter):
 
 
 def test_unnamed_realtime_tokens_are_text(end_realtime_span):
-    """Tokens of which no modality is known are billed as text: 100 in at $4, 10 out at $16 a million."""
+    """Tokens of unknown modality are billed as text: 100 in at $4, 10 out at $16 a million."""
     span = end_realtime_span(input_tokens=100, output_tokens=10, input_token_details={}, output_token_details={})
 
     assert str(usd(span)) == "0.00056"

@@ -41,7 +41,7 @@ def end_spans(processor, exporter, spans=SPANS):
 
 
 def points(reader):
-    """Every measured value by name and labels; of a histogram, its sum."""
+    """Return every measured value by name and labels; for a histogram, its sum."""
     data = reader.get_metrics_data()
     found = {}
     for metric in data.resource_metrics[0].scope_metrics[0].metrics:
@@ -58,14 +58,14 @@ def test_stats(price_catalog, exporter):
     assert processor.stats() == Stats(priced=2, unpriced=2, failed=1)
 
 
-def test_a_processor_that_is_off_counts_nothing(exporter):
+def test_a_disabled_processor_counts_nothing(exporter):
     processor = VoiceCostSpanProcessor(settings=Settings(enabled=False))
     end_spans(processor, exporter).shutdown()
 
     assert processor.stats() == Stats()
 
 
-def test_the_same_as_metrics(price_catalog, exporter):
+def test_stats_as_metrics(price_catalog, exporter):
     reader = InMemoryMetricReader()
     processor = VoiceCostSpanProcessor(catalog=price_catalog, meter_provider=MeterProvider([reader]))
     provider = end_spans(processor, exporter)
@@ -110,7 +110,7 @@ def test_labels_are_bounded(price_catalog, exporter):
     assert unpriced[(("otel.metric.overflow", True),)] == 10
 
 
-def test_a_page_of_prometheus(price_catalog, exporter):
+def test_the_prometheus_page(price_catalog, exporter):
     processor = VoiceCostSpanProcessor(catalog=price_catalog, meter_provider=MeterProvider([PrometheusMetricReader()]))
     end_spans(processor, exporter).shutdown()
 
@@ -121,7 +121,7 @@ def test_a_page_of_prometheus(price_catalog, exporter):
 
 
 class Broken:
-    """A meter provider of somebody else's, whose instruments fail."""
+    """A third-party meter provider whose instruments fail."""
 
     def get_meter(self, *args, **kwargs):
         return self
@@ -137,7 +137,7 @@ class Broken:
     record = add
 
 
-def test_a_broken_meter_costs_no_span_its_price(price_catalog, exporter, caplog):
+def test_a_broken_meter_does_not_affect_prices(price_catalog, exporter, caplog):
     processor = VoiceCostSpanProcessor(catalog=price_catalog, meter_provider=Broken())
     end_spans(processor, exporter, SPANS[:2]).shutdown()
 
@@ -150,7 +150,7 @@ def test_a_broken_meter_costs_no_span_its_price(price_catalog, exporter, caplog)
     assert SPEECH not in caplog.text
 
 
-def test_the_debug_switch_says_what_was_read_won_and_written(price_catalog, exporter, caplog, monkeypatch):
+def test_the_debug_switch_logs_usage_rate_and_written_attributes(price_catalog, exporter, caplog, monkeypatch):
     monkeypatch.setenv("VOICE_COST_DEBUG", "true")
     logger = logging.getLogger("otel_voice_cost")
     before = logger.level

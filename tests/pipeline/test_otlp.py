@@ -1,4 +1,4 @@
-"""What arrives over the wire: real exporters, real receivers, types intact."""
+"""Received spans: real exporters, real receivers, types intact."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..conftest import tts_metrics
 
 
 class GrpcReceiver(trace_service_pb2_grpc.TraceServiceServicer):
-    """An OTLP/gRPC receiver that keeps what it gets."""
+    """An OTLP/gRPC receiver that keeps its spans."""
 
     def __init__(self) -> None:
         self.spans: list[ReceivedSpan] = []

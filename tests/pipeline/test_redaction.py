@@ -1,4 +1,4 @@
-"""LiveKit's own PII filter on the same provider, before and behind us."""
+"""LiveKit's PII filter on the same provider, before and after this package's processor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Vendors that count the spoken text otherwise: exact where the text is on the span."""
+"""Vendors that count the spoken text in other units: exact if the text is on the span."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_whitespace_is_free_at_speechify(end_span):
 
 
 def test_without_the_text_the_cost_is_an_estimate(end_span):
-    """It was filtered out, or is another text than the one that was counted."""
+    """It was filtered out, or differs from the text that was counted."""
     redacted = speak(end_span, "你好", "FishAudio", "s1", "app.note")
 
     assert (redacted["voice_cost.usd"], redacted["voice_cost.estimated"]) == ("0.00003", True)
@@ -60,8 +60,8 @@ def test_the_text_is_written_nowhere_else(end_span):
     assert [key for key, value in attributes.items() if "secret" in str(value)] == ["lk.pii.input_text"]
 
 
-def test_a_realtime_timestamp_since_boot_is_no_day(end_realtime_span):
-    """livekit-plugins-aws reports time.monotonic(): the span's own end chooses the rate."""
+def test_a_realtime_timestamp_since_boot_is_not_a_date(end_realtime_span):
+    """livekit-plugins-aws reports time.monotonic(): the span's end time selects the rate."""
     span = end_realtime_span(
         timestamp=4711.5,
         metadata={"model_name": "grok-voice", "model_provider": "xai"},
@@ -91,13 +91,13 @@ def discounted():
 
 
 class TestTerms:
-    """What a team pays and charges, on the span."""
+    """A team's discounts and markups on the span."""
 
     @pytest.fixture
     def price_catalog(self, discounted):
         return discounted
 
-    def test_list_price_and_markup_stand_beside_the_cost(self, end_span):
+    def test_list_price_and_markup_are_written_with_the_cost(self, end_span):
         attributes = speak(end_span, "helloworld", "Speechify", "simba-english")
 
         assert attributes["voice_cost.usd"] == "0.00005"

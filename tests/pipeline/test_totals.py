@@ -12,7 +12,7 @@ def request(tracer, name, key, metrics):
         pass
 
 
-def test_turns_and_sessions_add_up_what_is_below_them(provider, exporter):
+def test_turns_and_sessions_add_up_the_spans_below_them(provider, exporter):
     """Two turns of $0.000152 for the model and $0.009 for the speech."""
     tracer = provider.get_tracer("livekit-agents")
     with tracer.start_as_current_span("agent_session"):
@@ -58,7 +58,7 @@ def test_sessions_of_one_trace_are_kept_apart(provider, exporter):
     assert outer.attributes["voice_cost.session.usd"] == "0.009"
 
 
-def test_spans_of_the_application_between_ours_do_not_cut_the_thread(provider, exporter):
+def test_application_spans_in_between_do_not_break_the_totals(provider, exporter):
     """A tool that opens its own span and calls a model inside it."""
     livekit, application = provider.get_tracer("livekit-agents"), provider.get_tracer("my.app")
     with livekit.start_as_current_span("agent_session"), application.start_as_current_span("look up"):

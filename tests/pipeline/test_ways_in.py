@@ -1,4 +1,4 @@
-"""The three ways in, the wrong order, two processors, and switched off."""
+"""The three set-ups, the wrong order, two processors, and a disabled processor."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_added_before_the_exporter(price_catalog):
 
 
 def test_wrapping_leaves_other_pipelines_untouched(price_catalog):
-    """Order-proof: the wrapped pipeline sees the cost, those before and behind do not."""
+    """In any order, the wrapped pipeline receives the cost, those before and after it do not."""
     before, wrapped, behind = InMemorySpanExporter(), InMemorySpanExporter(), InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(before))
@@ -52,7 +52,7 @@ def test_wrapping_leaves_other_pipelines_untouched(price_catalog):
 
 
 def test_wrapping_keeps_every_field(price_catalog):
-    """Dropped counts, links, events, status, scope and resource are on the copy as on the original."""
+    """Dropped counts, links, events, status, scope and resource are the same on copy and original."""
     plain, wrapped = InMemorySpanExporter(), InMemorySpanExporter()
     provider = TracerProvider(span_limits=SpanLimits(max_events=1, max_links=1, max_span_attributes=2))
     provider.add_span_processor(SimpleSpanProcessor(plain))
@@ -109,7 +109,7 @@ def test_a_second_install_logs_the_options_that_it_ignores(price_catalog, caplog
     assert "ignored catalog, on_session_end. Pass them to the first call." in caplog.text
 
 
-def test_install_moves_a_processor_that_came_too_late(price_catalog):
+def test_install_moves_a_processor_that_was_added_too_late(price_catalog):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
@@ -131,12 +131,12 @@ def test_install_moves_a_processor_that_came_too_late(price_catalog):
         ),
     ],
 )
-def test_install_says_what_to_do_with_a_provider_it_cannot_change(provider, message, price_catalog):
+def test_install_logs_advice_for_a_provider_it_cannot_change(provider, message, price_catalog):
     with pytest.raises(VoiceCostError, match=message):
         install(provider, catalog=price_catalog)
 
 
-def test_the_wrong_order_is_said_once(price_catalog, caplog):
+def test_the_wrong_order_is_logged_once(price_catalog, caplog):
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
@@ -149,13 +149,13 @@ def test_the_wrong_order_is_said_once(price_catalog, caplog):
     assert "install(provider)" in message
 
 
-def test_the_right_order_is_not_remarked_on(provider, caplog):
+def test_the_right_order_is_not_logged(provider, caplog):
     end_tts(provider)
 
     assert caplog.records == []
 
 
-def test_processors_side_by_side_are_warned_of(price_catalog, caplog):
+def test_concurrent_processors_cause_a_warning(price_catalog, caplog):
     multi = ConcurrentMultiSpanProcessor()
     provider = TracerProvider(active_span_processor=multi, shutdown_on_exit=False)
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
@@ -179,7 +179,7 @@ def test_a_second_processor_stays_passive(price_catalog, caplog):
     assert "this one is passive" in caplog.text
 
 
-def test_switched_off_passes_everything_through_untouched(price_catalog):
+def test_a_disabled_processor_passes_everything_on_unchanged(price_catalog):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog, settings=Settings(enabled=False)))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -190,7 +190,7 @@ def test_switched_off_passes_everything_through_untouched(price_catalog):
     assert set(exporter.get_finished_spans()[0].attributes) == {"lk.tts_metrics"}
 
 
-def test_the_variable_switches_off(monkeypatch):
+def test_the_variable_disables_the_processor(monkeypatch):
     monkeypatch.setenv("VOICE_COST_ENABLED", "false")
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(VoiceCostSpanProcessor(SimpleSpanProcessor(exporter)))
@@ -201,7 +201,7 @@ def test_the_variable_switches_off(monkeypatch):
 
 
 class Recorder(SpanProcessor):
-    """A downstream that notes what it is called with."""
+    """A downstream that records its calls."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -225,7 +225,7 @@ class Recorder(SpanProcessor):
         return False
 
 
-def test_every_lifecycle_call_reaches_downstream(price_catalog):
+def test_downstream_receives_every_lifecycle_call(price_catalog):
     downstream = Recorder()
     processor = VoiceCostSpanProcessor(downstream, catalog=price_catalog)
     provider = TracerProvider()
@@ -245,8 +245,8 @@ def test_every_lifecycle_call_reaches_downstream(price_catalog):
     assert 0 < downstream.millis <= 5_000
 
 
-def test_a_downstream_that_raises_costs_the_call_nothing(price_catalog, caplog):
-    """The SDK would let it end the call; what raised is logged without its message."""
+def test_a_downstream_that_raises_does_not_affect_the_call(price_catalog, caplog):
+    """The SDK would let it end the call; the exception is logged without its message."""
 
     class Raises(SpanProcessor):
         def fail(self, *args):
@@ -269,7 +269,7 @@ def test_a_downstream_that_raises_costs_the_call_nothing(price_catalog, caplog):
     assert "content" not in caplog.text
 
 
-def test_after_shutdown_spans_pass_untouched(price_catalog):
+def test_after_shutdown_spans_pass_unchanged(price_catalog):
     exporter = InMemorySpanExporter()
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
     provider = TracerProvider()
@@ -283,8 +283,8 @@ def test_after_shutdown_spans_pass_untouched(price_catalog):
     assert costs(exporter) == [None]
 
 
-def test_logging_stays_the_applications(price_catalog):
-    """No handler and no level is set on anybody's logger, ours included."""
+def test_logging_configuration_stays_unchanged(price_catalog):
+    """No handler or level is set on any logger."""
     VoiceCostSpanProcessor(catalog=price_catalog).shutdown()
 
     logger = logging.getLogger("otel_voice_cost")

@@ -3,7 +3,7 @@
     make record-releases
 
 A recording is JSON: per scenario the starts and ends of spans and the reports between them, in order, with the ids
-replaced by numbers. Attributes are those that say something of usage; nothing of what was said is kept.
+replaced by numbers. Only attributes about usage are kept, no conversation text.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SCENARIOS = {
     "handoff": test_conversations.test_a_handoff_to_other_components,
     "language model fallback": test_adapters.test_language_model_fallback,
     "speech fallback": lambda pipeline: test_adapters.test_speech_fallback(pipeline, streaming=True),
-    "hearing fallback": test_adapters.test_hearing_fallback_is_priced_by_the_model_that_heard,
+    "hearing fallback": test_adapters.test_stt_fallback_is_priced_by_the_model_that_transcribed,
     "sentence by sentence": test_adapters.test_a_sentence_at_a_time_through_the_stream_adapter,
     "retry": test_adapters.test_a_retry_bills_what_was_reported,
     "sentences built on streams": test_adapters.test_sentences_built_on_streams_bill_once,
@@ -51,12 +51,12 @@ SCENARIOS = {
         pipeline, ["matched", "unmatched", "repeated"]
     ),
     "realtime, late": lambda pipeline: test_realtime.test_every_report_is_on_one_span(pipeline, ["late"]),
-    "shared components": test_many_sessions.test_sharing_their_components,
+    "shared components": test_many_sessions.test_sessions_that_share_components,
 }
 
 
 class Recorder(SpanProcessor):
-    """Keeps what passes, in order."""
+    """Keeps spans and reports in order."""
 
     def __init__(self) -> None:
         self.entries: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""One pipeline a test, shut down at its end."""
+"""One pipeline per test, shut down at its end."""
 
 from __future__ import annotations
 

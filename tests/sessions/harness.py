@@ -1,7 +1,7 @@
-"""Holds real AgentSession conversations offline and compares two accounts of them.
+"""Runs real AgentSession conversations offline and compares two accounts of them.
 
-*Reported* is what the leaf components emitted, heard by plain listeners on the objects themselves. *Spans*
-is what left the tracer provider. Every unit reported must be on exactly one span, and the cost over the
+*Reported* is the usage that leaf components emitted, received by plain listeners on the objects. *Spans*
+are those that the tracer provider exported. Every unit reported must be on exactly one span, and the cost over the
 spans must be the priced sum of what was reported.
 """
 
@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
+from otel_voice_cost import PriceCatalog, SessionCost, VoiceCostSpanProcessor
 from otel_voice_cost.testing import Caller, converse, new_session
 
 __all__ = [
@@ -66,25 +66,28 @@ Amounts = Counter[tuple[str, str, str]]  # (component, model, unit) → amount
 
 @dataclass
 class Pipeline:
-    """A tracer provider that LiveKit uses, our processor on it, and what leaves it."""
+    """A tracer provider that LiveKit uses, with this package's processor and the exported spans."""
 
     catalog: PriceCatalog
     limits: SpanLimits | None = None
     exporter: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
     reported: list[Any] = field(default_factory=list)
+    records: list[SessionCost] = field(default_factory=list)
     wrapping: bool = False
 
     def __post_init__(self) -> None:
         self.provider = TracerProvider(span_limits=self.limits) if self.limits else TracerProvider()
         simple = SimpleSpanProcessor(self.exporter)
-        self.processor = VoiceCostSpanProcessor(simple if self.wrapping else None, catalog=self.catalog)
+        self.processor = VoiceCostSpanProcessor(
+            simple if self.wrapping else None, catalog=self.catalog, on_session_end=self.records.append
+        )
         self.provider.add_span_processor(self.processor)
         if not self.wrapping:
             self.provider.add_span_processor(simple)
         set_tracer_provider(self.provider)
 
     def listen(self, *components: Any) -> None:
-        """Keep what leaf components report, as they report it."""
+        """Keep the reports of leaf components."""
         for component in components:
             component.on("metrics_collected", lambda metrics: self.reported.append(metrics.model_copy(deep=True)))
 
@@ -94,6 +97,13 @@ class Pipeline:
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self.spans if span.name == name]
+
+    @property
+    def record(self) -> SessionCost:
+        """The record of the only session, which has ended."""
+        self.provider.force_flush()
+        (record,) = self.records
+        return record
 
     def session_spans(self) -> list[ReadableSpan]:
         return self.named("agent_session")
@@ -113,7 +123,7 @@ def amounts_on(spans: Iterable[ReadableSpan]) -> Amounts:
 
 
 def amounts_in(reported: Iterable[Any]) -> Amounts:
-    """Every quantity in reported metrics, by an arithmetic of its own."""
+    """Every quantity in reported metrics, calculated independently."""
     amounts: Amounts = Counter()
     for metrics in reported:
         model = metrics.metadata.model_name
@@ -141,7 +151,7 @@ def amounts_in(reported: Iterable[Any]) -> Amounts:
 
 
 def rounded(amounts: Amounts) -> Amounts:
-    """Without zeros, and without the noise of doubles."""
+    """Remove zeros and rounding errors of doubles."""
     return Counter({key: round(Decimal(n), 6) for key, n in amounts.items() if n})
 
 
@@ -154,7 +164,7 @@ def cost_on(spans: Iterable[ReadableSpan]) -> Decimal:
 
 
 def assert_all_on_one_span(pipeline: Pipeline) -> None:
-    """The rule of the package: all that was reported, once, and nothing else."""
+    """Assert the rule of the package: all reported usage, once, and nothing else."""
     spans = pipeline.spans
     assert amounts_on(spans) == amounts_in(pipeline.reported)
     assert abs(cost_on(spans) - cost_of_amounts(amounts_in(pipeline.reported))) < Decimal("1e-9")
@@ -166,6 +176,6 @@ def assert_all_on_one_span(pipeline: Pipeline) -> None:
 
 
 def assert_session_totals(pipeline: Pipeline) -> None:
-    """What agent_session says is the sum over the spans, digit for digit."""
+    """Assert that the total on agent_session equals the sum over the spans, digit for digit."""
     totals = sum(Decimal(span.attributes["voice_cost.session.usd"]) for span in pipeline.session_spans())
     assert totals == cost_on(pipeline.spans)

@@ -1,4 +1,4 @@
-"""A call to hold in a job process, and LiveKit's executors to run the job in.
+"""A call to run in a job process, and LiveKit's executors to run the job in.
 
 An agent's file imports both, so that it adds nothing but its set-up. It is run as a program: LiveKit's
 executors then import it in the job process under the name ``__mp_main__``, as they do with a user's.

@@ -20,13 +20,13 @@ _ids = count(1)
 
 
 def known_arguments(function: Any, **arguments: Any) -> dict[str, Any]:
-    """Those of the arguments that this release's function takes."""
+    """Return the arguments that this release's function accepts."""
     known = inspect.signature(function).parameters
     return {name: value for name, value in arguments.items() if name in known}
 
 
 def realtime_report(request_id: str, *, model: str = "gpt-realtime", seconds: float = 0.0, scale: int = 1) -> Any:
-    """RealtimeModelMetrics with cached text and audio, as the OpenAI plugin makes them."""
+    """RealtimeModelMetrics with cached text and audio, as in the OpenAI plugin."""
     audio, text, cached_audio, cached_text = 200 * scale, 104 * scale, 96 * scale, 64 * scale
     details = RealtimeModelMetrics.InputTokenDetails(
         audio_tokens=audio,
@@ -214,7 +214,7 @@ def transcription_report() -> Any:
 
 
 class FailingSTT(ScriptedSTT):
-    """Fails on its first streams, after it has reported what it heard."""
+    """Fails on its first streams, after it has reported its usage."""
 
     def __init__(self, *args: Any, failures: int = 1_000, error: Exception, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -59,7 +59,7 @@ async def test_speech_fallback(pipeline, streaming):
     assert {span.attributes.get("gen_ai.response.model") for span in pipeline.named("tts_request")} >= {"sonic-3"}
 
 
-async def test_hearing_fallback_is_priced_by_the_model_that_heard(pipeline):
+async def test_stt_fallback_is_priced_by_the_model_that_transcribed(pipeline):
     """user_turn still names the model that failed."""
     down = APIConnectionError("down", retryable=False)
     first = FailingSTT([], error=down)
@@ -121,7 +121,7 @@ async def test_whole_utterances_through_the_stream_adapter(pipeline):
 
 
 async def test_a_retry_bills_what_was_reported(pipeline):
-    """Failed attempts report nothing; the one that worked does."""
+    """Failed attempts report nothing; the successful one does."""
     retried = Answer(error=APIConnectionError("again", retryable=True))
     stt_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED)
     llm_model = ScriptedLLM([retried, Answer(text="Second try.")])
@@ -167,7 +167,7 @@ async def test_sentences_built_on_streams_bill_once(pipeline):
 
 
 async def test_an_interrupted_fallback(pipeline):
-    """A sentence cut off leaves its span open, under an adapter's."""
+    """An interrupted sentence leaves its span open, below the adapter's span."""
     down = APIConnectionError("down", retryable=False)
     first, second = ScriptedTTS(errors=[down] * 9, streaming=False), ScriptedTTS(streaming=False)
     stt_model = ScriptedSTT(["tell me", "stop"], report_seconds=0.5, speed=SPEED)

@@ -1,4 +1,4 @@
-"""A budget stops a real AgentSession, and nothing it does ends a call by mistake."""
+"""A budget stops a real AgentSession, and never ends a call by mistake."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def closed(session):
 
 
 async def test_a_budget_stops_a_real_session(price_catalog):
-    """Warned at half of it, stopped above the whole, each once and in the session's own loop."""
+    """Warned at half of it, stopped above all of it, each once and in the session's loop."""
     seen = []
 
     def warn(record):
@@ -89,7 +89,7 @@ async def test_a_budget_stops_a_real_session(price_catalog):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_callback_that_raises_ends_no_call(price_catalog, caplog, asynchronous):
+async def test_a_callback_that_raises_does_not_end_the_call(price_catalog, caplog, asynchronous):
     async def fail_later(record):
         raise RuntimeError(SPEECH)
 
@@ -110,7 +110,7 @@ async def test_a_callback_that_raises_ends_no_call(price_catalog, caplog, asynch
     assert len(watched.records[0].turns) == 2
 
 
-async def test_an_agent_asks_before_it_spends(price_catalog):
+async def test_would_exceed_warns_before_the_budget_is_spent(price_catalog):
     watched = Watched(price_catalog, Budget(usd_per_session="0.002"))
     session = session_of()
     caller = Caller(session)
@@ -129,7 +129,7 @@ async def test_an_agent_asks_before_it_spends(price_catalog):
     assert watched.processor.would_exceed() is False
 
 
-async def test_a_budget_of_the_environment_is_logged(price_catalog, monkeypatch, caplog):
+async def test_a_budget_from_the_environment_is_logged(price_catalog, monkeypatch, caplog):
     monkeypatch.setenv("VOICE_COST_SESSION_BUDGET_USD", "0.0001")
     caplog.set_level("INFO", "otel_voice_cost")
     watched = Watched(price_catalog)
@@ -143,7 +143,7 @@ async def test_a_budget_of_the_environment_is_logged(price_catalog, monkeypatch,
     assert "A session has spent more than its budget of 0.0001 USD." in caplog.text
 
 
-def test_a_budget_by_the_minute_grows_with_the_call():
+def test_a_budget_per_minute_grows_with_the_call():
     budget = Budget(usd_per_session=1, usd_per_minute=0.10)
 
     assert [budget.usd_for(Decimal(seconds)) for seconds in (1, 60, 90, 6_000)] == [
@@ -164,13 +164,13 @@ def test_a_budget_by_the_minute_grows_with_the_call():
         ({"warn_at": 80}, "Budget.warn_at: got 80, expected a part between 0 and 1"),
     ],
 )
-def test_a_budget_that_is_none_is_refused(options, message):
+def test_an_invalid_budget_raises(options, message):
     with pytest.raises(VoiceCostError, match=message):
         Budget(**options)
 
 
-async def test_a_budget_nobody_listens_to_costs_nothing(price_catalog, caplog):
-    """A session made outside any event loop has nobody to call; it is said, and the span is priced."""
+async def test_a_budget_without_an_event_loop_is_logged(price_catalog, caplog):
+    """For a session outside any event loop no callback can run; this is logged, and the span is priced."""
     watched = Watched(price_catalog, Budget(usd_per_session="0.0001", on_exceeded=end_call(GOODBYE)))
 
     def outside():

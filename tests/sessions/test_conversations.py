@@ -61,7 +61,7 @@ async def test_a_tool_call_takes_two_steps_of_the_model(pipeline):
 
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming speech", "sentence by sentence"])
 async def test_an_interruption(pipeline, streaming):
-    """A sentence cut off leaves its tts_request open for ever; its report gets a span of our own."""
+    """An interrupted sentence leaves its tts_request open forever; its report gets a usage span."""
     stt, llm, tts = components(
         ["tell me", "stop"], [Answer(text=LONG, chunk_seconds=0.05), Answer(text="OK.")], streaming=streaming
     )
@@ -80,7 +80,7 @@ async def test_an_interruption(pipeline, streaming):
 
 
 async def test_say_only(pipeline):
-    """An agent that speaks before anybody asks uses no model."""
+    """An agent that speaks first uses no model."""
     stt, llm, tts = components([], [])
     pipeline.listen(stt, llm, tts)
 
@@ -95,7 +95,7 @@ async def test_say_only(pipeline):
 
 
 async def test_a_handoff_to_other_components(pipeline):
-    """The old agent's speech-to-text reports its rest after its session stopped listening."""
+    """The old agent's speech-to-text sends its last report after its session has unsubscribed."""
     stt, llm, tts = components(["hello"], [Answer(text="I hand you over.", tool=ToolCall(name="hand_over"))])
     other_stt = ScriptedSTT(["again"], model="universal-streaming", provider="AssemblyAI", speed=SPEED)
     other_llm, other_tts = ScriptedLLM([Answer(text="Hi."), Answer(text="Bye.")]), ScriptedTTS(model="sonic-3-turbo")
@@ -125,7 +125,7 @@ async def test_a_handoff_to_other_components(pipeline):
 
 
 async def test_a_model_called_inside_a_tool(pipeline):
-    """LiveKit's own session usage does not hear it."""
+    """LiveKit's session usage does not include it."""
     stt, llm, tts = components(["think"], [Answer(tool=ToolCall(name="think")), Answer(text="Done thinking.")])
     side = ScriptedLLM([Answer(text="hm", prompt_tokens=700, cached_tokens=256, completion_tokens=7)])
     pipeline.listen(stt, llm, tts, side)
@@ -147,7 +147,7 @@ async def test_a_model_called_inside_a_tool(pipeline):
 
 
 async def test_preemptive_generation(pipeline):
-    """A generation begun before the turn was over and thrown away is billed as far as it was reported."""
+    """A generation that starts before the end of the turn and is discarded is billed as far as it was reported."""
     stt, llm, tts = components(["hello", "more"], [Answer(text="Yes?")] * 4)
     pipeline.listen(stt, llm, tts)
 
@@ -163,7 +163,7 @@ async def test_preemptive_generation(pipeline):
 
 
 async def test_a_discarded_preemptive_generation(pipeline):
-    """The caller goes on before the turn is over: the answer begun is thrown away, and another one made."""
+    """The caller continues before the turn is over: the answer is discarded, and a new one generated."""
     stt, llm, tts = components(["hello", "and another thing"], [Answer(text=LONG, chunk_seconds=0.05)] * 3)
     pipeline.listen(stt, llm, tts)
 
@@ -190,8 +190,8 @@ async def test_a_discarded_preemptive_generation(pipeline):
     assert_session_totals(pipeline)
 
 
-async def test_wrapping_a_processor_gives_the_same_account(price_catalog):
-    """Spans of our own go to the wrapped processor; nothing is lost or doubled there either."""
+async def test_wrapping_a_processor_gives_the_same_costs(price_catalog):
+    """Usage spans go to the wrapped processor; nothing is lost or duplicated there either."""
     pipeline = Pipeline(price_catalog, wrapping=True)
     stt, llm, tts = components(["one"], [Answer(text="First answer.")])
     pipeline.listen(stt, llm, tts)
@@ -208,8 +208,8 @@ async def test_wrapping_a_processor_gives_the_same_account(price_catalog):
     pipeline.provider.shutdown()
 
 
-async def test_the_last_seconds_of_hearing_are_counted(pipeline):
-    """AgentSession stops listening before its speech-to-text closes: the rest is on a span of its own."""
+async def test_the_last_seconds_of_stt_are_counted(pipeline):
+    """AgentSession unsubscribes before its speech-to-text closes: the rest is on a usage span."""
     stt, llm, tts = components([], [])
     heard_by_session = []
     pipeline.listen(stt, llm, tts)
@@ -226,7 +226,7 @@ async def test_the_last_seconds_of_hearing_are_counted(pipeline):
     assert own.attributes["voice_cost.quantity.audio_second"] == pytest.approx(reported)
 
 
-async def test_hearing_goes_to_the_next_user_turn_and_not_into_two(pipeline):
+async def test_stt_usage_goes_to_the_next_user_turn_once(pipeline):
     stt, llm, tts = components(["one", "two", "three"], [Answer(text="Yes.")] * 3)
     pipeline.listen(stt, llm, tts)
 

@@ -1,4 +1,4 @@
-"""The real Deepgram plugin against a local WebSocket server: the cost covers the whole socket time."""
+"""The real Deepgram plugin against a local WebSocket server: the cost covers the whole connection time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ deepgram = pytest.importorskip("livekit.plugins.deepgram")
 
 
 class Server:
-    """Speaks Deepgram's streaming protocol: transcribes after a second of audio, and keeps the socket's time."""
+    """Implements Deepgram's streaming protocol: transcribes after a second of audio, and keeps the connection time."""
 
     def __init__(self) -> None:
         self.open_seconds = 0.0

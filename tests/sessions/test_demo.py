@@ -1,4 +1,4 @@
-"""The demo: what it prints is what the receiver got, and it adds up."""
+"""The demo prints the received spans, and they add up."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from otel_voice_cost.demo.report import print_report
 
 async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
     """By hand: 711 fresh, 1,792 cached and 87 output tokens are 284.4 + 179.2 + 139.2 millionths of a dollar;
-    328 characters at $50 a million are $0.0164; seconds heard at $0.0048 a minute are $0.00008 each.
+    328 characters at $50 a million are $0.0164; seconds of audio at $0.0048 a minute are $0.00008 each.
     """
     said: list[str] = []
     with OtlpReceiver() as receiver:
@@ -50,7 +50,7 @@ async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
 
 
 async def test_the_interrupted_answer_is_in_the_demo(price_catalog):
-    """One agent turn was cut off by the caller, and one called a tool."""
+    """One agent turn is interrupted by the caller, and one calls a tool."""
     with OtlpReceiver() as receiver:
         provider = TracerProvider()
         provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))

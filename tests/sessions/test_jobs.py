@@ -26,9 +26,9 @@ async def hold_in_job(pipeline) -> None:
 
 
 async def test_in_the_workers_thread_executor(pipeline):
-    """Two jobs at once, each in a thread and an event loop of its own, as JobExecutorType.THREAD runs them.
+    """Two jobs at once, each in a separate thread and event loop, as JobExecutorType.THREAD runs them.
 
-    They end together, for from 1.3 to 1.7 the first that ends shuts the provider down for both.
+    They end together, because from 1.3 to 1.7 the first to end shuts the provider down for both.
     """
     both_held = threading.Barrier(2)
 
@@ -77,7 +77,7 @@ async def test_in_the_workers_thread_executor(pipeline):
     assert_session_totals(pipeline)
 
 
-async def test_spans_of_our_own_carry_the_jobs_conversation(pipeline):
+async def test_usage_spans_carry_the_jobs_conversation_id(pipeline):
     """LiveKit puts the job's conversation id on every span; Langfuse makes a session of it."""
     with testing.fake_job_context():
         assert get_job_context() is not None

@@ -1,4 +1,4 @@
-"""Langfuse's own Python SDK, exporting a call to a receiver: what arrives there."""
+"""Langfuse's Python SDK, exporting a call to a receiver."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Langfuse = pytest.importorskip("langfuse").Langfuse
 
 
 def client(provider: TracerProvider, receiver: OtlpReceiver, key: str, **options):
-    """A client of its own for each test: the SDK keeps one per public key."""
+    """A separate client for each test: the SDK keeps one per public key."""
     base_url = receiver.endpoint.removesuffix("/v1/traces")
     return Langfuse(
         public_key=f"pk-lf-{key}",
@@ -71,8 +71,8 @@ async def test_every_cost_of_a_call_arrives(way, price_catalog):
     assert session.attributes["langfuse.trace.metadata.voice_cost_usd"] == pytest.approx(float(total))
 
 
-async def test_the_sdks_own_filter_keeps_what_is_priced(price_catalog):
-    """Without a filter of one's own it drops LiveKit's spans that have no gen_ai attribute."""
+async def test_the_sdks_filter_keeps_priced_spans(price_catalog):
+    """Without a custom filter it drops LiveKit's spans that have no gen_ai attribute."""
     with OtlpReceiver() as receiver:
         provider = TracerProvider()
         provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))

@@ -1,4 +1,4 @@
-"""Usage that no span claims: one span per component and model, with the session's ids, at the latest at shutdown."""
+"""Unmatched usage: one span per component and model, with the session's ids, at the latest at shutdown."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ async def test_one_span_per_model_with_the_sessions_ids(price_catalog):
     pipeline.provider.shutdown()
 
 
-async def test_wrapped_the_ids_are_there_too(price_catalog):
+async def test_usage_spans_have_the_ids_with_a_wrapped_processor_too(price_catalog):
     pipeline = Pipeline(price_catalog, wrapping=True)
     set_tracer_provider(pipeline.provider, metadata={"langfuse.session.id": "call-7"})
 
-    hears = ScriptedSTT([], speed=SPEED)
+    stt_model = ScriptedSTT([], speed=SPEED)
     await converse(
-        new_session(stt=hears, llm=ScriptedLLM([]), tts=ScriptedTTS()), Clerk(), lambda _: asyncio.sleep(0.1)
+        new_session(stt=stt_model, llm=ScriptedLLM([]), tts=ScriptedTTS()), Clerk(), lambda _: asyncio.sleep(0.1)
     )
 
     if RELEASE == (1, 4):
@@ -80,16 +80,16 @@ async def test_wrapped_the_ids_are_there_too(price_catalog):
 
 async def test_a_sentence_whose_span_never_ends(pipeline):
     """An interruption while the model still speaks leaves a tts_request open on every release."""
-    hears = ScriptedSTT(["tell me", "stop"], report_seconds=0.5, speed=SPEED)
-    thinks = ScriptedLLM([Answer(text=LONG, chunk_seconds=0.05), Answer(text="OK.")])
-    speaks = ScriptedTTS(streaming=False, frame_delay=0.02)
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = ScriptedSTT(["tell me", "stop"], report_seconds=0.5, speed=SPEED)
+    llm_model = ScriptedLLM([Answer(text=LONG, chunk_seconds=0.05), Answer(text="OK.")])
+    tts_model = ScriptedTTS(streaming=False, frame_delay=0.02)
+    pipeline.listen(stt_model, llm_model, tts_model)
 
     async def script(caller):
         await caller.ask()
         await caller.interrupt()
 
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), script)
+    await converse(new_session(stt=stt_model, llm=llm_model, tts=tts_model), Clerk(), script)
 
     assert_all_on_one_span(pipeline)
     if RELEASE == (1, 4):
@@ -101,11 +101,11 @@ async def test_a_sentence_whose_span_never_ends(pipeline):
 
 async def test_a_span_that_ends_after_its_session_is_not_priced_again(pipeline):
     """Its report was settled with the session."""
-    speaks = ScriptedTTS()
-    session = new_session(stt=ScriptedSTT([], speed=SPEED), llm=ScriptedLLM([]), tts=speaks)
-    pipeline.listen(speaks)
+    tts_model = ScriptedTTS()
+    session = new_session(stt=ScriptedSTT([], speed=SPEED), llm=ScriptedLLM([]), tts=tts_model)
+    pipeline.listen(tts_model)
     late = []
-    speaks.on("metrics_collected", lambda metrics: late.append(metrics.model_dump_json()))
+    tts_model.on("metrics_collected", lambda metrics: late.append(metrics.model_dump_json()))
     caller = Caller(session)
     await session.start(Clerk())
     if not trace.get_current_span().is_recording():
@@ -115,7 +115,7 @@ async def test_a_span_that_ends_after_its_session_is_not_priced_again(pipeline):
     open_span = tracer.start_span("tts_request")  # stands for one that LiveKit forgets
     metrics = json.loads(late[0]) | {"request_id": "forgotten"}
     open_span.set_attribute("lk.tts_metrics", json.dumps(metrics, separators=(",", ":")))
-    speaks.emit("metrics_collected", type(pipeline.reported[0]).model_validate(metrics))
+    tts_model.emit("metrics_collected", type(pipeline.reported[0]).model_validate(metrics))
     await caller.hang_up()
     open_span.end()
 
@@ -125,7 +125,7 @@ async def test_a_span_that_ends_after_its_session_is_not_priced_again(pipeline):
 
 
 async def test_a_request_without_metrics_that_ends_before_its_report_is_priced_once(pipeline):
-    """A limit of the SDK took its metrics; the token counts are left."""
+    """An SDK limit dropped its metrics; the token counts are left."""
     model = ScriptedLLM([])
     caller = Caller(new_session(stt=ScriptedSTT([], speed=SPEED), llm=model, tts=ScriptedTTS()))
     await caller.session.start(Clerk())
@@ -143,7 +143,7 @@ async def test_a_request_without_metrics_that_ends_before_its_report_is_priced_o
 
 
 async def test_usage_after_the_session_ended_is_counted_at_the_flush(price_catalog):
-    """Under the session it belongs to, on a span of its own."""
+    """Under its session, on a usage span."""
     pipeline = Pipeline(price_catalog)
     side = ScriptedSTT([], speed=SPEED)
     caller = Caller(new_session(stt=ScriptedSTT([], speed=SPEED), llm=ScriptedLLM([]), tts=ScriptedTTS()))
@@ -177,16 +177,16 @@ def side_report(component):
 async def test_span_limits_lose_no_usage(price_catalog, limits):
     """OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT and _COUNT_LIMIT cut or drop the metrics JSON."""
     pipeline = Pipeline(price_catalog, limits=limits)
-    hears = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
-    thinks = ScriptedLLM([Answer(text="First.", cached_tokens=64), Answer(text="Second.", prompt_tokens=150)])
-    speaks = ScriptedTTS()
-    pipeline.listen(hears, thinks, speaks)
+    stt_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
+    llm_model = ScriptedLLM([Answer(text="First.", cached_tokens=64), Answer(text="Second.", prompt_tokens=150)])
+    tts_model = ScriptedTTS()
+    pipeline.listen(stt_model, llm_model, tts_model)
 
     async def script(caller):
         await caller.ask_and_listen()
         await caller.ask_and_listen()
 
-    await converse(new_session(stt=hears, llm=thinks, tts=speaks), Clerk(), script)
+    await converse(new_session(stt=stt_model, llm=llm_model, tts=tts_model), Clerk(), script)
 
     assert amounts_on(pipeline.spans) == amounts_in(pipeline.reported)
     assert_session_totals(pipeline)
@@ -194,7 +194,7 @@ async def test_span_limits_lose_no_usage(price_catalog, limits):
 
 
 async def test_a_custom_llm_node_that_yields_usage(pipeline):
-    """Its usage is on llm_node alone, from 1.8 on, and names no model: it is known, and unpriced."""
+    """From 1.8 on its usage is only on llm_node, without a model: it is counted but unpriced."""
 
     class Custom(Agent):
         def __init__(self):
@@ -206,8 +206,10 @@ async def test_a_custom_llm_node_that_yields_usage(pipeline):
                 id="own-1", usage=llm.CompletionUsage(completion_tokens=4, prompt_tokens=115, total_tokens=119)
             )
 
-    hears, speaks = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
-    await converse(new_session(stt=hears, llm=ScriptedLLM([]), tts=speaks), Custom(), lambda c: c.ask_and_listen())
+    stt_model, tts_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
+    await converse(
+        new_session(stt=stt_model, llm=ScriptedLLM([]), tts=tts_model), Custom(), lambda c: c.ask_and_listen()
+    )
 
     (node,) = pipeline.named("llm_node")
     if "gen_ai.usage.input_tokens" not in node.attributes:
@@ -217,17 +219,17 @@ async def test_a_custom_llm_node_that_yields_usage(pipeline):
     assert pipeline.session_spans()[0].attributes["voice_cost.session.unpriced"] == 1
 
 
-async def test_connection_reports_are_no_usage_and_zero_is_unknown(pipeline):
-    """LiveKit reports a connection with zero seconds, and 0.0 where it does not know."""
+async def test_connection_reports_are_not_usage_and_zero_is_unknown(pipeline):
+    """LiveKit reports a connection with zero seconds, and 0.0 for unknown."""
     from .scripted import transcription_report  # noqa: PLC0415
 
-    hears = ScriptedSTT([], overhead_seconds=0.5, speed=SPEED)
-    caller = Caller(new_session(stt=hears, llm=ScriptedLLM([]), tts=ScriptedTTS()))
+    stt_model = ScriptedSTT([], overhead_seconds=0.5, speed=SPEED)
+    caller = Caller(new_session(stt=stt_model, llm=ScriptedLLM([]), tts=ScriptedTTS()))
     await caller.session.start(Clerk())
     zero = transcription_report()
     zero.audio_duration = 0.0
     zero.metadata.model_name = "no-such-model"
-    hears.emit("metrics_collected", zero)
+    stt_model.emit("metrics_collected", zero)
     await caller.hang_up()
 
     assert not any("no-such-model" in str(span.attributes) for span in pipeline.spans)
@@ -235,7 +237,7 @@ async def test_connection_reports_are_no_usage_and_zero_is_unknown(pipeline):
 
 
 def test_a_process_that_stops_without_closing_its_session():
-    """The provider shuts down at the interpreter's exit; what waits is on a span by then."""
+    """The provider shuts down at interpreter exit; pending usage is on a span by then."""
     program = textwrap.dedent(
         """
         import asyncio

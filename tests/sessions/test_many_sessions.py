@@ -65,7 +65,7 @@ def spans_by_session(pipeline):
     return groups
 
 
-async def test_at_once_in_one_event_loop(pipeline):
+async def test_sessions_at_once_in_one_event_loop(pipeline):
     stacks = [stack(pipeline) for _ in range(3)]
 
     await asyncio.gather(*(asyncio.create_task(hold(*one)) for one in stacks))
@@ -77,8 +77,8 @@ async def test_at_once_in_one_event_loop(pipeline):
         assert Decimal(root.attributes["voice_cost.session.usd"]) == cost_on(spans) > 0
 
 
-async def test_sharing_their_components(pipeline):
-    """LiveKit's own session usage counts these twice."""
+async def test_sessions_that_share_components(pipeline):
+    """LiveKit's session usage counts these twice."""
     stt = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED)
     llm, tts = ScriptedLLM([Answer(text="An answer.")] * 2), ScriptedTTS()
     pipeline.listen(stt, llm, tts)
@@ -90,7 +90,7 @@ async def test_sharing_their_components(pipeline):
     assert len(pipeline.session_spans()) == 2
 
 
-async def test_one_after_another_in_a_reused_process(pipeline):
+async def test_sessions_one_after_another_in_a_reused_process(pipeline):
     for _ in range(3):
         await hold(*stack(pipeline))
 
@@ -108,7 +108,7 @@ async def hold_two_in_one_task(pipeline):
     await first.hang_up()
 
 
-async def test_two_in_one_task_nest_in_one_trace(pipeline):
+async def test_two_sessions_in_one_task_nest_in_one_trace(pipeline):
     await hold_two_in_one_task(pipeline)
 
     assert_all_on_one_span(pipeline)
@@ -119,7 +119,7 @@ def named(components):
     return dict(zip(("stt", "llm", "tts"), components, strict=True))
 
 
-def test_in_threads_as_the_thread_executor_runs_jobs(pipeline):
+def test_sessions_in_threads_of_the_thread_executor(pipeline):
     """Each job has a thread and an event loop of its own; the provider is one."""
     stacks = [stack(pipeline) for _ in range(3)]
     threads = [threading.Thread(target=lambda one=one: asyncio.run(hold(*one))) for one in stacks]
@@ -134,7 +134,7 @@ def test_in_threads_as_the_thread_executor_runs_jobs(pipeline):
 
 
 async def test_a_killed_session_is_accounted_for_at_shutdown(price_catalog, caplog):
-    """Its agent_session never ends, so what was heard is on a span of its own."""
+    """Its agent_session never ends, so its speech-to-text usage is on a usage span."""
     pipeline = Pipeline(price_catalog)
     stt, llm, tts = stack(pipeline)
     session = new_session(stt=stt, llm=llm, tts=tts)
@@ -152,7 +152,7 @@ async def test_a_killed_session_is_accounted_for_at_shutdown(price_catalog, capl
     await caller.hang_up()
 
 
-async def test_an_unsampled_session_costs_nothing(price_catalog, caplog):
+async def test_an_unsampled_session_exports_and_logs_nothing(price_catalog, caplog):
     provider, exporter = TracerProvider(sampler=ALWAYS_OFF), InMemorySpanExporter()
     provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -168,7 +168,7 @@ async def test_an_unsampled_session_costs_nothing(price_catalog, caplog):
     assert [line for line in lines if "inside a running event loop" not in line] == []
 
 
-async def test_metrics_hold_where_traces_are_not_sampled(price_catalog):
+async def test_metrics_are_complete_if_traces_are_not_sampled(price_catalog):
     """They are recorded as usage is reported; two processors count it once."""
     reader = InMemoryMetricReader()
     meters = MeterProvider([reader])
@@ -191,8 +191,8 @@ async def test_metrics_hold_where_traces_are_not_sampled(price_catalog):
     sampled.provider.shutdown()
 
 
-async def test_two_providers_each_account_for_their_own(price_catalog):
-    """Both hear every report; a report belongs to the session it was made in."""
+async def test_two_providers_account_for_their_own_sessions(price_catalog):
+    """Both receive every report; a report belongs to its session."""
     first = Pipeline(price_catalog)
     await hold(*stack(first))
     otel_context.attach(otel_context.Context())  # start() leaves its span current
@@ -205,7 +205,7 @@ async def test_two_providers_each_account_for_their_own(price_catalog):
     second.provider.shutdown()
 
 
-async def test_a_processor_built_anew_goes_on(price_catalog):
+async def test_a_rebuilt_processor_continues(price_catalog):
     first = Pipeline(price_catalog)
     await hold(*stack(first))
     first.provider.shutdown()
@@ -234,7 +234,7 @@ async def test_nothing_keeps_an_ended_session_alive(pipeline):
 
 @pytest.mark.parametrize("wrapping", [False, True])
 async def test_a_session_that_overlaps_shutdown(price_catalog, wrapping):
-    """What comes after shutdown passes untouched; what came before is counted."""
+    """Spans after shutdown pass unchanged; earlier usage is counted."""
     pipeline = Pipeline(price_catalog, wrapping=wrapping)
     stt, llm, tts = stack(pipeline)
     caller = Caller(new_session(stt=stt, llm=llm, tts=tts))
@@ -248,8 +248,8 @@ async def test_a_session_that_overlaps_shutdown(price_catalog, wrapping):
     pipeline.provider.shutdown()
 
 
-async def test_a_killed_session_of_a_provider_that_livekit_has_left(price_catalog):
-    """What waits goes to the provider of its session, not to the one LiveKit uses by now."""
+async def test_a_killed_session_of_a_provider_that_livekit_no_longer_uses(price_catalog):
+    """Pending usage goes to the provider of its session, not to the one that LiveKit now uses."""
     first = Pipeline(price_catalog)
     caller = Caller(new_session(**named(stack(first))))
     await caller.session.start(Clerk())

@@ -1,4 +1,4 @@
-"""Speech-to-text that no session has: voicemail, batch transcription, a report from a thread without context."""
+"""Speech-to-text outside of sessions: voicemail, batch transcription, a report from a thread without context."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ VOICEMAIL_SECONDS = 2
 
 @pytest.fixture(autouse=True)
 def alone():
-    """Sessions that other tests left running would take what is reported here."""
+    """Sessions that other tests left running would receive these reports."""
     for session in REGISTRY.running():
         REGISTRY.drain(session.owner())
 
 
 def report(seconds=5.0):
-    """As LiveKit's STT of the very moment makes it, from the current context."""
+    """Report usage as LiveKit's STT does, in the current context."""
     component = ScriptedSTT([])
     metrics = stt_metrics(audio_duration=seconds)
     component.emit("metrics_collected", Report({"report": "stt_metrics", "label": "x", "json": json.dumps(metrics)}))
 
 
 async def transcribe(stt):
-    """As an application transcribes a recording: the whole of it at once."""
+    """Transcribe a whole recording at once, as an application does."""
     frame = rtc.AudioFrame(bytes(2 * 16_000 * VOICEMAIL_SECONDS), 16_000, 1, 16_000 * VOICEMAIL_SECONDS)
     return await stt.recognize([frame])
 
 
 @pytest.mark.parametrize("wrapping", [False, True])
-async def test_a_voicemail_is_on_a_span_below_the_applications(price_catalog, wrapping):
+async def test_a_voicemail_is_on_a_span_below_the_application_span(price_catalog, wrapping):
     pipeline = Pipeline(price_catalog, wrapping=wrapping)
     stt = ScriptedSTT(["Please call back."])
     pipeline.listen(stt)
@@ -80,7 +80,7 @@ async def test_a_voicemail_is_on_a_span_below_the_applications(price_catalog, wr
     assert pipeline.named("stt_usage") == [own]
 
 
-async def test_without_any_span_it_has_one_of_its_own_at_a_flush(price_catalog):
+async def test_usage_without_any_span_gets_a_separate_span_at_a_flush(price_catalog):
     pipeline = Pipeline(price_catalog)
     stt = ScriptedSTT(["Please call back."])
     pipeline.listen(stt)
@@ -95,7 +95,7 @@ async def test_without_any_span_it_has_one_of_its_own_at_a_flush(price_catalog):
     pipeline.provider.shutdown()
 
 
-async def test_a_processor_that_is_shut_down_leaves_it_to_the_next(price_catalog):
+async def test_a_processor_that_is_shut_down_leaves_reports_to_the_next(price_catalog):
     pipeline = Pipeline(price_catalog)
     second = VoiceCostSpanProcessor(catalog=price_catalog)
     pipeline.provider.add_span_processor(second)
@@ -108,7 +108,7 @@ async def test_a_processor_that_is_shut_down_leaves_it_to_the_next(price_catalog
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-async def test_a_forked_child_leaves_what_waits_to_its_parent(price_catalog):
+async def test_a_forked_child_leaves_pending_usage_to_its_parent(price_catalog):
     pipeline = Pipeline(price_catalog)
     await transcribe(ScriptedSTT(["Please call back."]))
 
@@ -122,7 +122,7 @@ async def test_a_forked_child_leaves_what_waits_to_its_parent(price_catalog):
     assert len(pipeline.named("stt_usage")) == 1
 
 
-async def test_without_sampling_it_is_in_the_metrics_alone(price_catalog):
+async def test_unsampled_usage_is_only_in_the_metrics(price_catalog):
     provider, exporter, reader = TracerProvider(sampler=ALWAYS_OFF), InMemorySpanExporter(), InMemoryMetricReader()
     processor = VoiceCostSpanProcessor(catalog=price_catalog, meter_provider=MeterProvider([reader]))
     provider.add_span_processor(processor)
@@ -138,7 +138,7 @@ async def test_without_sampling_it_is_in_the_metrics_alone(price_catalog):
     assert processor.stats().priced == 2
 
 
-async def test_the_only_session_takes_what_a_thread_reports(pipeline):
+async def test_the_only_session_gets_the_reports_of_a_thread(pipeline):
     caller = Caller(new_session(**named(stack(pipeline))))
     await caller.session.start(Clerk())
     await caller.ask_and_listen()
@@ -154,7 +154,7 @@ async def test_the_only_session_takes_what_a_thread_reports(pipeline):
     assert Decimal(session.attributes["voice_cost.session.stt.usd"]) == pytest.approx(seconds * Decimal("0.00008"))
 
 
-async def test_of_several_sessions_none_takes_it(pipeline):
+async def test_none_of_several_sessions_gets_the_reports_of_a_thread(pipeline):
     callers = [Caller(new_session(**named(stack(pipeline)))) for _ in range(2)]
     for caller in callers:
         await asyncio.create_task(caller.session.start(Clerk()))
@@ -169,8 +169,8 @@ async def test_of_several_sessions_none_takes_it(pipeline):
     assert own.attributes["voice_cost.quantity.audio_second"] == 5
 
 
-async def test_a_report_that_no_span_of_livekits_goes_with_is_said_once(price_catalog, caplog):
-    """The processor is on a provider that LiveKit was not given."""
+async def test_a_report_without_livekit_spans_is_logged_once(price_catalog, caplog):
+    """The processor is on a provider that LiveKit does not use."""
     REGISTRY.reset()
     set_tracer_provider(TracerProvider())
     provider = TracerProvider()
@@ -185,7 +185,7 @@ async def test_a_report_that_no_span_of_livekits_goes_with_is_said_once(price_ca
     provider.shutdown()
 
 
-async def test_a_session_runs_on_while_livekit_is_given_another_provider(price_catalog):
+async def test_a_session_continues_while_livekit_gets_another_provider(price_catalog):
     """As in two jobs of one process, each of which sets a provider: one account of each session."""
     first = Pipeline(price_catalog)
     caller = Caller(new_session(**named(stack(first, turns=2))))

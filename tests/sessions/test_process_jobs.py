@@ -71,7 +71,7 @@ if __name__ == "__main__":
 def agent_file(
     *, imported: str = "", prewarm: str = "", entrypoint: str = "", main: str = "", preload: tuple[str, ...] = ()
 ) -> str:
-    """An agent's file with its set-up at one of the places where users put it."""
+    """An agent's file with its set-up at one of the usual places."""
     inner = {"prewarm": prewarm, "entrypoint": entrypoint, "main": main}
     return AGENT.format(
         imported=imported, preload=preload, **{place: indent(code, "    ") for place, code in inner.items()}
@@ -80,7 +80,7 @@ def agent_file(
 
 @dataclass(frozen=True)
 class HeldCall:
-    """A call that a job process has held: what arrived at the receiver, and what the components reported."""
+    """A call of a job process: received spans and reported usage."""
 
     spans: list[ReceivedSpan]
     reports: list[SimpleNamespace]
@@ -132,7 +132,7 @@ def hold(tmp_path) -> Hold:
 
 
 def assert_all_usage_arrived(call: HeldCall) -> None:
-    """All that was reported is on exactly one span that arrived, at its exact price."""
+    """Assert that all reported usage is on exactly one received span, at its exact price."""
     assert amounts_on(call.spans) == amounts_in(call.reports)
     assert {component for component, _, _ in amounts_on(call.spans)} == {"llm", "stt", "tts"}
     assert cost_on(call.spans) == cost_of_amounts(amounts_in(call.reports)) > 0
@@ -140,7 +140,7 @@ def assert_all_usage_arrived(call: HeldCall) -> None:
 
 
 def assert_all_arrived(call: HeldCall) -> None:
-    """The end of the call, too, and its total is the sum over the spans."""
+    """Assert that the end of the call arrived too, and that its total is the sum over the spans."""
     assert_all_usage_arrived(call)
     (session,) = call.named("agent_session")
     assert Decimal(session.attributes["voice_cost.session.usd"]) == cost_on(call.spans)
@@ -157,7 +157,7 @@ def test_a_set_up_at_module_level_or_in_prewarm_loses_nothing(hold, place, metho
 
 @pytest.mark.parametrize("title", SET_UPS)
 def test_a_set_up_of_the_readme_loses_nothing(hold, title):
-    """Exactly as printed, at module level; an exporter is added where somebody else exports."""
+    """Exactly as printed, at module level; an exporter is added if the set-up has none."""
     if "langfuse import" in SET_UPS[title]:
         pytest.importorskip("langfuse")
 
@@ -167,7 +167,7 @@ def test_a_set_up_of_the_readme_loses_nothing(hold, title):
     assert "otel_voice_cost" not in call.log
 
 
-def test_every_set_up_of_the_readme_is_tried():
+def test_every_set_up_of_the_readme_is_tested():
     section = README.partition("\n## Set-ups to copy")[2].partition("\n## ")[0]
 
     assert len(SET_UPS) == 1 + section.count("```python") == 6
@@ -176,8 +176,8 @@ def test_every_set_up_of_the_readme_is_tried():
 
 @pytest.mark.skipif(LIVEKIT_SHUTS_DOWN, reason="1.3 to 1.7 shut the provider down while the session still reports")
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
-def test_a_session_that_is_still_live_leaves_what_it_spent(hold, method):
-    """Its agent_session never ends; LiveKit does not close it, because it does not know its job."""
+def test_a_session_that_is_still_live_exports_its_usage(hold, method):
+    """Its agent_session never ends; LiveKit does not close it, because it cannot assign it to a job."""
     call = hold(agent_file(imported=SET_UP), method=method, ending="lives on")
 
     assert_all_usage_arrived(call)
@@ -202,7 +202,7 @@ def test_a_set_up_that_the_fork_server_preloads_loses_nothing(hold):
     assert_all_arrived(call)
 
 
-def test_a_set_up_in_the_entrypoint_loses_nothing_but_warns(hold):
+def test_a_set_up_in_the_entrypoint_warns_and_loses_nothing(hold):
     """It blocks the event loop while the caller waits."""
     call = hold(agent_file(entrypoint=SET_UP))
 

@@ -1,4 +1,4 @@
-"""Realtime models: usage that meets its span, comes late, twice, or never."""
+"""Realtime models: usage that matches its span, or arrives late, twice or never."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models beside the conversation's own, components that change, and listeners that fail."""
+"""Models in addition to the conversation's, components that change, and listeners that fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def side_model(*answers):
 
 
 async def test_a_judge_is_billed_once(pipeline):
-    """RunResult.judge writes its request's tokens on judge_evaluation once more, and never ends the request."""
+    """RunResult.judge repeats its request's tokens on judge_evaluation, and never ends the request."""
     llm_model, tts_model = ScriptedLLM([Answer(text="It has shipped.")]), ScriptedTTS()
     verdict = ToolCall(name="check_intent", arguments='{"success": true, "reason": "it does"}')
     judge = side_model(Answer(tool=verdict, prompt_tokens=800, completion_tokens=12))
@@ -49,7 +49,7 @@ async def test_a_judge_is_billed_once(pipeline):
 
 
 async def test_keyterm_detection_is_billed(pipeline):
-    """A model that LiveKit runs beside the conversation, from 1.6.6 on."""
+    """A model that LiveKit runs in addition to the conversation, from 1.6.6 on."""
     if "stt_context_options" not in inspect.signature(AgentSession.__init__).parameters:
         pytest.skip("no stt_context_options in this release")
     stt_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED, keyterms=True)
@@ -74,7 +74,7 @@ async def test_keyterm_detection_is_billed(pipeline):
     assert_session_totals(pipeline)
 
 
-async def test_several_speakers_are_heard_once(pipeline):
+async def test_several_speakers_are_billed_once(pipeline):
     if not hasattr(stt, "MultiSpeakerAdapter"):
         pytest.skip("no MultiSpeakerAdapter in this release")
     stt_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED, diarization=True)
@@ -109,7 +109,7 @@ async def test_components_that_change_in_the_middle_of_a_call(pipeline):
 
 
 async def test_a_failing_listener_of_the_application_loses_no_usage(pipeline):
-    """LiveKit passes a listener's TypeError on, which ends its metrics task; we heard the report before."""
+    """LiveKit passes a listener's TypeError on, which ends its metrics task; the hook receives the report before."""
     stt_model = ScriptedSTT(["one"], report_seconds=0.5, speed=SPEED)
     llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")]), ScriptedTTS()
     pipeline.listen(stt_model, llm_model)
@@ -126,7 +126,7 @@ async def test_a_failing_listener_of_the_application_loses_no_usage(pipeline):
     assert_all_on_one_span(pipeline)
 
 
-async def test_a_turn_holds_its_hearing_thinking_and_speaking(pipeline):
+async def test_a_turn_includes_its_stt_llm_and_tts(pipeline):
     stt_model = ScriptedSTT(["one"], report_seconds=0.2, speed=SPEED)
     llm_model, tts_model = ScriptedLLM([Answer(text="An answer.")]), ScriptedTTS()
     pipeline.listen(stt_model, llm_model, tts_model)

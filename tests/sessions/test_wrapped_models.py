@@ -1,4 +1,4 @@
-"""An application's own classes around a model: they report its usage once more, and it is billed once."""
+"""Application classes that wrap a model: they report its usage again, and it is billed once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .test_conversations import Clerk
 
 
 class LoggingSTT(stt.STT):
-    """Passes the events of another on, usage included, in a stream of its own."""
+    """Passes on the events of another, including usage, in a separate stream."""
 
     def __init__(self, inner: ScriptedSTT) -> None:
         super().__init__(capabilities=inner.capabilities)
@@ -48,7 +48,7 @@ class _PassingOn(stt.RecognizeStream):
 
 
 class CopyingSTT(ScriptedSTT):
-    """Hears by another's stream, and emits a changed copy of its metrics under its own name."""
+    """Transcribes through another's stream, and emits a changed copy of its metrics under its own name."""
 
     def __init__(self, inner: ScriptedSTT) -> None:
         super().__init__([])
@@ -63,7 +63,7 @@ class CopyingSTT(ScriptedSTT):
 
 
 class LoggingLLM(llm.LLM):
-    """Passes the chunks of another on, usage included, in a stream of its own."""
+    """Passes on the chunks of another, including usage, in a separate stream."""
 
     def __init__(self, inner: ScriptedLLM) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _Chunks(llm.LLMStream):
 
 
 class TwoStepLLM(LoggingLLM):
-    """Asks another model first, then reports what itself used: both are billed."""
+    """Calls another model first, then reports its own usage: both are billed."""
 
     def chat(self, *, chat_ctx, tools=None, conn_options=DEFAULT_API_CONNECT_OPTIONS, **_):
         return _TwoSteps(self, chat_ctx=chat_ctx, tools=tools or [], conn_options=conn_options)
@@ -106,7 +106,7 @@ class _TwoSteps(llm.LLMStream):
 
 
 class NamelessSTT(ScriptedSTT):
-    """Names no request, as the plugins of AWS, AssemblyAI, Azure and others."""
+    """Reports no request id, like the plugins of AWS, AssemblyAI, Azure and others."""
 
     def event(self, kind, text=""):
         event = super().event(kind, text)
@@ -121,7 +121,7 @@ async def two_questions(caller):
 
 @pytest.mark.parametrize("inside", [ScriptedSTT, NamelessSTT])
 @pytest.mark.parametrize("around", [LoggingSTT, CopyingSTT])
-async def test_a_class_around_a_speech_to_text_is_billed_once(pipeline, around, inside):
+async def test_a_class_that_wraps_speech_to_text_is_billed_once(pipeline, around, inside):
     stt_model = inside(["one", "two"], report_seconds=0.5, speed=SPEED)
     llm_model, tts_model = ScriptedLLM([Answer(text="Yes.")] * 2), ScriptedTTS()
     pipeline.listen(stt_model, llm_model, tts_model)
@@ -132,7 +132,7 @@ async def test_a_class_around_a_speech_to_text_is_billed_once(pipeline, around, 
     assert_session_totals(pipeline)
 
 
-async def test_a_class_around_a_language_model_is_billed_once(pipeline):
+async def test_a_class_that_wraps_a_language_model_is_billed_once(pipeline):
     stt_model, tts_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
     llm_model = ScriptedLLM([Answer(text="Yes."), Answer(text="No.", prompt_tokens=150)])
     pipeline.listen(stt_model, llm_model, tts_model)
@@ -144,7 +144,7 @@ async def test_a_class_around_a_language_model_is_billed_once(pipeline):
     assert_session_totals(pipeline)
 
 
-async def test_a_class_around_two_requests_bills_what_itself_used_too(pipeline):
+async def test_a_class_that_wraps_two_requests_also_bills_its_own_usage(pipeline):
     stt_model, tts_model = ScriptedSTT(["one", "two"], report_seconds=0.5, speed=SPEED), ScriptedTTS()
     llm_model = ScriptedLLM([Answer(text="Yes."), Answer(text="No.", prompt_tokens=150)])
     outer = TwoStepLLM(llm_model)

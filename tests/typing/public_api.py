@@ -19,6 +19,7 @@ from otel_voice_cost import (
     Settings,
     Stats,
     Unit,
+    UnreportedPart,
     VoiceCostSpanProcessor,
     end_call,
     install,
@@ -30,6 +31,8 @@ def bill(cost: SessionCost) -> None:
     assert_type(cost.usd, Decimal)
     assert_type(cost.unpriced_count, int)
     assert_type(cost.parts, tuple[CostPart, ...])
+    assert_type(cost.unreported, tuple[UnreportedPart, ...])
+    assert_type(cost.usd_with_unreported, Decimal)
     assert_type(cost.by_component, dict[Component, Decimal])
     for part in cost.parts:
         assert_type(part.display_name, str | None)

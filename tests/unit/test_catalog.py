@@ -1,4 +1,4 @@
-"""Which rate wins."""
+"""Precedence of rates."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def price(catalog: PriceCatalog, model: str = "voice-1", **more) -> str | None:
     return str(found.usd) if found else None
 
 
-def test_exact_beats_glob_and_the_longer_glob_the_shorter():
+def test_an_exact_id_beats_a_glob_and_a_longer_glob_a_shorter_one():
     prices = catalog(('"*"', "1", ""), ('"voice-*"', "2", ""), ('["voice-1", "other"]', "3", ""), ('"v*"', "4", ""))
 
     assert [price(prices, model) for model in ("voice-1", "voice-2", "vx", "else", "VOICE-1")] == [
@@ -61,8 +61,8 @@ def test_an_unknown_provider_has_no_rate():
 @pytest.mark.parametrize(
     ("day", "expected"), [(30, "1"), (1, "2"), (5, "2"), (6, "3")], ids=["before", "first day", "last day", "after"]
 )
-def test_the_date_of_the_usage_chooses_the_rate(day, expected):
-    """An old price stays, with its days; a window beats a price without days."""
+def test_the_date_of_the_usage_selects_the_rate(day, expected):
+    """An old price is kept with its days; a price with days beats one without."""
     prices = catalog(
         ('"voice-1"', "1", "until = 2026-10-31"),
         ('"voice-1"', "2", "since = 2026-11-01\nuntil = 2026-11-05"),
@@ -79,11 +79,11 @@ def test_streaming_and_batch_have_their_own_rates():
     assert (price(prices, mode="streaming"), price(prices, mode="batch")) == ("1", "2")
 
 
-def test_a_price_for_streaming_is_none_for_batch():
+def test_a_streaming_price_does_not_apply_to_batch():
     assert price(catalog(('"*"', "1", 'mode = "streaming"')), mode="batch") is None
 
 
-def test_the_users_rates_win_over_shipped_ones(tmp_path):
+def test_user_rates_override_shipped_ones(tmp_path):
     path = tmp_path / "ours.toml"
     path.write_text(
         '[[rate]]\nprovider = "Deepgram"\nmodel = "nova-3"\ncomponent = "stt"\nunit = "audio_second"\nusd = 1\n'
@@ -111,12 +111,12 @@ def test_every_mistake_of_every_file_is_raised_at_once(tmp_path):
     assert f"{path}, rate 2 (no model), model: got nothing, expected Field required" in problems
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(PriceError, match=r"none.toml: got FileNotFoundError, expected a readable file"):
         PriceCatalog.load(tmp_path / "none.toml")
 
 
-def test_a_file_that_is_no_toml_is_named(tmp_path):
+def test_a_file_that_is_not_toml_is_reported(tmp_path):
     path = tmp_path / "x.toml"
     path.write_text("[[rate")
 
@@ -132,7 +132,7 @@ def test_a_huge_file_is_not_read(tmp_path):
         PriceCatalog.load(path)
 
 
-def test_an_unknown_unit_is_a_mistake_of_the_caller():
+def test_an_unknown_unit_raises():
     with pytest.raises(ValueError, match="'words' is not a valid Unit"):
         price(catalog(), unit="words")
 
@@ -157,7 +157,7 @@ def test_token_prices_come_from_genai_prices(provider, model, component, unit, u
 
 
 def test_a_gateways_price_is_an_estimate():
-    """LiveKit Inference prints prices of its own for few models; the vendor's stand in."""
+    """LiveKit Inference prints prices for few models; the vendor's stand in."""
     prices = PriceCatalog.default()
 
     assert prices.rate_for(
@@ -183,7 +183,7 @@ def test_a_price_that_starts_later_is_chosen_by_its_day():
 
 
 @pytest.mark.parametrize("model", ["no-such-model", ""])
-def test_genai_prices_knows_no_such_model(model):
+def test_a_model_unknown_to_genai_prices(model):
     assert PriceCatalog.default().rate_for(provider="openai", model=model, component="llm", unit="input_token") is None
 
 
@@ -257,8 +257,8 @@ def addons_one_by_one(layers, model, mode, plan, declared) -> list[Rate]:
     declared=st.sets(st.sampled_from(FEATURES)).map(frozenset),
     crowd=st.booleans(),
 )
-def test_the_choice_is_that_of_trying_each_rate(layers, model, mode, plan, declared, crowd):
-    """With 300 further globs, too, so that they are looked up and not tried."""
+def test_the_choice_equals_that_of_trying_each_rate(layers, model, mode, plan, declared, crowd):
+    """Also with 300 further globs, so that they are looked up by index."""
     terms = Overrides(plans={"acme": plan} if plan else {}, addons={"acme": declared} if declared else {})
     others = parse_sheet(
         "".join(ENTRY.format(model=f'"crowd-{n}-*"', usd=1, more="") for n in range(300 if crowd else 0)), "test.toml"
@@ -275,7 +275,7 @@ def test_the_choice_is_that_of_trying_each_rate(layers, model, mode, plan, decla
 
 
 def calls_of_first_look_up(catalog: PriceCatalog, model: str) -> int:
-    """How many functions are called: a measure of work that no other process changes."""
+    """Count function calls: a measure of work that does not depend on other processes."""
     calls = 0
 
     def count(_frame, event, _argument):
@@ -304,7 +304,7 @@ def globs_of_discounts(number: int) -> dict:
 
 
 @pytest.mark.parametrize("prices", [globs_each_alone, globs_of_one_rate, globs_of_discounts])
-def test_the_first_look_up_of_a_model_is_no_more_work_with_40_000_globs(prices):
+def test_the_first_look_up_of_a_model_takes_no_more_work_with_40_000_globs(prices):
     """It happens on the event loop."""
     few, many = (PriceCatalog([]).with_prices(prices(number)) for number in (1_000, 40_000))
 

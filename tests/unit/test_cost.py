@@ -53,12 +53,12 @@ def test_seconds_at_a_price_per_minute(seconds, expected):
     assert cost_in_usd(Decimal(seconds), Unit.AUDIO_SECOND, rate(Unit.AUDIO_SECOND, "0.0077", 60)) == Decimal(expected)
 
 
-def test_a_rate_of_another_measure_is_refused():
+def test_a_rate_of_another_dimension_raises():
     with pytest.raises(UnitMismatchError, match="character has no price per audio_second"):
         cost_in_usd(Decimal(1), Unit.CHARACTER, rate(Unit.AUDIO_SECOND, "1"))
 
 
-def test_no_rates_are_no_cost():
+def test_there_is_no_cost_without_rates():
     cost = calculate_cost(usage(audio_second="5"), None)
 
     assert (cost.usd, cost.unpriced_reason) == (None, "no stt rate for p/m")
@@ -87,7 +87,7 @@ def test_tokens_or_minutes_never_both():
     assert (str(by_minutes.usd), by_minutes.estimated) == ("0.006", True)
 
 
-def test_characters_are_billed_though_seconds_were_spoken():
+def test_characters_are_billed_although_seconds_were_spoken():
     cost = calculate_cost(
         usage(Component.TTS, character="1000", audio_second="60"),
         card(rate(Unit.CHARACTER, "50", 1_000_000, component=Component.TTS)),
@@ -170,7 +170,7 @@ prices = st.decimals(min_value=0, max_value=1_000, places=4)
 
 @given(parts=st.lists(amounts, min_size=1, max_size=20), usd=prices, per=st.sampled_from([1, 60, 1_000, 3_600]))
 def test_a_total_is_the_sum_of_its_parts_to_the_last_digit(parts, usd, per):
-    """Whatever the price: rounding happens once, on the line."""
+    """Rounding happens once, on the line."""
     price = card(rate(Unit.AUDIO_SECOND, str(usd), per))
     costs: list[Cost] = [calculate_cost(usage(audio_second=str(n)), price) for n in parts]
 

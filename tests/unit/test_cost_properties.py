@@ -1,4 +1,4 @@
-"""What holds of every price and every amount."""
+"""Properties of every price and amount."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cost(rate, amount, **terms):
 
 
 def slow_usd(rate, amount) -> Fraction:
-    """The same in fractions: nothing rounded."""
+    """The same cost in fractions, without rounding."""
     billed = Fraction(amount)
     if rate.mode is not Mode.STREAMING:
         billed = max(billed, Fraction(rate.minimum))
@@ -65,8 +65,8 @@ def test_more_costs_no_less(rate, one, other):
 @given(
     st.sampled_from([r for r in RATES if not (r.minimum or r.increment) or r.mode is Mode.STREAMING]), amounts, amounts
 )
-def test_parts_cost_what_the_whole_costs(rate, one, other):
-    """But for half a unit of the eighteenth place each."""
+def test_parts_cost_the_same_as_the_whole(rate, one, other):
+    """Except for half a unit of the eighteenth place each."""
     whole, parts = cost(rate, one + other).usd, cost(rate, one).usd + cost(rate, other).usd
 
     assert abs(whole - parts) <= Decimal("1.5e-18")

@@ -1,4 +1,4 @@
-"""What each backend is told."""
+"""Attributes for each backend."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def view(name: str, attributes) -> SpanView:
     return SpanView(attributes, rule.role, rule.component, is_error=False, read_texts=LiveKitSource().texts)
 
 
-def test_our_own_attributes_explain_the_cost():
+def test_own_attributes_explain_the_cost():
     assert written(heard("5.05", "0.000404")) == {
         "voice_cost.component": "stt",
         "voice_cost.quantity.audio_second": 5.05,
@@ -68,7 +68,7 @@ def test_our_own_attributes_explain_the_cost():
     }
 
 
-def test_genai_writes_what_is_missing_and_the_cost_as_a_double():
+def test_genai_writes_missing_attributes_and_the_cost_as_a_double():
     got = written(heard("5.05", "0.000404"), "genai", **{"gen_ai.request.model": "whisper"})
 
     assert {key: value for key, value in got.items() if key.startswith("gen_ai.")} == {
@@ -82,7 +82,7 @@ def test_genai_writes_what_is_missing_and_the_cost_as_a_double():
     }
 
 
-def test_speech_is_not_written_as_tokens_where_that_is_off():
+def test_speech_is_not_written_as_tokens_if_disabled():
     got = written(heard("5.05", "0.000404"), "genai", options=Options(speech_as_tokens=False))
 
     assert "gen_ai.usage.input_tokens" not in got
@@ -142,7 +142,7 @@ def test_language_model_buckets_do_not_overlap(end_llm_span):
     assert span.attributes["gen_ai.usage.output_tokens"] == 20
 
 
-def test_realtime_buckets_have_langfuses_own_names(end_realtime_span):
+def test_realtime_buckets_have_langfuses_names(end_realtime_span):
     details = end_realtime_span().attributes["langfuse.observation.usage_details"]
 
     assert json.loads(details) == {
@@ -172,7 +172,7 @@ def test_a_failed_request_stays_a_generation(end_span):
     assert "langfuse.observation.type" not in span.attributes
 
 
-def test_a_chosen_dialect_alone_is_written(price_catalog, exporter):
+def test_only_chosen_dialects_are_written(price_catalog, exporter):
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: PLC0415
 
@@ -292,12 +292,12 @@ def beside_ours(attributes):
         ),
     ],
 )
-def test_each_backend_is_told_in_its_own_words(dialect, expected):
+def test_each_backend_gets_its_own_attributes(dialect, expected):
     assert beside_ours(written(answered(), dialect, name="llm_request")) == expected
 
 
-def test_speech_in_the_words_of_each_backend():
-    """5.05 seconds heard: all of it is input."""
+def test_speech_in_the_attributes_of_each_backend():
+    """5.05 seconds of audio: all of it is input."""
     cost = heard("5.05", "0.000404")
 
     assert beside_ours(written(cost, "langwatch")) == {
@@ -320,21 +320,21 @@ def test_an_unknown_price_is_zero_in_no_dialect(dialect):
 
 @pytest.mark.parametrize("dialect", sorted(find_builders()))
 def test_a_cost_without_parts_is_written_as_a_whole(dialect):
-    """It came with the span, from a gateway."""
+    """The span carries it, from a gateway."""
     whole = Cost(usage=answered().usage, usd=Decimal("0.5"), rate_source="span")
     attributes = written(whole, dialect, name="llm_request")
 
     assert any("0.5" in str(value) for key, value in attributes.items() if not key.startswith("voice_cost."))
 
 
-def test_an_unknown_dialect_is_a_problem_and_the_others_hold():
+def test_an_unknown_dialect_is_a_problem_and_the_others_are_used():
     names, (problem,) = resolve_dialects(("genai", "semconv", "langfuse"))
 
     assert names == ("genai", "langfuse")
     assert "got 'semconv', expected one of genai, langfuse, langsmith" in str(problem)
 
 
-def test_langfuse_keeps_speech_out_of_its_token_sums_where_that_is_off():
+def test_langfuse_token_sums_exclude_speech_if_disabled():
     got = written(heard("5.05", "0.000404"), "langfuse", options=Options(speech_as_tokens=False))
 
     assert got["langfuse.observation.usage_details"] == "{}"
@@ -355,8 +355,8 @@ def test_langfuse_keeps_speech_out_of_its_token_sums_where_that_is_off():
         ("tts_request", {}, {}),
     ],
 )
-def test_what_was_said_is_shown_only_where_that_is_asked_for(name, attributes, expected):
-    """LiveKit writes names that Langfuse does not read since 1.7; what its filter took away stays away."""
+def test_conversation_text_is_shown_only_if_enabled(name, attributes, expected):
+    """Since 1.7 LiveKit writes names that Langfuse does not read; content removed by its filter stays removed."""
 
     def content(options):
         got = written(heard("1", "0.1"), "langfuse", name=name, options=options, **attributes)

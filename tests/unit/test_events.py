@@ -27,7 +27,7 @@ def report(seconds: float = 1.0) -> STTMetrics:
 
 @pytest.fixture(autouse=True)
 def alone():
-    """Processors that other tests left to their providers would keep the hook on."""
+    """Processors that other tests left on their providers would keep the hook."""
     for thing in gc.get_objects():
         if isinstance(thing, VoiceCostSpanProcessor):
             thing.shutdown()
@@ -45,16 +45,16 @@ class Listener:
 
 
 def listen(listener):
-    """Subscribe; return what ends the subscription."""
+    """Subscribe; return a function that ends the subscription."""
     return subscribe(SOURCE, listener.hear, lambda metrics, _reporter: metrics).cancel
 
 
 def renew():
-    """As with each session that begins."""
+    """Renew the hook, as each session does."""
     return hooks._hook.subscriptions[0].renew()
 
 
-def test_the_hook_comes_with_the_first_listener_and_goes_with_the_last():
+def test_the_hook_is_added_with_the_first_listener_and_removed_with_the_last():
     first, second = Listener(), Listener()
     stop_first, stop_second = listen(first), listen(second)
     assert all("emit" in vars(base) for base in BASES)
@@ -66,7 +66,7 @@ def test_the_hook_comes_with_the_first_listener_and_goes_with_the_last():
     assert not any("emit" in vars(base) for base in BASES)
 
 
-def test_a_processor_takes_its_hook_along(price_catalog):
+def test_a_processor_removes_its_hook_at_shutdown(price_catalog):
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
     assert "emit" in vars(stt.STT)
 
@@ -75,7 +75,7 @@ def test_a_processor_takes_its_hook_along(price_catalog):
     assert "emit" not in vars(stt.STT)
 
 
-def test_uninstall_takes_the_hook_away(price_catalog):
+def test_uninstall_removes_the_hook(price_catalog):
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
 
     processor.uninstall()
@@ -83,7 +83,7 @@ def test_uninstall_takes_the_hook_away(price_catalog):
     assert "emit" not in vars(stt.STT)
 
 
-def test_a_session_is_found_by_its_span_while_somebody_listens(price_catalog):
+def test_a_session_is_found_by_its_span_while_there_is_a_listener(price_catalog):
     before = vars(AgentSession)["start"]
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
     assert isinstance(vars(AgentSession)["start"], wrapt.FunctionWrapper)
@@ -94,7 +94,7 @@ def test_a_session_is_found_by_its_span_while_somebody_listens(price_catalog):
     assert vars(AgentSession)["start"] is before
 
 
-def test_a_forgotten_processor_takes_its_hook_along(price_catalog):
+def test_a_deleted_processor_removes_its_hook(price_catalog):
     processor = VoiceCostSpanProcessor(catalog=price_catalog)
     assert "emit" in vars(stt.STT)
 
@@ -103,7 +103,7 @@ def test_a_forgotten_processor_takes_its_hook_along(price_catalog):
     assert "emit" not in vars(stt.STT)
 
 
-def test_a_report_is_heard_once_and_reaches_the_application_too():
+def test_a_report_is_received_once_and_passed_to_the_application_too():
     listener, application, component = Listener(), [], ScriptedSTT([])
     component.on("metrics_collected", application.append)
     stop = listen(listener)
@@ -117,7 +117,7 @@ def test_a_report_is_heard_once_and_reaches_the_application_too():
     assert application == [metrics]
 
 
-def test_a_report_that_adapters_pass_on_is_heard_once():
+def test_a_report_that_adapters_pass_on_is_received_once():
     listener, leaf, adapter, outer = Listener(), ScriptedSTT([]), ScriptedSTT([]), ScriptedSTT([])
     leaf.on("metrics_collected", lambda metrics: adapter.emit("metrics_collected", metrics))
     adapter.on("metrics_collected", lambda metrics: outer.emit("metrics_collected", metrics))
@@ -130,7 +130,7 @@ def test_a_report_that_adapters_pass_on_is_heard_once():
     assert len(listener.heard) == 2
 
 
-def test_the_very_same_report_is_heard_once_whenever_it_is_passed_on():
+def test_the_same_report_is_received_once_whenever_it_is_passed_on():
     listener, leaf, outer = Listener(), ScriptedSTT([]), ScriptedSTT([])
     stop = listen(listener)
     first, second = report(), report()
@@ -143,9 +143,9 @@ def test_the_very_same_report_is_heard_once_whenever_it_is_passed_on():
     assert listener.heard == [first, second]
 
 
-def test_a_method_that_wraps_itself_is_looked_at_in_vain(monkeypatch):
+def test_a_method_that_wraps_itself_is_hooked_without_a_loop(monkeypatch):
     def emit(self, event, *args):
-        """Somebody's, in a circle."""
+        """Wrap itself."""
 
     emit.__wrapped__ = emit
     listener = Listener()
@@ -160,7 +160,7 @@ def test_a_method_that_wraps_itself_is_looked_at_in_vain(monkeypatch):
 
 
 @pytest.mark.parametrize("error", [TypeError, ValueError])
-def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, caplog, error):
+def test_a_fault_does_not_propagate_to_livekits_metrics_task(price_catalog, caplog, error):
     """LiveKit's emitter passes a TypeError on, which would kill the task."""
 
     class Broken:
@@ -178,15 +178,15 @@ def test_a_fault_of_ours_does_not_reach_livekits_metrics_task(price_catalog, cap
     processor.shutdown()
 
 
-def test_reports_of_other_kinds_are_no_usage():
+def test_reports_of_other_kinds_are_not_usage():
     vad = VADMetrics(label="l", timestamp=0, idle_time=0, inference_duration_total=0, inference_count=0)
 
     assert read_report(vad, None) is None
     assert read_report(object(), None) is None
 
 
-def test_livekit_may_be_imported_after_us():
-    """The hook waits for livekit.agents, and our import does not bring it in."""
+def test_livekit_may_be_imported_after_this_package():
+    """The hook waits for livekit.agents, which this package does not import."""
     program = textwrap.dedent(
         """
         import sys
@@ -209,7 +209,7 @@ def test_livekit_may_be_imported_after_us():
 
 
 def passes_on(heard):
-    """A wrapper of somebody's around `emit`, without a trace of what it wraps."""
+    """A third-party wrapper of `emit` without `__wrapped__`."""
 
     def patch(base):
         original = base.emit
@@ -224,7 +224,7 @@ def passes_on(heard):
 
 
 def wraps(heard):
-    """The same, as tracing libraries do it."""
+    """A third-party wrapper with `__wrapped__`, as in tracing libraries."""
 
     def patch(base):
         def emit(wrapped, instance, args, kwargs):
@@ -238,7 +238,7 @@ def wraps(heard):
 
 @pytest.fixture
 def unpatched():
-    """Take away whatever a test leaves on the class."""
+    """Remove anything that a test leaves on the class."""
     yield
     if "emit" in vars(stt.STT):
         del stt.STT.emit
@@ -246,7 +246,7 @@ def unpatched():
 
 @pytest.mark.parametrize("patch", [passes_on, wraps])
 @pytest.mark.parametrize("when", ["before", "after", "both"])
-def test_emit_that_somebody_else_patched_is_heard_once_and_stays_theirs(unpatched, patch, when):
+def test_an_emit_patched_by_others_is_received_once_and_stays_patched(unpatched, patch, when):
     theirs, listener = [], Listener()
     if when != "after":
         patch(theirs)(stt.STT)
@@ -268,8 +268,8 @@ def test_emit_that_somebody_else_patched_is_heard_once_and_stays_theirs(unpatche
     assert (len(listener.heard), len(again.heard)) == (1, 1)
 
 
-def test_emit_that_somebody_put_back_is_heard_again_with_the_next_session(unpatched):
-    """As `mock.patch` does at its end: our wrapper, put on in between, goes with it."""
+def test_an_emit_restored_by_others_is_hooked_again_at_the_next_session(unpatched):
+    """As `mock.patch` does at its end: the package's wrapper, added in between, is removed too."""
     original, listener = stt.STT.emit, Listener()
     stop = listen(listener)
     stt.STT.emit = original
@@ -283,7 +283,7 @@ def test_emit_that_somebody_put_back_is_heard_again_with_the_next_session(unpatc
     assert len(listener.heard) == 1
 
 
-def test_start_that_somebody_else_patched_stays_theirs(price_catalog):
+def test_a_start_patched_by_others_stays_patched(price_catalog):
     before, started = vars(AgentSession)["start"], []
 
     def start(wrapped, instance, args, kwargs):
@@ -301,13 +301,13 @@ def test_start_that_somebody_else_patched_stays_theirs(price_catalog):
         AgentSession.start = before
 
 
-def test_a_class_that_cannot_be_listened_to_is_named(monkeypatch):
+def test_a_class_that_cannot_be_hooked_is_reported(monkeypatch):
     monkeypatch.setattr(llm, "RealtimeSession", None)
 
     assert unhooked_classes(SOURCE) == ["RealtimeSession"]
 
 
-def test_a_copy_of_a_report_from_inside_it_is_no_other_report():
+def test_a_copy_emitted_during_a_report_is_not_another_report():
     listener, leaf, outer = Listener(), ScriptedSTT([]), ScriptedSTT([])
     leaf.on(
         "metrics_collected",
@@ -321,8 +321,8 @@ def test_a_copy_of_a_report_from_inside_it_is_no_other_report():
     assert len(listener.heard) == 1
 
 
-def test_a_processor_built_while_livekit_is_half_imported_hears():
-    """As an import hook of somebody's builds it; the classes are not there yet."""
+def test_a_processor_built_while_livekit_is_half_imported_receives_reports():
+    """As in a third-party import hook; the classes do not exist yet."""
     script = """
         import importlib.abc, sys
         built = []
@@ -354,7 +354,7 @@ def test_a_processor_built_while_livekit_is_half_imported_hears():
     assert run.returncode == 0, run.stderr
 
 
-def test_a_report_from_inside_another_whose_request_cannot_be_read_raises_nothing():
+def test_a_report_during_another_with_an_unreadable_request_raises_nothing():
     class Broken:
         type = "stt_metrics"
 

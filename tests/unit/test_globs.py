@@ -1,4 +1,4 @@
-"""Globs are those of fnmatch, and of many the ones that fit are found without trying each."""
+"""Globs are those of fnmatch, and matching ones are found without trying each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ built = st.lists(words, max_size=4).map("".join)
 @example("a\nb", "a*b")
 @example("]", "[]]")
 @example("[a", "[a")
-def test_a_glob_fits_as_in_fnmatch(text, glob):
+def test_a_glob_matches_as_in_fnmatch(text, glob):
     assert fits(text, glob) is fnmatchcase(text, glob)
 
 
@@ -33,7 +33,7 @@ def test_a_glob_fits_as_in_fnmatch(text, glob):
 @example(["a[b*c"] * 20, "a[bc")
 @example(["[ab]x[!b]y*z", *["*"] * 20], "axayz")
 @example(["[]a]b*", "x]y[a*b", *["a*"] * 20], "]b")
-def test_the_globs_that_fit_are_found_in_their_order(many, text):
+def test_matching_globs_are_found_in_their_order(many, text):
     expected = [number for number, glob in enumerate(many) if fnmatchcase(text, glob)]
 
     assert GlobIndex(many).fitting(text) == expected
@@ -44,14 +44,14 @@ def test_the_globs_that_fit_are_found_in_their_order(many, text):
     "form", ["model-{}-*", "*-model-{}", "*-{}-*", "model-*-{}", "{}*model*", "model-{}", "model-{}-[ab]*", "[ab]*-{}?"]
 )
 def test_few_of_many_globs_are_tried(form):
-    """The size of the catalogue does not matter to the look-up."""
+    """The look-up does not depend on the size of the catalog."""
     index = GlobIndex(form.format(number) for number in range(MANY))
 
     for text in ("model-777-x", "x-model-777", "x-777-y", "unknown", ""):
         assert len(index.candidates(text)) < 20
 
 
-def test_globs_of_pairs_of_words_are_filed_under_the_rarer_word():
+def test_globs_of_two_words_are_indexed_by_the_rarer_word():
     index = GlobIndex(f"*w{first}x*w{second}y*" for first in range(200) for second in range(200))
 
     assert len(index.candidates("a-w7x-w8y-b")) <= 400

@@ -48,7 +48,7 @@ def test_a_model_is_in_lower_case(reported, expected):
     assert canonical_model(reported) == expected
 
 
-def test_all_classes_are_there():
+def test_all_plugin_classes_are_listed():
     assert len(CLASSES) == 138
     assert sum(plugin_class.is_adapter for plugin_class in CLASSES) == 7
 
@@ -62,7 +62,7 @@ def test_a_plugin_class_resolves_to_its_vendor(row):
     assert canonical_provider(row.gen_ai_provider_name, row.label) == found
 
 
-def test_vendors_with_price_files_are_reached_by_a_plugin():
+def test_vendors_with_price_files_have_a_plugin():
     """All but those that sell avatars, which report no usage."""
     reached = {canonical_provider(row.provider, row.label) for row in CLASSES}
     avatars = {rate.provider for rate in PriceCatalog.default().rates() if rate.component.value == "avatar"}

@@ -1,4 +1,4 @@
-"""What a team adds to list prices."""
+"""A team's changes to list prices."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_a_discount_lowers_list_prices():
     assert (found.usd, found.list_usd) == (Decimal("0.00384"), Decimal("0.0048"))
 
 
-def test_a_discount_holds_for_token_prices_too():
+def test_a_discount_applies_to_token_prices_too():
     """10 % off $0.40 per million."""
     used = usage("llm", "openai", "gpt-4.1-mini", input_token="1000000")
 
     assert cost({"discount": {"openai/gpt-4.1*": "10%"}}, used).usd == Decimal("0.36")
 
 
-def test_a_rate_of_ones_own_is_not_discounted():
+def test_a_custom_rate_is_not_discounted():
     found = cost({"discount": {"deepgram": "20%"}, "deepgram/nova-3": {"stt": "0.0040/min"}}, MINUTE)
 
     assert (found.usd, found.list_usd) == (Decimal("0.0040"), Decimal("0.0040"))
@@ -70,11 +70,11 @@ def test_a_rate_of_ones_own_is_not_discounted():
         ({"deepgram": ["25%", {"percent": "50%", "since": "2026-11-01"}]}, "0.0024"),
     ],
 )
-def test_the_closest_discount_of_the_day_holds(discounts, expected):
+def test_the_closest_discount_on_a_day_applies(discounts, expected):
     assert cost({"discount": discounts}, usage("stt", "deepgram", "nova-3", audio_second="60")).usd == Decimal(expected)
 
 
-def test_a_markup_stands_beside_the_cost():
+def test_a_markup_does_not_change_the_cost():
     """30 % on $0.0048, and on two of them."""
     found = cost({"markup": {"*": "30%"}}, MINUTE)
 
@@ -83,7 +83,7 @@ def test_a_markup_stands_beside_the_cost():
     assert cost({}, MINUTE).markup_usd is None
 
 
-def test_a_model_has_a_name_to_show():
+def test_a_model_can_have_a_display_name():
     assert cost({"name": {"deepgram/nova-3": "Nova (EU)"}}, MINUTE).display_name == "Nova (EU)"
     used = usage("llm", "openai", "gpt-4.1-mini", input_token="1")
     assert cost({"name": {"openai/gpt-*": "GPT"}}, used).display_name == "GPT"
@@ -108,7 +108,7 @@ def test_an_alias_leads_to_the_rates_of_another(aliases, provider, model):
     assert found.usage.provider == provider
 
 
-def test_a_plan_has_prices_of_its_own():
+def test_a_plan_has_separate_prices():
     used = usage("tts", "livekit", "cartesia/sonic-3", character="1000000")
 
     assert (cost({}, used).usd, cost({"plan": {"livekit": "Scale"}}, used).usd) == (Decimal("50"), Decimal("37.50"))
@@ -128,7 +128,7 @@ def test_prices_of_a_plan_replace_the_others_of_the_model():
     }
 
 
-def test_a_feature_is_billed_where_it_is_declared():
+def test_a_feature_is_billed_if_it_is_declared():
     """nova-3 at $0.0048, diarization $0.0020 and keyterms $0.0013 a minute."""
     found = cost({"addon": {"deepgram/nova-3*": ["diarize", "keyterm"]}}, MINUTE)
 
@@ -136,7 +136,7 @@ def test_a_feature_is_billed_where_it_is_declared():
     assert sorted(line.rate.addon or "" for line in found.lines) == ["", "diarize", "keyterm"]
 
 
-def test_a_feature_can_have_a_price_of_ones_own():
+def test_a_feature_can_have_a_custom_price():
     prices = """
     addon."deepgram/*" = ["diarize"]
     [[rate]]
@@ -152,7 +152,7 @@ def test_a_feature_can_have_a_price_of_ones_own():
     assert cost(prices, MINUTE).usd == Decimal("0.0058")
 
 
-def test_ones_own_exchange_rate_holds_for_shipped_prices():
+def test_a_custom_exchange_rate_applies_to_shipped_prices():
     """30 rupees an hour: 88 a dollar as shipped, 60 as declared."""
     hour = usage("stt", "sarvam", "saaras:v4", audio_second="3600")
 
@@ -160,7 +160,7 @@ def test_ones_own_exchange_rate_holds_for_shipped_prices():
     assert cost({"currency": {"inr": "60"}}, hour).usd == Decimal("0.5")
 
 
-def test_a_later_sheet_adds_to_the_terms_of_an_earlier():
+def test_a_later_sheet_adds_to_the_overrides_of_an_earlier_one():
     catalog = CATALOG.with_prices({"discount": {"deepgram": "50%"}}).with_prices({"discount": {"openai": "10%"}})
 
     assert calculate_cost(MINUTE, catalog.card_for(MINUTE)).usd == Decimal("0.0024")
@@ -179,14 +179,14 @@ def verdicts(prices: dict, used: Usage) -> dict[str, set[str]]:
     return found
 
 
-def test_why_a_rate_won_and_others_did_not_can_be_asked():
+def test_explain_shows_why_a_rate_was_chosen():
     found = verdicts({"deepgram/nova*": {"stt": "0.0040/min"}}, MINUTE)
 
     assert found["holds"] == {"with_prices() nova*"}
     assert "deepgram.toml nova-3" in found["another source wins"]
 
 
-def test_every_reason_has_its_words():
+def test_every_reason_has_a_text():
     found = verdicts({}, MINUTE)
     assert found["holds"] == {"deepgram.toml nova-3"}
     assert "deepgram.toml flux-general-en" in found["another model"]
@@ -202,7 +202,7 @@ def test_every_reason_has_its_words():
     assert verdicts({}, usage("tts", "azure", "eastus:en-US-Ava:DragonHDLatestNeural".lower()))["a closer rate holds"]
 
 
-def test_a_price_of_genai_prices_loses_to_ones_own():
+def test_a_custom_price_overrides_genai_prices():
     used = usage("llm", "openai", "gpt-4.1-mini", input_token="1")
     found = verdicts({"openai/gpt-4.1-mini": {"llm": "free"}}, used)
 
@@ -219,7 +219,7 @@ def test_old_calls_keep_their_price():
     assert cost({}, usage("tts", "azure", model, character="1000000")).usd == 22
 
 
-def test_a_deployment_at_azure_is_not_taken_for_a_voice():
+def test_an_azure_deployment_is_not_mistaken_for_a_voice():
     """Azure's voices are region:voice; an OpenAI model under a name of the team's own has no price, not a voice's."""
     assert cost({}, usage("tts", "azure", "our-speech", character="1000")).usd is None
     assert cost(
@@ -283,8 +283,8 @@ def share_one_by_one(entries, provider, model):
     model=st.sampled_from(["voice-1", "voice-22", "x", "", "*"]),
     crowd=st.sampled_from([0, 300]),
 )
-def test_the_closest_key_is_that_of_trying_each(discounts, names, addons, aliases, provider, model, crowd):
-    """With 300 further globs, too, so that they are looked up and not tried."""
+def test_the_closest_key_equals_that_of_trying_each(discounts, names, addons, aliases, provider, model, crowd):
+    """Also with 300 further globs, so that they are looked up by index."""
     more = {f"acme/crowd-{n}-*": (DatedPercentage(part=Decimal(1)),) for n in range(crowd)}
     discounts = {**more, **discounts}
     terms = Overrides(discounts=discounts, markups=discounts, names=names, addons=addons, aliases=aliases)
@@ -297,7 +297,7 @@ def test_the_closest_key_is_that_of_trying_each(discounts, names, addons, aliase
     assert terms.known_as(provider, model) == ((aliases[alias], model) if alias else (provider, model))
 
 
-def test_terms_over_others_are_looked_up_too():
+def test_merged_overrides_are_looked_up_too():
     terms = Overrides(names={"a/b": "mine"}).over(Overrides(names={"a/b": "theirs", "a/c": "other"}))
 
     assert (terms.name_for("a", "b"), terms.name_for("a", "c")) == ("mine", "other")

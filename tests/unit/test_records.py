@@ -1,4 +1,4 @@
-"""Records of ended calls reach their callback and their file, and neither holds up the other."""
+"""Records of ended calls get to their callback and their file, and neither delays the other."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wait_until(condition):
 
 
 class Receiver:
-    """A callback that hangs until it is let go, if asked to, and raises what it is given."""
+    """A callback that can block until it is released, and raises given exceptions."""
 
     def __init__(self, error=None, hangs=False):
         self.sessions, self.threads, self.entered, self.go = [], [], threading.Event(), threading.Event()
@@ -82,7 +82,7 @@ def file(tmp_path):
 
 @pytest.fixture
 def outbox(tmp_path):
-    """Make outboxes for a callback, a file or both; close them afterwards."""
+    """Create writers for a callback, a file or both; close them afterwards."""
     made = []
 
     def make(callback=None, path=None):
@@ -97,7 +97,7 @@ def outbox(tmp_path):
 
 @contextmanager
 def no_new_threads():
-    """The system refuses every stack that is asked for, as it does at a limit of processes or memory."""
+    """No thread can start, as at a limit of processes or memory."""
     size = threading.stack_size(1 << 46)
     try:
         yield
@@ -139,7 +139,7 @@ def test_a_hanging_callback_does_not_hold_back_the_file(outbox, tmp_path, file):
     receiver.go.set()
 
 
-def test_closing_says_how_many_records_are_left_and_they_may_still_be_handed_over(outbox, caplog):
+def test_closing_logs_the_number_of_remaining_records_which_may_still_be_handed_over(outbox, caplog):
     receiver = Receiver(hangs=True)
     box, _ = outbox(receiver)
     for name in "abc":
@@ -232,7 +232,7 @@ def test_threads_that_put_at_once_share_one_thread(outbox):
     assert len(set(receiver.threads)) == 1
 
 
-def test_a_closed_outbox_has_no_thread_and_takes_further_records(outbox, tmp_path, file):
+def test_a_closed_writer_has_no_thread_and_accepts_further_records(outbox, tmp_path, file):
     receiver = Receiver()
     box, _ = outbox(receiver, tmp_path / "calls.jsonl")
     box.put(ended_call("a"))
@@ -284,7 +284,7 @@ def device(file):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no such files on this system")
 @pytest.mark.parametrize("make", [link, dangling_link, pipe, folder, bound_socket, device])
 def test_the_file_must_be_a_regular_one(outbox, caplog, tmp_path, file, make):
-    """A link may lead anywhere, and a pipe that nobody reads would block the thread."""
+    """A link may lead anywhere, and a pipe without a reader would block the thread."""
     receiver = Receiver()
     box, diagnostics = outbox(receiver, tmp_path / "calls.jsonl")
     make(file)
@@ -349,7 +349,7 @@ def file_for_a_folder(folder):
 
 
 @pytest.mark.parametrize("make", [missing, forbidden, file_for_a_folder])
-def test_a_file_that_cannot_be_written_is_named_with_the_reason(outbox, caplog, tmp_path, make):
+def test_an_unwritable_file_is_reported_with_the_reason(outbox, caplog, tmp_path, make):
     """Each record is counted and goes to the callback; once the cause is gone, records are written again."""
     path, reason, repair = make(tmp_path)
     receiver = Receiver()

@@ -1,4 +1,4 @@
-"""Attributes swapped on a snapshot."""
+"""Attributes replaced on an ended span."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def snapshot(attributes):
     return ReadableSpan(name="s", attributes=attributes, resource=Resource({}))
 
 
-def test_the_installed_sdk_shows_the_swap():
+def test_the_installed_sdk_shows_replaced_attributes():
     assert sdk_shares_spans()
 
 
-def test_an_sdk_that_hides_the_swap_is_found_out(monkeypatch, caplog, price_catalog):
-    """One that gives each processor a snapshot of its own."""
+def test_an_sdk_that_hides_replaced_attributes_is_detected(monkeypatch, caplog, price_catalog):
+    """Such an SDK gives each processor a separate snapshot."""
 
     class Copies(SynchronousMultiSpanProcessor):
         def on_end(self, span):
@@ -49,7 +49,7 @@ def test_the_container_of_the_live_span_is_not_touched():
     assert dict(span.attributes) == {"a": 1, "b": 2}
 
 
-def test_the_old_container_stays_as_it_was():
+def test_the_old_container_stays_unchanged():
     """The live span and other pipelines share it."""
     old = BoundedAttributes(attributes={"a": 1}, immutable=True)
     span = snapshot(old)
@@ -59,8 +59,8 @@ def test_the_old_container_stays_as_it_was():
     assert span.attributes == {"a": 1, "b": 2}
 
 
-def test_a_copy_leaves_the_span_as_it_was_and_keeps_what_others_put_there(price_catalog):
-    """A wrapped processor receives a copy: others on the provider get the span as it came."""
+def test_a_copy_leaves_the_span_unchanged_and_keeps_the_data_of_others(price_catalog):
+    """A wrapped processor receives a copy: others on the provider get the span unchanged."""
 
     class Redacts(SpanProcessor):
         def on_end(self, span):

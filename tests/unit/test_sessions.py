@@ -1,4 +1,4 @@
-"""The session registry: who owns a span, which usage waits for a span, and that nothing grows without a bound."""
+"""The session registry: owners of spans, usage that waits for a span, and limits of all state."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_requests_outside_any_session_are_kept_while_they_last(registry):
     assert registry.spans.find((9, 2)) is None
 
 
-def test_a_request_of_another_component_inside_bills_nothing_in_place_of_the_outer_one(registry, session):
+def test_an_inner_request_of_another_component_does_not_replace_the_outer_one(registry, session):
     registry.spans.begin((1, 2), registry.spans.find((1, 1)), request=Component.TTS)
     registry.spans.begin((1, 3), registry.spans.find((1, 2)), request=Component.LLM)
     registry.spans.find((1, 3)).mark_enclosing_requests(None)
@@ -94,7 +94,7 @@ def test_a_request_of_another_component_inside_bills_nothing_in_place_of_the_out
 
 
 def take(session, step: str) -> list[str]:
-    """Take a step of the table; return what is to be priced."""
+    """Run a step of the table; return the usage to price."""
     key, matching = '"a":1,', session.matching
     if step == "report":
         return ["report"] if matching.add(report(key)) else []
@@ -141,8 +141,8 @@ def take(session, step: str) -> list[str]:
     ],
     ids=lambda value: ", ".join(value) or "nothing" if isinstance(value, list) else f"waits={value}",
 )
-def test_usage_is_priced_once_whichever_of_report_and_span_comes_first(session, steps, priced, waits):
-    """The table of `otel_voice_cost.accounting.matching`, row by row, and what may follow."""
+def test_usage_is_priced_once_in_any_order_of_report_and_span(session, steps, priced, waits):
+    """The table of `otel_voice_cost.accounting.matching`, row by row, with later steps."""
     assert [outcome for step in steps for outcome in take(session, step)] == priced
     assert bool(session.matching) is waits
 
@@ -197,8 +197,8 @@ def test_spans_without_reports_are_bounded(session):
     assert list(session.matching.pop_unmatched()) == []
 
 
-def test_the_spans_of_a_session_are_remembered_while_it_runs(registry, session):
-    """A task that was begun under an ended span keeps it as its context for good."""
+def test_the_spans_of_a_session_are_kept_while_it_runs(registry, session):
+    """A task that began under an ended span keeps it as its context."""
     for number in range(2, 10_002):
         registry.spans.begin((1, number), registry.spans.find((1, 1)))
         registry.spans.end((1, number))
@@ -216,7 +216,7 @@ def test_the_spans_of_a_running_session_are_bounded(registry, session):
     assert len(registry.spans._open) == 65_537
 
 
-def test_most_spans_of_an_ended_session_are_forgotten_as_others_begin(registry, session):
+def test_most_spans_of_an_ended_session_are_removed_as_others_begin(registry, session):
     for number in range(2, 1_002):
         registry.spans.begin((1, number), registry.spans.find((1, 1)))
     registry.close(session)
@@ -237,7 +237,7 @@ def test_turns_that_never_end_are_bounded(registry, session):
         session.add_cost(cost("1"), (1, number))
 
     assert len(session._open_turns) == 64
-    assert len(session.turns) == 36  # the oldest are taken to have ended
+    assert len(session.turns({})) == 36  # the oldest are taken to have ended
 
 
 def test_models_of_a_session_are_bounded_and_none_of_their_cost_is_lost(session):
@@ -271,37 +271,37 @@ def reported(session):
     return reported
 
 
-def test_work_reported_once_more_by_an_object_around_is_a_repeat(reported):
+def test_work_reported_again_by_a_wrapping_object_is_a_repeat(reported):
     in_turn = (INNER, OUTER, INNER, OUTER, INNER)
     assert [reported(who, "r", 5.0) for who in in_turn] == [False, True, False, True, False]
     assert [reported(who, "", 5.0) for who in in_turn] == [False, True, False, True, False]
     assert not reported(OUTER, "r", 4.0)
 
 
-def test_an_object_around_may_report_first(reported):
+def test_a_wrapping_object_may_report_first(reported):
     assert [reported(who, "", 5.0) for who in (OUTER, INNER, OUTER, INNER)] == [False, True, False, True]
 
 
-def test_a_repeat_comes_at_once(reported):
+def test_a_repeat_arrives_at_once(reported):
     assert not reported(INNER, "not-unique", 5.0)
     assert not reported(OTHER, "not-unique", 5.0, seconds=3)
 
 
-def test_repeats_are_told_apart_at_the_end_of_their_time(reported):
+def test_equal_reports_are_not_repeats_after_the_time_limit(reported):
     times = [(INNER, 0.0), (OUTER, 0.01), (INNER, 2.005), (OUTER, 2.015)]
     assert [reported(who, "", 5.0, seconds=at) for who, at in times] == [False, True, False, True]
 
 
-def test_siblings_inside_one_object_are_no_repeats_of_each_other(reported):
-    """An adapter that asks two, and reports itself after the first."""
+def test_siblings_inside_one_object_are_not_repeats_of_each_other(reported):
+    """An adapter that calls two, and reports after the first."""
     assert [reported(who, "", 5.0) for who in (INNER, OUTER, SIBLING)] == [False, True, False]
 
 
-def test_without_a_request_equal_amounts_of_two_objects_are_no_repeat(reported):
+def test_without_a_request_equal_amounts_of_two_objects_are_not_a_repeat(reported):
     assert [reported(who, "", 5.0) for who in (INNER, OTHER, INNER, OTHER)] == [False] * 4
 
 
-def test_ended_sessions_are_remembered_for_a_while(registry):
+def test_ended_sessions_are_kept_for_a_while(registry):
     dropped = []
     for number in range(70):
         registry.open((number, 1), number, owner=OWNER, source=None)
@@ -312,20 +312,20 @@ def test_ended_sessions_are_remembered_for_a_while(registry):
     assert registry.spans.find((6, 1)) is not None
 
 
-def test_a_session_that_is_silent_for_a_day_is_dropped(registry, session):
+def test_a_session_without_activity_for_a_day_is_dropped(registry, session):
     assert registry.open((2, 1), DAY_NS - 1, owner=OWNER, source=None)[1] == []
     assert registry.open((3, 1), DAY_NS, owner=OWNER, source=None)[1] == [session]
     assert registry.spans.find((1, 1)) is None
 
 
-def test_silent_sessions_are_dropped_a_few_at_a_time(registry):
+def test_inactive_sessions_are_dropped_a_few_at_a_time(registry):
     for number in range(10):
         registry.open((number, 2), 0, owner=OWNER, source=None)
 
     assert [len(registry.open((number, 3), DAY_NS, owner=OWNER, source=None)[1]) for number in range(4)] == [4, 4, 2, 0]
 
 
-def test_a_session_of_days_that_speaks_is_kept(registry, session):
+def test_an_active_session_of_several_days_is_kept(registry, session):
     registry.spans.begin((1, 2), registry.spans.find((1, 1)), start_ns=3 * DAY_NS)
 
     assert registry.open((2, 1), 3 * DAY_NS + 1, owner=OWNER, source=None)[1] == []
@@ -386,7 +386,7 @@ def test_a_turn_includes_the_stt_usage_before_it(registry, session):
     assert turn.by_component == {Component.STT: 1, Component.LLM: 2}
     assert (turn.usd, turn.unpriced) == (3, 1)
     assert not session.pop_turn((1, 2))
-    parts, turns = session.parts, session.turns
+    parts, turns = session.parts, session.turns({})
     assert (sum(part.usd for part in parts), sum(part.unpriced_count for part in parts)) == (3, 1)
     assert [(turn.number, turn.usd, turn.unpriced_count) for turn in turns] == [(1, 3, 1)]
 
@@ -410,7 +410,7 @@ def test_draining_takes_the_sessions_of_a_processor_once(registry, session):
 
 
 def test_a_span_id_that_repeats_belongs_to_the_session_that_has_it_now(registry, session):
-    """As where a test seeds `random` before each session."""
+    """As if a test seeds `random` before each session."""
     for number in range(2, 12):
         registry.spans.begin((1, number), registry.spans.find((1, 1)))
     registry.drain(OWNER)
@@ -422,7 +422,7 @@ def test_a_span_id_that_repeats_belongs_to_the_session_that_has_it_now(registry,
     assert not registry.spans._closed_sessions
 
 
-def test_sessions_without_a_span_below_them_leave_nothing_to_forget(registry):
+def test_sessions_without_a_span_below_them_leave_nothing_to_remove(registry):
     for number in range(100):
         registry.open((number, 1), 0, owner=OWNER, source=None)
         registry.close(registry.spans.find((number, 1)).session)
@@ -430,8 +430,8 @@ def test_sessions_without_a_span_below_them_leave_nothing_to_forget(registry):
     assert len(registry.spans._closed_sessions) == 0
 
 
-def test_a_cost_is_in_the_total_in_the_moment_it_waits_no_longer(session):
-    """A flush takes it in one thread while the session ends in another."""
+def test_a_cost_is_in_the_total_as_soon_as_it_stops_waiting(session):
+    """A flush removes it in one thread while the session ends in another."""
     session.add_pending(cost("1", Component.STT), 0, is_stt=True)
     session.add_pending(cost("2"), 0, is_stt=False)
     assert session.usd == 3
@@ -452,7 +452,7 @@ def test_closing_a_dropped_session_leaves_the_live_one_with_the_same_id(registry
     assert registry.spans.find((1, 1)).session is again
 
 
-def test_one_side_ends_a_session(price_catalog):
+def test_only_one_thread_ends_a_session(price_catalog):
     """A shutdown in one thread, and its span in another."""
     records = []
     processor = VoiceCostSpanProcessor(catalog=price_catalog, on_session_end=records.append)
@@ -472,7 +472,7 @@ def test_one_side_ends_a_session(price_catalog):
     assert len(records) == 1
 
 
-def test_a_span_below_a_session_is_noted_without_the_lock(registry, session):
+def test_a_span_below_a_session_is_added_without_the_lock(registry, session):
     spans = registry.spans
     assert spans.begin_below((1, 2), spans.find((1, 1)), start_ns=7, request=Component.TTS, is_open=True)
     assert spans.begin_below((1, 3), spans.find((1, 2)), is_open=False)
@@ -482,7 +482,7 @@ def test_a_span_below_a_session_is_noted_without_the_lock(registry, session):
     assert (list(session.spans), session.last_ns) == ([(1, 2), (1, 3)], 7)
 
 
-def test_a_span_that_another_processor_noted_is_noted_once(registry, session):
+def test_a_span_added_by_another_processor_is_added_once(registry, session):
     node = registry.spans.find((1, 1))
     assert registry.spans.begin_below((1, 2), node, is_open=False)
     assert registry.spans.begin_below((1, 2), node, is_open=False)
@@ -502,7 +502,7 @@ def test_more_than_one_step_needs_the_lock(registry, session):
     assert not spans.begin_below((2, 2), spans.find((2, 1)), is_open=False)  # a closed session's spans are to be swept
 
 
-def test_a_span_of_a_session_dropped_meanwhile_is_forgotten(registry, session):
+def test_a_span_of_a_session_dropped_in_the_meantime_is_removed(registry, session):
     node = registry.spans.find((1, 1))
     session.is_dropped = True
     assert registry.spans.begin_below((1, 2), node, request=Component.LLM, is_open=True)

@@ -36,20 +36,20 @@ def test_dialects_are_separated_by_commas(monkeypatch):
     assert Settings().dialects == ("langfuse", "genai")
 
 
-def test_an_argument_wins_over_the_environment(monkeypatch):
+def test_an_argument_overrides_the_environment(monkeypatch):
     monkeypatch.setenv("VOICE_COST_ENABLED", "false")
 
     assert Settings(enabled=True).enabled
 
 
-def test_in_code_a_bad_value_raises(monkeypatch):
+def test_an_invalid_value_in_code_raises(monkeypatch):
     monkeypatch.setenv("VOICE_COST_SPEECH_AS_TOKENS", "sometimes")
 
     with pytest.raises(SettingsError, match="VOICE_COST_SPEECH_AS_TOKENS: got 'sometimes', expected a valid"):
         Settings()
 
 
-def test_from_the_environment_a_bad_value_leaves_the_default(monkeypatch):
+def test_an_invalid_value_in_the_environment_keeps_the_default(monkeypatch):
     monkeypatch.setenv("VOICE_COST_SPEECH_AS_TOKENS", "sometimes")
     monkeypatch.setenv("VOICE_COST_ENABLED", "no")
 
@@ -97,7 +97,7 @@ def files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "value", "message"), BAD)
-def test_a_bad_argument_raises_and_is_named(files, name, value, message):
+def test_an_invalid_argument_raises_and_is_named(files, name, value, message):
     with pytest.raises(SettingsError) as raised:
         Settings(**{name: value})
 
@@ -110,7 +110,7 @@ def test_a_bad_argument_raises_and_is_named(files, name, value, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"), [bad for bad in BAD if type(bad[1]) is str and "\0" not in bad[1]]
 )
-def test_a_bad_variable_raises_in_code_and_is_named(files, monkeypatch, name, value, message):
+def test_an_invalid_variable_raises_in_code_and_is_named(files, monkeypatch, name, value, message):
     monkeypatch.setenv(f"VOICE_COST_{name.upper()}", value)
 
     with pytest.raises(SettingsError) as raised:
@@ -143,7 +143,7 @@ def usd(settings: Settings, model: str) -> str | None:
     return str(rate.usd) if rate else None
 
 
-def test_from_the_environment_nothing_raises_and_what_is_sound_holds(files, monkeypatch):
+def test_from_the_environment_nothing_raises_and_valid_entries_are_kept(files, monkeypatch):
     for name, value, _ in BAD:
         if isinstance(value, str) and "\0" not in value:
             monkeypatch.setenv(f"VOICE_COST_{name.upper()}", value)
@@ -247,14 +247,14 @@ def test_an_unknown_variable_is_logged_once(monkeypatch, caplog):
         *("GATEWAY_SERVICE_HOST", "GATEWAY_PORT_4317_TCP_PROTO"),
     ],
 )
-def test_the_variables_of_a_kubernetes_service_are_no_mistake(monkeypatch, name):
+def test_the_variables_of_a_kubernetes_service_are_not_a_mistake(monkeypatch, name):
     """Kubernetes sets them for a service named voice-cost or voice-cost-gateway."""
     monkeypatch.setenv(f"VOICE_COST_{name}", "10.0.0.1")
 
     assert Settings.from_environment()[1] == ()
 
 
-def test_a_name_in_lower_case_is_known(monkeypatch):
+def test_a_name_in_lower_case_is_accepted(monkeypatch):
     monkeypatch.setenv("voice_cost_enabled", "false")
 
     settings, problems = Settings.from_environment()
@@ -277,7 +277,7 @@ def test_a_key_in_the_wrong_variable_is_not_logged(monkeypatch, caplog, name, se
     assert secret not in caplog.text
 
 
-def test_a_value_that_is_no_secret_is_shown(monkeypatch):
+def test_a_value_that_is_not_a_secret_is_shown(monkeypatch):
     monkeypatch.setenv("VOICE_COST_SESSION_BUDGET_USD", "-2.5")
 
     (problem,) = Settings.from_environment()[1]

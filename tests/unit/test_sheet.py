@@ -1,4 +1,4 @@
-"""A price sheet is read whatever stands in it."""
+"""Any price sheet can be read."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ values = st.recursive(
 @example({"currency": {"INR": "1e999999"}, "a/b": {"tts": "3 INR/1k characters"}})
 @example({"currency": {"INR": "1e-999999"}, "a/b": {"tts": "3 INR/1k characters"}})
 def test_no_document_raises(document):
-    """Sound entries are kept, every other is a problem; what was kept costs no less than nothing."""
+    """Valid entries are kept, every other is a problem; no kept price is negative."""
     sheet = parse_sheet(json.dumps(document), "x")
     catalog = PriceCatalog([]).with_sheet(sheet)
 
@@ -91,7 +91,7 @@ def test_a_byte_order_mark_is_skipped(text):
     assert [str(rate.usd) for rate in parse_sheet("\ufeff" + text, "x").rates] == ["0.0043"]
 
 
-def test_a_byte_order_mark_alone_is_nothing():
+def test_a_byte_order_mark_alone_is_an_empty_sheet():
     assert parse_sheet("\ufeff \n", "x").problems == ()
 
 
@@ -104,7 +104,7 @@ def problems_of(*rates, **document) -> list[str]:
     return list(map(str, sheet.problems))
 
 
-def test_a_second_price_of_the_same_is_named_and_the_first_holds():
+def test_a_duplicate_price_is_reported_and_the_first_holds():
     document = {"rate": [RATE, {**RATE, "usd": 2}, {**RATE, "model": "voice-2"}]}
     sheet = parse_sheet(json.dumps(document), "prices.toml")
     catalog = PriceCatalog([]).with_sheet(sheet)
@@ -137,7 +137,7 @@ def test_a_second_price_of_the_same_is_named_and_the_first_holds():
         ([], {"a/b": {"stt": "1/min"}, "A/b": {"stt": "2/hour"}}, "A/b.stt: got a second price of 'b', 2 USD per 3600"),
     ],
 )
-def test_each_second_price_is_named(rates, document, message):
+def test_each_duplicate_price_is_reported(rates, document, message):
     (problem,) = problems_of(*rates, **document)
 
     assert message in problem
@@ -159,15 +159,15 @@ def test_each_second_price_is_named(rates, document, message):
         {"model": "eu:voice-1"},
     ],
 )
-def test_prices_that_differ_in_what_they_hold_for_are_no_mistake(other):
+def test_prices_for_different_conditions_are_not_duplicates(other):
     assert problems_of({}, other) == []
 
 
-def test_an_id_that_one_entry_repeats_is_no_mistake():
+def test_an_id_that_one_entry_repeats_is_not_a_mistake():
     assert problems_of({"model": ["a", "a"]}) == []
 
 
-def test_a_price_of_ones_own_over_a_shipped_one_is_no_mistake():
+def test_a_custom_price_over_a_shipped_one_is_not_a_mistake():
     catalog = PriceCatalog.default().with_prices({"deepgram/nova-3": {"stt": "1/min"}})
 
     assert catalog.with_prices({"deepgram/nova-3": {"stt": "2/min"}}).rate_for(
@@ -192,13 +192,13 @@ DEEP = ".".join("a" * 17)
         f'x = """a"""""\n{DEEP} = 1',
     ],
 )
-def test_a_key_of_too_many_parts_is_refused_before_it_is_read(text):
+def test_a_key_with_too_many_parts_is_rejected_before_parsing(text):
     (problem,) = parse_sheet(text, "x").problems
 
     assert "got a dotted key of more than 16 parts in line" in str(problem)
 
 
-def test_a_key_of_80_kilobytes_is_refused_at_once():
+def test_a_key_of_80_kilobytes_is_rejected_at_once():
     """`tomllib` takes more than 30 s for it."""
     code = """
 from otel_voice_cost.prices.price_sheet import parse_sheet
@@ -223,7 +223,7 @@ for text in (".".join("a" * 40_000) + " = 1", "x = 1\\n[" + "a." * 1_900_000 + "
         "x = [" + ", ".join(f"{n}.5" for n in range(1_000)) + "]",
     ],
 )
-def test_dots_elsewhere_are_no_mistake(text):
+def test_dots_elsewhere_are_not_a_mistake(text):
     assert not any("parts" in str(problem) for problem in parse_sheet(text, "x").problems)
 
 
@@ -258,7 +258,7 @@ def test_a_message_quotes_no_secret(value):
         "a basic plan",
     ],
 )
-def test_a_message_quotes_all_else(value):
+def test_a_message_quotes_everything_else(value):
     (problem,) = parse_sheet(json.dumps({"a/b": {"stt": value}}), "x").problems
 
     assert problem.value == repr(value)[:60]

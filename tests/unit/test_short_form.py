@@ -97,7 +97,7 @@ def test_free_is_a_price_of_zero_for_every_unit():
         ),
     ],
 )
-def test_a_mistake_is_named_and_the_other_entries_hold(document, message):
+def test_a_mistake_is_reported_and_the_other_entries_are_used(document, message):
     rates, problems = read({**document, "good/one": {"tts": "50/1M characters"}})
 
     assert message in str(problems[0])
@@ -114,14 +114,14 @@ def test_a_mistake_is_named_and_the_other_entries_hold(document, message):
         ("nova-2", "got no TOML"),
     ],
 )
-def test_what_is_neither_json_nor_toml_is_one_problem(text, message):
+def test_text_that_is_neither_json_nor_toml_is_one_problem(text, message):
     sheet = parse_sheet(text, "VOICE_COST_PRICES")
 
     assert sheet.rates == ()
     assert message in str(sheet.problems[0])
 
 
-def test_nothing_is_nothing():
+def test_an_empty_text_has_no_prices():
     assert parse_sheet("  ", "VOICE_COST_PRICES") == PriceSheet()
 
 
@@ -182,7 +182,7 @@ def test_another_currency_has_its_exchange_rate():
         ({"a/b": {"stt": {"price": "1/min", "mode": "live"}}}, "a/b.stt, mode: got 'live', expected 'batch' or"),
     ],
 )
-def test_a_mistake_in_terms_is_named(document, message):
+def test_a_mistake_in_overrides_is_reported(document, message):
     sheet = parse_sheet(json.dumps({**document, "good/one": {"tts": "50/1M characters"}}), "VOICE_COST_PRICES")
 
     assert f"VOICE_COST_PRICES, {message}" in str(sheet.problems[0])
@@ -191,7 +191,7 @@ def test_a_mistake_in_terms_is_named(document, message):
 
 
 def test_a_price_text_is_read_in_linear_time():
-    """A text of 400 spaces took more than 30 s: each way to share them among the parts was tried."""
+    """A text of 400 spaces took more than 30 s: the regular expression tried each way to split them."""
     code = """
 from otel_voice_cost.prices.price_sheet import parse_sheet
 import json

@@ -1,6 +1,6 @@
 """Sums worked out by hand, with the list prices of the vendors' pages.
 
-Each row: what was used, how the sum is worked out, and the sum. The day is 2026-11-23, or as given.
+Each row: the usage, the calculation, and the sum. The day is 2026-11-23, or as given.
 """
 
 from __future__ import annotations
@@ -195,7 +195,7 @@ CATALOG = PriceCatalog.default()
 
 
 @pytest.mark.parametrize(("what", "amounts", "worked_out", "usd"), SUMS)
-def test_the_sum_is_the_one_worked_out(what, amounts, worked_out, usd):
+def test_the_sum_equals_the_one_worked_out_by_hand(what, amounts, worked_out, usd):
     component, name, *more = what.split()
     provider, model = name.split("/", 1)
     day = next((word[1:] for word in more if word.startswith("@")), "2026-11-23")

@@ -1,4 +1,4 @@
-"""Amounts: what is one, and what is not."""
+"""Valid and invalid amounts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def test_a_usage_holds_amounts_above_zero_only(amount):
 
 
 @pytest.mark.parametrize("value", [True, "3", [], {}, -1, float("nan"), float("-inf"), Decimal("sNaN")])
-def test_what_is_no_amount_is_an_error(value):
+def test_an_invalid_amount_is_an_error(value):
     with pytest.raises(UsageError, match="seconds: got"):
         read_amount({"seconds": value}, "seconds")
 
 
-def test_absence_is_an_error_unless_there_is_a_default():
+def test_a_missing_value_is_an_error_unless_there_is_a_default():
     with pytest.raises(UsageError, match="seconds: got nothing, expected a number"):
         read_amount({}, "seconds")
     assert read_amount({"seconds": None}, "seconds", default=Decimal(0)) == 0
@@ -38,11 +38,11 @@ def test_a_count_has_no_fraction():
     assert read_count({"tokens": 3}, "tokens") == 3
 
 
-def test_seconds_keep_the_digits_they_came_with():
+def test_seconds_keep_their_reported_digits():
     assert read_amount({"seconds": 0.1}, "seconds") == Decimal("0.1")
 
 
-def test_units_of_one_measure_do_not_describe_the_same_work_twice():
+def test_only_token_units_share_a_dimension():
     assert {unit for unit in Unit if unit.dimension is not Dimension.TOKEN} == {
         Unit.AUDIO_SECOND,
         Unit.CHARACTER,

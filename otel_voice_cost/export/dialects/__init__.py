@@ -1,6 +1,6 @@
-"""Cost as the attributes that one backend reads. Each module here is a backend, or several that differ by keys only.
+"""Cost as the attributes that one backend reads. Each module is one backend, or several with different keys only.
 
-A module has ``DIALECTS``: the names for ``VOICE_COST_DIALECTS``, and what builds each of them from `Options`.
+A module defines ``DIALECTS``: names for ``VOICE_COST_DIALECTS`` with functions that build them from `Options`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class SpanView(NamedTuple):
     """The parts of a span that a dialect may read.
 
     Attributes:
-        attributes: Of the span.
-        role: None for a span that this package made.
-        component: Of the request, if the span is one.
-        is_error: Whether the span has error status.
-        read_texts: Returns what was spoken and heard, as far as the attributes have it.
+        attributes: Attributes of the span.
+        role: Role of the span; None if this package created it.
+        component: Component of the request, if the span is one.
+        is_error: True if the span has error status.
+        read_texts: Returns the spoken and transcribed text in the attributes.
     """
 
     attributes: Mapping[str, Any]
@@ -54,9 +54,9 @@ class Options(NamedTuple):
     """Settings that dialects read.
 
     Attributes:
-        speech_as_tokens: Whether speech billed by characters or seconds is also written as tokens, for
-            dashboards that read nothing else.
-        langfuse_content: Whether Langfuse receives what was spoken and heard.
+        speech_as_tokens: True to write speech billed by characters or seconds also as tokens, for dashboards
+            that read nothing else.
+        langfuse_content: True to send the spoken and transcribed text to Langfuse.
     """
 
     speech_as_tokens: bool = True
@@ -64,9 +64,9 @@ class Options(NamedTuple):
 
 
 class Dialect:
-    """Writes the attributes that one backend reads, in addition to those that are already on the span.
+    """Writes the attributes that one backend reads, in addition to those on the span.
 
-    Each method returns nothing unless a dialect overrides it.
+    Each method returns no attributes unless a dialect overrides it.
     """
 
     def __init__(self, options: Options) -> None:
@@ -78,7 +78,11 @@ class Dialect:
         return {}
 
     def wrapper_attributes(self, span: SpanView) -> Attributes:
-        """Return attributes for a span that bills nothing and may name a model."""
+        """Return attributes for a span that bills nothing but may name a model."""
+        return {}
+
+    def unreported_attributes(self, reason: str, span: SpanView) -> Attributes:
+        """Return attributes for a request without usage, in addition to those of a span that bills nothing."""
         return {}
 
     def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
@@ -87,7 +91,7 @@ class Dialect:
 
 
 def as_doubles(amounts: Mapping[str, Decimal | None]) -> Attributes:
-    """Return the amounts that are known, as doubles."""
+    """Return the known amounts as doubles."""
     return {key: float(usd) for key, usd in amounts.items() if usd is not None}
 
 
@@ -99,7 +103,7 @@ def find_builders() -> Mapping[str, Callable[[Options], Dialect]]:
 
 
 def resolve_dialects(names: Iterable[str]) -> tuple[tuple[str, ...], list[Problem]]:
-    """Return the names that are dialects, and a problem for each that is not."""
+    """Return the known dialect names, and a problem for each unknown one."""
     available = find_builders()
     expected = "one of " + ", ".join(sorted(available))
     known = tuple(name for name in names if name in available)
@@ -112,7 +116,7 @@ def resolve_dialects(names: Iterable[str]) -> tuple[tuple[str, ...], list[Proble
 
 
 class DialectChain(Dialect):
-    """Several dialects as one. What a later dialect writes wins."""
+    """Several dialects as one. Attributes of later dialects take precedence."""
 
     def __init__(self, names: Iterable[str], options: Options, *further: Dialect) -> None:
         """Build the dialects.
@@ -137,6 +141,13 @@ class DialectChain(Dialect):
         attributes: Attributes = {}
         for dialect in self._dialects:
             attributes.update(dialect.wrapper_attributes(span))
+        return attributes
+
+    def unreported_attributes(self, reason: str, span: SpanView) -> Attributes:
+        """Return the attributes of all dialects."""
+        attributes: Attributes = {}
+        for dialect in self._dialects:
+            attributes.update(dialect.unreported_attributes(reason, span))
         return attributes
 
     def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:

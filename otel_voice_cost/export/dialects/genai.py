@@ -2,8 +2,8 @@
 
 Source:
     OpenTelemetry semantic conventions, registry ``gen_ai``. The keys are written out here because the
-    Python constants live in an incubating module that lacks some of them in the SDKs we support.
-    ``gen_ai.usage.cost`` is no convention yet; Langfuse, OpenLIT, Opik and others read it.
+    Python constants are in an incubating module that lacks some of them in the supported SDKs.
+    ``gen_ai.usage.cost`` is not a convention yet; Langfuse, OpenLIT, Opik and others read it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _OUTPUT_TYPES = {Component.STT: "text", Component.TTS: "speech"}
 
 
 class GenAI(Dialect):
-    """OpenTelemetry's own keys."""
+    """OpenTelemetry's keys."""
 
     def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
         """Return the attributes that the span lacks, and the cost as a double.
@@ -76,9 +76,9 @@ class GenAI(Dialect):
 
 
 def token_counts(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
-    """Input and output tokens, inclusive of their kinds; None where there are none.
+    """Return input and output tokens including their details, or None if there are none.
 
-    Speech billed otherwise gives characters as they are and seconds × 100 as input, because
+    Speech billed by other units counts characters as they are and seconds × 100 as input, because
     dashboards read nothing else.
     """
     quantities = cost.usage.quantities

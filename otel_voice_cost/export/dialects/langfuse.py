@@ -1,13 +1,13 @@
 """Langfuse's observation attributes, for both of its write paths.
 
-Given cost wins over anything Langfuse computes; on a span that only repeats a model a cost of zero keeps it
-from pricing the text it finds there. Usage and cost are JSON text with disjoint buckets and their
-``total``; a fraction in usage would be dropped, so seconds are given in milliseconds.
+A given cost takes precedence over Langfuse's calculation; on a span that only repeats a model, a cost of zero
+keeps Langfuse from pricing its text. Usage and cost are JSON text with disjoint buckets and their
+``total``; fractions in usage are dropped, so seconds are given in milliseconds.
 
 Source:
-    Langfuse 4.16.0, ``packages/shared/src/server/otel/OtelIngestionProcessor.ts`` (what is read),
-    ``packages/shared/src/server/ingestion/types.ts`` (what is dropped),
-    ``worker/src/services/IngestionService/index.ts`` (how cost is computed).
+    Langfuse 4.16.0, ``packages/shared/src/server/otel/OtelIngestionProcessor.ts`` (attributes read),
+    ``packages/shared/src/server/ingestion/types.ts`` (values dropped),
+    ``worker/src/services/IngestionService/index.ts`` (cost calculation).
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ OUTPUT = "langfuse.observation.output"
 COST_DETAILS = "langfuse.observation.cost_details"
 LEVEL = "langfuse.observation.level"
 MODEL_NAME = "langfuse.observation.model.name"
+STATUS_MESSAGE = "langfuse.observation.status_message"
 TYPE = "langfuse.observation.type"
 USAGE_DETAILS = "langfuse.observation.usage_details"
 
-# The names of Langfuse's own price list; each contains exactly one of "input" and "output".
+# Names from Langfuse's price list; each contains exactly one of "input" and "output".
 _BUCKETS = {
     Unit.AUDIO_SECOND: "input_audio_milliseconds",
     Unit.CACHED_INPUT_AUDIO_TOKEN: "input_cached_audio_tokens",
@@ -58,10 +59,10 @@ _BUCKETS = {
     Unit.UTF8_BYTE: "input_utf8_bytes",
     Unit.WIDE_CHARACTER: "input_wide_characters",
 }
-_OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_milliseconds"}  # spoken, not heard
+_OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_milliseconds"}  # spoken, not transcribed
 _MODEL_KEYS = (REQUEST_MODEL, RESPONSE_MODEL)
 _ONE = Decimal(1)
-_PICO = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse cuts instead of rounding
+_PICO = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse truncates instead of rounding
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
@@ -71,8 +72,8 @@ class Langfuse(Dialect):
     def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
         """Return the attributes that make the span a generation with this usage and cost.
 
-        Langfuse adds all usage up as tokens. Without ``speech_as_tokens``, characters and seconds are written to
-        the metadata instead of usage.
+        Langfuse sums all usage as tokens. Without ``speech_as_tokens``, characters and seconds are written to
+        the metadata instead.
         """
         attributes: Attributes = {TYPE: "generation", MODEL_NAME: cost.display_name or cost.usage.model}
         buckets = _amounts(cost)
@@ -100,10 +101,14 @@ class Langfuse(Dialect):
             attributes[TYPE] = "span"
         return attributes
 
+    def unreported_attributes(self, reason: str, span: SpanView) -> Attributes:
+        """Return a warning, so that nobody takes the missing cost for none."""
+        return {LEVEL: "WARNING", STATUS_MESSAGE: f"{reason}: no usage was reported, cost unknown"}
+
     def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
         """Return the cost of the trace's sessions so far as trace metadata, in doubles.
 
-        A trace has one such entry of each name, so the last session that ends writes the sum of all.
+        A trace has one entry of each name, so the last session that ends writes the total.
         """
         attributes: Attributes = {
             TRACE_METADATA + "voice_cost_usd": float(trace.usd),
@@ -120,7 +125,7 @@ DIALECTS = {"langfuse": Langfuse}
 
 
 def bucket(unit: Unit, component: Component) -> str:
-    """The usage key of a unit; it contains exactly one of "input" and "output"."""
+    """Return the usage key of a unit; it contains exactly one of "input" and "output"."""
     return (_OF_TTS if component is Component.TTS else _BUCKETS)[unit]
 
 
@@ -135,7 +140,7 @@ def _amounts(cost: Cost) -> dict[str, int]:
 
 
 def _content(span: SpanView) -> Attributes:
-    """Return what was said, under the keys that Langfuse reads and the framework may not write."""
+    """Return the conversation text under the keys that Langfuse reads and the framework may not write."""
     texts = span.read_texts(span.attributes)
     found = {INPUT: texts.spoken, OUTPUT: texts.heard}
     return {key: text for key, text in found.items() if text is not None and key not in span.attributes}
@@ -157,5 +162,5 @@ def _twelve_places(usd: Decimal) -> str:
 
 
 def _json(numbers: Mapping[str, int | str]) -> str:
-    """JSON with the exact digits of its numbers, which ``json`` can write as floats only."""
+    """Return JSON with the exact digits of its numbers, which ``json`` can write only as floats."""
     return "{" + ", ".join([f'"{key}": {number}' for key, number in numbers.items()]) + "}"

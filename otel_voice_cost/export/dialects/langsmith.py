@@ -1,7 +1,7 @@
 """LangSmith.
 
 ``langsmith.usage_metadata`` is a JSON object that replaces ``gen_ai.usage.*`` at ingestion; costs in it are US
-dollars as numbers and win over LangSmith's own price list. Only runs of kind ``llm`` add to the cost of a trace.
+dollars as numbers and override LangSmith's price list. Only runs of kind ``llm`` add to the cost of a trace.
 
 Source:
     langsmith 0.15.0, ``_internal/voice/translated_span.py`` (``set_usage``, ``langsmith.span.kind``), ``schemas.py``
@@ -26,7 +26,7 @@ class LangSmith(Dialect):
     """LangSmith's usage metadata."""
 
     def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
-        """Return tokens and costs, and the kind that adds up."""
+        """Return tokens and costs, and the run kind that adds to the trace."""
         usage: dict[str, int | float] = {}
         tokens = token_counts(cost, speech_as_tokens=self._options.speech_as_tokens)
         if tokens is not None:

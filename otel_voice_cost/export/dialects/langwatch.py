@@ -1,11 +1,11 @@
 """LangWatch.
 
-Speech is given in characters and seconds; the cost as a number in ``langwatch.metrics``, a JSON object.
+Speech is given in characters and seconds, the cost as a number in ``langwatch.metrics``, a JSON object.
 
 Source:
     langwatch 1.4.0, ``telemetry/span.py`` (``langwatch.metrics``) and ``domain/__init__.py`` (``SpanMetrics.cost``);
-    LangWatch's documentation for ``gen_ai.usage.input_chars`` and ``gen_ai.usage.audio_seconds``. Its server was
-    not read.
+    LangWatch's documentation for ``gen_ai.usage.input_chars`` and ``gen_ai.usage.audio_seconds``. Its server code
+    was not read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LangWatch(Dialect):
     """LangWatch's metrics."""
 
     def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
-        """Return the cost, and the amount of speech in its own unit."""
+        """Return the cost, and the amount of speech in characters or seconds."""
         attributes: Attributes = {}
         for unit, amount in cost.usage.quantities.items():
             if unit.dimension in (Dimension.TIME, Dimension.SESSION):

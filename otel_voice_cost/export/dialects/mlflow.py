@@ -1,11 +1,11 @@
 """MLflow Tracing.
 
-Without this MLflow prices what it knows itself. A JSON object as text, dollars as numbers; MLflow sums
-``total_cost`` over a trace.
+Without it MLflow prices the models it knows. The cost is a JSON object as text, dollars as numbers; MLflow
+sums ``total_cost`` over a trace.
 
 Source:
     mlflow 3.18.0, ``tracing/constant.py`` (``SpanAttributeKey.LLM_COST``, ``CostKey``),
-    ``tracing/otel/translation/__init__.py`` (given cost wins), ``store/tracking/sqlalchemy_store.py`` (what is stored).
+    ``tracing/otel/translation/__init__.py`` (given cost wins), ``store/tracking/sqlalchemy_store.py`` (values stored).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class MLflow(Dialect):
     """MLflow's cost object."""
 
     def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
-        """Return the total and its parts; where the parts are not known, all of it is input."""
+        """Return the total and its parts; if the parts are unknown, all of it is input."""
         if cost.usd is None:
             return {}
         parts = {

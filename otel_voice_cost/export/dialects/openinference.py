@@ -1,7 +1,7 @@
 """OpenInference: Arize Phoenix, Arize AX and others.
 
-Doubles in US dollars, whole tokens. Spans that bill become LLM spans, the one kind that has a cost there.
-Phoenix shows given costs as attributes and prices LLM spans by its own list.
+Costs are doubles in US dollars, tokens are integers. Spans that bill become LLM spans, the only kind with a
+cost. Phoenix shows given costs as attributes and prices LLM spans by its own list.
 
 Source:
     openinference-semantic-conventions 0.1.42, ``trace/__init__.py``.
@@ -22,7 +22,7 @@ MODEL_NAME = "llm.model_name"
 PROVIDER = "llm.provider"
 TOKENS = "llm.token_count."
 
-# Details under which a unit is counted, after prompt_details or completion_details.
+# Detail names of units, after prompt_details or completion_details.
 _DETAILS = {
     Unit.CACHED_INPUT_AUDIO_TOKEN: ("prompt_details.audio", "prompt_details.cache_read"),
     Unit.CACHED_INPUT_IMAGE_TOKEN: ("prompt_details.cache_read",),

@@ -1,10 +1,10 @@
-"""Backends that read total, input and output cost as doubles in US dollars, each under keys of its own.
+"""Backends that read total, input and output cost as doubles in US dollars, each under separate keys.
 
 Source:
     Logfire: pydantic-ai 2, ``_instrumentation.py`` and ``models/instrumented.py``, which write ``operation.cost``.
     PostHog: posthog 7.91.1, ``ai/openai_agents/processor.py`` and ``ai/claude_agent_sdk/processor.py`` for the total;
-    PostHog's documentation of ``$ai_generation`` for its parts. A cost on the event wins over PostHog's price list.
-    Sentry: sentry-conventions 0.33.0; the keys say tokens and mean their cost.
+    PostHog's documentation of ``$ai_generation`` for its parts. A cost on the event overrides PostHog's price list.
+    Sentry: sentry-conventions 0.33.0; its token keys hold the cost of the tokens.
     SigNoz: its documentation of LLM cost; the server's code was not read.
 """
 

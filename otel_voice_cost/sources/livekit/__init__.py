@@ -9,15 +9,16 @@ from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import ProxyTracerProvider, Tracer, TracerProvider
+from opentelemetry.trace import ProxyTracerProvider, StatusCode, Tracer, TracerProvider
 
 from ...errors import UsageError
 from ...usage import Component, Usage
-from .. import Attributes, SessionFacts, Source, SpanUsage, Subscription, Texts, UsageReport
+from .. import Attributes, Ending, SessionFacts, Source, SpanUsage, Subscription, Texts, UsageReport, Work
 from .hooks import subscribe
 from .metrics import decode, name_request, read_gen_ai_usage, read_metrics, read_model, to_fragments
 from .reports import read_report
 from .spans import METRICS_KEYS, SCOPE, find_rule
+from .streams import current_work
 
 __all__ = ["TESTED", "LiveKitSource"]
 
@@ -33,7 +34,14 @@ _SIP = "lk.sip."  # from 1.8
 _SIP_KIND = "PARTICIPANT_KIND_SIP"
 _SESSION_IDS = ("gen_ai.conversation.id", "langfuse.session.id", "session.id", "lk.job_id")
 
-# LiveKit's attributes and the conventions' describe the session span itself, but for the conversation id, which
+# Source: livekit-agents 1.2.18 to 1.8.9, _exceptions.py.
+_FAILURES = {
+    Ending.BROKEN: {"APIConnectionError"},
+    Ending.REFUSED: {"APIError", "APIStatusError"},
+    Ending.TIMEOUT: {"APITimeoutError"},
+}
+
+# LiveKit's and the conventions' attributes describe the session span itself, except the conversation id, which
 # Langfuse reads as its session.
 _NOT_INHERITED = ("lk.", "gen_ai.", "voice_cost.", "langfuse.observation.", "exception.", "error.")
 _CONVERSATION_ID = "gen_ai.conversation.id"
@@ -52,7 +60,7 @@ class LiveKitSource:
     rule_for = staticmethod(find_rule)
 
     def read_span(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> SpanUsage | None:
-        """Return the usage in a span's metrics JSON, else in its token counts."""
+        """Return the usage in a span's metrics JSON or else its token counts, or None if it has none."""
         time_ns, text = span.end_time or 0, attributes.get(rule.metrics) if rule.metrics else None
         if isinstance(text, str):
             return _read_metrics_json(METRICS_KEYS[rule.metrics], text, time_ns, attributes)
@@ -62,9 +70,30 @@ class LiveKitSource:
         return SpanUsage(Component.LLM, None, to_fragments(attributes), None, lambda: usage)
 
     def read_model(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> Usage:
-        """Return a usage without amounts, of the model that a span names."""
+        """Return a usage without amounts for the model that a span names."""
         text = attributes.get(rule.metrics) if rule.metrics else None
         return read_model(rule.component, text, span.end_time or 0, attributes)
+
+    def read_ending(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> Ending:
+        """Return how a request or an attempt without usage ended, by the exception on it, else by its metrics.
+
+        Source:
+            livekit-agents 1.2 to 1.8, ``llm/llm.py``, ``tts/tts.py``: an attempt that fails has the exception on
+            its span; a request that is cancelled has none, and an LLM's then has metrics with ``cancelled``.
+        """
+        for event in span.events:
+            name = str((event.attributes or {}).get("exception.type", ""))
+            for ending, names in _FAILURES.items():
+                if name.rpartition(".")[2] in names:
+                    return ending
+        if span.status.status_code is StatusCode.ERROR:
+            return Ending.REFUSED
+        text = attributes.get(rule.metrics) if rule.metrics else None
+        if isinstance(text, str) and '"cancelled":false' in text.replace(" ", ""):
+            return Ending.COMPLETE
+        return Ending.CUT_OFF
+
+    current_work = staticmethod(current_work)
 
     def describe_session(self, attributes: Attributes, events: Iterable[Event], start_ns: int) -> SessionFacts:
         """Return the facts about a session."""
@@ -93,25 +122,29 @@ class LiveKitSource:
         return getattr(sys.modules.get("livekit.agents.telemetry"), "tracer", None)
 
     def provider(self) -> TracerProvider:
-        """Return the tracer provider that LiveKit was given, else the global one.
+        """Return LiveKit's tracer provider, or the global one if none was set.
 
         Source:
-            livekit-agents 1.2 to 1.8, ``telemetry/traces.py``: ``_DynamicTracer._tracer_provider``, the global
-            one's proxy until ``set_tracer_provider``.
+            livekit-agents 1.2 to 1.8, ``telemetry/traces.py``: ``_DynamicTracer._tracer_provider``, a proxy of
+            the global one until ``set_tracer_provider``.
         """
         provider: Any = getattr(self.tracer(), "_tracer_provider", None)
         is_proxy = provider is None or isinstance(provider, ProxyTracerProvider)
         return trace.get_tracer_provider() if is_proxy else provider
 
-    def subscribe(self, listener: Callable[[Source, Callable[[], UsageReport | None]], None]) -> Subscription:
-        """Call a bound method with every usage report of LiveKit's classes, once each."""
-        return subscribe(self, listener, read_report)
+    def subscribe(
+        self,
+        listener: Callable[[Source, Callable[[], UsageReport | None]], None],
+        on_stream: Callable[[Source, Work], None] | None = None,
+    ) -> Subscription:
+        """Call a bound method once with each usage report of LiveKit's classes, and watch its streams."""
+        return subscribe(self, listener, read_report, on_stream)
 
 
 def _read_metrics_json(component: Component, text: str, time_ns: int, attributes: Attributes) -> SpanUsage:
     try:
         fields = decode(text)
-    except UsageError as error:  # cut off by a limit, or malformed
+    except UsageError as error:  # truncated by a limit, or malformed
         return SpanUsage(component, None, (text,), None, partial(_fail, error))
     request = name_request(fields) if component is Component.LLM else None
     return SpanUsage(component, text, (), request, partial(read_metrics, component, fields, time_ns, attributes))
@@ -127,7 +160,7 @@ def _find_text(attributes: Attributes, keys: Iterable[str]) -> str | None:
 
 
 def _find_phone_start(attributes: Attributes, events: Iterable[Event], session_start_ns: int) -> int | None:
-    """Return when a caller by telephone came, or None if the call had none.
+    """Return the time when a telephone caller joined, or None if there was none.
 
     Source:
         livekit-agents 1.8.9, ``voice/agent_session.py``, ``_on_room_io_participant_linked``: ``lk.sip.*`` on

@@ -11,17 +11,17 @@ from .hooks import find_agent_session
 
 __all__ = ["end_call"]
 
-_PAUSE_SECONDS = 0.1  # 1.2 and 1.3 wait for ever if closed in the very moment a speech ends
+_PAUSE_SECONDS = 0.1  # 1.2 and 1.3 wait forever if closed at the moment a speech ends
 
 
 def end_call(sentence: str) -> Callable[[SessionCost], Awaitable[None]]:
     """Return an action for `Budget.on_exceeded`: say a sentence, then end the session.
 
-    The agent is interrupted, says the sentence to its end and hangs up. A realtime model without a voice of its
-    own is asked to say it. Where the sentence cannot be said the session ends all the same.
+    The agent is interrupted, finishes the sentence and hangs up. A realtime model without separate text-to-speech
+    is prompted to say it. If the sentence cannot be said, the session ends anyway.
 
     Args:
-        sentence: What to say.
+        sentence: The sentence.
 
     Source:
         livekit-agents 1.2 to 1.8, ``voice/agent_session.py``: ``interrupt``, ``say``, ``generate_reply``, ``aclose``.

@@ -1,13 +1,13 @@
 """Hooks for LiveKit's usage reports.
 
-`subscribe` wraps ``emit`` of the base classes that report usage: nothing is lost there, while
-``AgentSession`` unsubscribes before its speech-to-text reports its last seconds. The wrapper goes on top of
-whatever is there, as soon as livekit.agents is imported, and is checked with each session that begins. With the
-last subscription it is removed, unless another wrapper is on top of it; then it stays and does nothing.
+`subscribe` wraps ``emit`` of the base classes that report usage. Events of ``AgentSession`` would not do: it
+unsubscribes before its speech-to-text reports the last seconds. The wrapper is put on top of any others once
+livekit.agents is imported, and is checked when a session begins. It is removed with the last subscription; if
+another wrapper is on top of it, it stays and does nothing.
 
 Source:
     livekit-agents 1.8.9, ``stt/stt.py``, ``llm/llm.py``, ``llm/realtime.py``, ``tts/tts.py``: ``emit`` is
-    inherited from ``rtc.EventEmitter`` in 1.2 to 1.8; an adapter passes the very same object on
+    inherited from ``rtc.EventEmitter`` in 1.2 to 1.8; an adapter passes the same object on
     from inside the leaf's ``emit``.
 """
 
@@ -19,18 +19,21 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
+from inspect import getattr_static
 from typing import Any, NamedTuple
 
 import wrapt
 
 from ..._runtime.forks import reset_after_fork
-from .. import Source, SpanKey, UsageReport
+from .. import Source, SpanKey, UsageReport, Work
+from .server_events import SERVER_EVENT, ServerEvents
+from .streams import note_report, stream_methods
 
 __all__ = ["find_agent_session", "subscribe", "unhooked_classes"]
 
 _EVENT = "metrics_collected"
 _MAX_WRAPPERS = 100  # on a method
-_MAX_REMEMBERED = 16  # metrics objects that are not counted again if somebody passes them on later
+_MAX_REMEMBERED = 16  # metrics objects that are not counted again if they are passed on later
 _WAIT_SECONDS = 0.1
 _TRIES = 3
 
@@ -42,20 +45,21 @@ _HOOKED = (
     ("inference", "AdaptiveInterruptionDetector"),  # from 1.5
     ("inference", "TurnDetector"),  # from 1.6
 )
-_NEWER = {"AdaptiveInterruptionDetector", "TurnDetector"}  # what older releases lack
+_NEWER = {"AdaptiveInterruptionDetector", "TurnDetector"}  # missing in older releases
 
-# Imported one after the other; each is a chance to find classes where the package is half imported by now.
+# Imported in this order; each import is a chance to find classes while the package is only partly imported.
 _MODULES = ("livekit.agents", "livekit.agents.voice.agent_session", "livekit.agents.worker")
 
-Read = Callable[[object, object], UsageReport | None]  # a metrics object and who reported it
+Read = Callable[[object, object], UsageReport | None]  # takes a metrics object and its reporter
 Listener = Callable[[Source, Callable[[], UsageReport | None]], None]
+OnStream = Callable[[Source, Work], None]
 
 
 class _Wrapper(NamedTuple):
     """A wrapper of this package on a method of a class."""
 
     method: Any  # a wrapt.FunctionWrapper
-    is_own: bool  # whether the class had the method itself, and did not inherit it
+    is_own: bool  # True if the class defined the method, False if it inherited it
 
     def is_on_top_of(self, holder: type, name: str) -> bool:
         return vars(holder).get(name) is self.method
@@ -64,10 +68,11 @@ class _Wrapper(NamedTuple):
 class _Subscription:
     """One listener. Implements `Subscription`."""
 
-    def __init__(self, hook: _Hook, source: Source, listener: Listener, read: Read) -> None:
+    def __init__(self, hook: _Hook, source: Source, listener: Listener, read: Read, on_stream: OnStream | None) -> None:
         self.source, self.read = source, read
+        self.on_stream = getattr(on_stream, "__func__", None)
         self._hook = hook
-        # no WeakMethod: its callback fails if the collector has taken the WeakMethod before
+        # not a WeakMethod: its callback fails if the WeakMethod is collected first
         self.owner: weakref.ref[Any] = weakref.ref(getattr(listener, "__self__"), lambda _: self.cancel())  # noqa: B009
         self.function = getattr(listener, "__func__")  # noqa: B009
 
@@ -91,16 +96,19 @@ class _Hook:
         self.subscriptions: tuple[_Subscription, ...] = ()
         self._wrappers: dict[tuple[type, str], _Wrapper] = {}
         self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()  # AgentSessions that were started
-        self._reported: tuple[object, ...] = ()  # the last metrics; never changed in place
+        self._reported: tuple[object, ...] = ()  # the latest metrics; never changed in place
         self._awaits_import = False
+        self._server_events = ServerEvents(self._notify)
 
     def reset(self) -> None:
-        """Open the lock, in a forked child."""
-        self._lock = threading.RLock()  # a listener may be collected, and dropped, at any point
+        """Create a new lock in a forked child."""
+        self._lock = threading.RLock()  # a listener may be collected at any point
         self._emitting = threading.local()
 
-    def subscribe(self, source: Source, listener: Listener, read: Read) -> _Subscription:
-        subscription = _Subscription(self, source, listener, read)
+    def subscribe(
+        self, source: Source, listener: Listener, read: Read, on_stream: OnStream | None = None
+    ) -> _Subscription:
+        subscription = _Subscription(self, source, listener, read, on_stream)
         with self._lock:
             self.subscriptions += (subscription,)
             first_ever, self._awaits_import = not self._awaits_import, True
@@ -113,7 +121,7 @@ class _Hook:
 
     def drop(self, subscription: _Subscription) -> None:
         if not self._lock.acquire(timeout=_WAIT_SECONDS):
-            return  # it stays, and does nothing: its listener is gone or its processor shut down
+            return  # stays without effect: its listener is gone or its processor shut down
         try:
             self.subscriptions = tuple(other for other in self.subscriptions if other is not subscription)
             if not self.subscriptions:
@@ -122,7 +130,7 @@ class _Hook:
             self._lock.release()
 
     def wrap(self) -> None:
-        """Put the wrappers on the classes that lack them. If another thread blocks, the next session tries again."""
+        """Wrap the classes without wrappers. If another thread holds the lock, the next session tries again."""
         agents = sys.modules.get("livekit.agents")
         if agents is None or not self._lock.acquire(timeout=_WAIT_SECONDS):
             return
@@ -131,23 +139,26 @@ class _Hook:
                 return
             for _, base in _bases(agents):
                 if isinstance(base, type):
-                    self._wrap(base, "emit", self._emit)
+                    self._wrap(base, "emit", partial(wrapt.FunctionWrapper, wrapper=self._emit))
             session = getattr(agents, "AgentSession", None)
             if isinstance(session, type):
-                self._wrap(session, "start", self._start)
+                self._wrap(session, "start", partial(wrapt.FunctionWrapper, wrapper=self._start))
+            if any(subscription.on_stream for subscription in self.subscriptions):
+                for holder, name, decorator in stream_methods(agents, self._notify_of_stream):
+                    self._wrap(holder, name, decorator)
         finally:
             self._lock.release()
 
-    def _wrap(self, holder: type, name: str, wrapper: Callable[..., Any]) -> None:
+    def _wrap(self, holder: type, name: str, decorate: Callable[[Any], Any]) -> None:
         if self.is_hooked(holder, name):
             return
         is_own = name in vars(holder)
-        with suppress(AttributeError, TypeError):  # a class that cannot be changed stays unhooked
-            wrapt.wrap_function_wrapper(holder, name, wrapper)
+        with suppress(AttributeError, TypeError):  # an immutable class stays unhooked
+            setattr(holder, name, decorate(getattr_static(holder, name)))
             self._wrappers[holder, name] = _Wrapper(vars(holder)[name], is_own)
 
     def is_hooked(self, holder: type, name: str = "emit") -> bool:
-        """Return whether this package's wrapper is on the class: on top, or beneath those that show what they wrap."""
+        """Return True if this package's wrapper is on the class, on top or below wrappers with ``__wrapped__``."""
         own = self._wrappers.get((holder, name))
         method: Any = vars(holder).get(name)
         for _ in range(_MAX_WRAPPERS):
@@ -161,7 +172,7 @@ class _Hook:
     def _unwrap(self) -> None:
         for (holder, name), wrapper in list(self._wrappers.items()):
             if not wrapper.is_on_top_of(holder, name):
-                continue  # beneath another's, or taken away
+                continue  # below another wrapper, or removed
             if wrapper.is_own:
                 setattr(holder, name, wrapper.method.__wrapped__)
             else:
@@ -169,14 +180,14 @@ class _Hook:
             del self._wrappers[holder, name]
 
     def _start(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-        with suppress(TypeError):  # of a class that cannot be held weakly
+        with suppress(TypeError):  # a class without weak references
             self._sessions.add(instance)
         return wrapped(*args, **kwargs)
 
     def get_session(self, key: SpanKey) -> Any:
         sessions: list[Any] = []
         for _ in range(_TRIES):
-            with suppress(RuntimeError):  # another thread starts one at this moment
+            with suppress(RuntimeError):  # another thread is starting one
                 sessions = list(self._sessions)
                 break
         for session in sessions:
@@ -187,6 +198,9 @@ class _Hook:
 
     def _emit(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
         if len(args) != 2 or args[0] != _EVENT:
+            if len(args) == 2 and args[0] == SERVER_EVENT:
+                with suppress(Exception):  # an event of another vendor's
+                    self._server_events.receive(instance, args[1])
             return wrapped(*args, **kwargs)
         outer = getattr(self._emitting, "metrics", ())
         metrics = args[1]
@@ -205,7 +219,16 @@ class _Hook:
         finally:
             self._emitting.metrics = outer
 
+    def _notify_of_stream(self, work: Work) -> None:
+        for subscription in self.subscriptions:
+            owner = subscription.owner()
+            if owner is not None and subscription.on_stream is not None:
+                subscription.on_stream(owner, subscription.source, work)
+
     def _notify(self, metrics: object, instance: object) -> None:
+        for note in (partial(note_report, metrics), partial(self._server_events.note_metrics, instance, metrics)):
+            with suppress(Exception):  # broken metrics
+                note()
         for subscription in self.subscriptions:
             owner = subscription.owner()
             if owner is not None:
@@ -213,8 +236,8 @@ class _Hook:
 
 
 def _is_copy(metrics: object, reported: object) -> bool:
-    """Return whether metrics, emitted from inside the report of others, are a copy of them."""
-    with suppress(Exception):  # whatever a broken metrics object raises
+    """Return True if metrics that are emitted during the report of others are a copy of them."""
+    with suppress(Exception):  # a broken metrics object may raise anything
         request = getattr(metrics, "request_id", None)
         return bool(request) and type(metrics) is type(reported) and request == getattr(reported, "request_id", None)
     return False
@@ -229,15 +252,16 @@ def _bases(agents: Any) -> Iterator[tuple[str, Any]]:
 _hook = _Hook()
 
 
-def subscribe(source: Source, listener: Listener, read: Read) -> _Subscription:
-    """Call a bound method with every report of usage, once each.
+def subscribe(source: Source, listener: Listener, read: Read, on_stream: OnStream | None = None) -> _Subscription:
+    """Call a bound method once with each usage report.
 
     Args:
         source: Passed to the listener.
-        listener: Held weakly. It must not raise: LiveKit's metrics task would end.
-        read: Reads a metrics object and who reported it; called by the listener.
+        listener: Held weakly. Must not raise: LiveKit's metrics task would end.
+        read: Reads a metrics object and its reporter; called by the listener.
+        on_stream: A method of the same object, called with each stream of speech-to-text; must not raise either.
     """
-    return _hook.subscribe(source, listener, read)
+    return _hook.subscribe(source, listener, read, on_stream)
 
 
 def find_agent_session(key: SpanKey) -> Any:

@@ -1,10 +1,10 @@
-"""LiveKit's metrics → usage. One reader per kind, for spans and events alike.
+"""Read usage from LiveKit's metrics, with one reader per kind for spans and events.
 
-A span carries a metrics object as the JSON that pydantic makes of it; an event is made into the same
-JSON. Fields were only added from 1.2 to 1.8, so one reader serves every release.
+A span carries a metrics object as pydantic's JSON; an event is converted to the same JSON. Fields were
+only added from 1.2 to 1.8, so one reader serves every release.
 
 Source:
-    livekit-agents 1.8.9, ``metrics/base.py``; 1.2.18 to 1.7.1 for the absent fields.
+    livekit-agents 1.8.9, ``metrics/base.py``; 1.2.18 to 1.7.1 for fields they lack.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ MODEL = "gen_ai.request.model"
 PROVIDER = "gen_ai.provider.name"
 _ZERO = Decimal(0)
 _NOTHING: Mapping[str, object] = MappingProxyType({})
-_LONGEST_NAME = 256  # of a model, provider or class; what is longer is none, and so is what no exporter can encode
+_LONGEST_NAME = 256  # of a model, provider or class; longer or unprintable text is not a name
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
 _Fields = Mapping[str, object]
-_Amounts = dict[Unit, "Decimal | int"]  # counts are ints until they are added up: no decimal context rounds them
+_Amounts = dict[Unit, "Decimal | int"]  # counts stay ints until they are added up, so no decimal context rounds them
 
 
 def decode(text: str) -> dict[str, object]:
-    """Decode metrics JSON. A number becomes the float whose shortest digits it has: pydantic writes no others.
+    """Decode metrics JSON. A number becomes the float with the same shortest digits, as pydantic writes it.
 
     Raises:
-        UsageError: The text is no JSON object. The message does not quote it.
+        UsageError: The text is not a JSON object. The message does not quote it.
     """
     try:
         fields = from_json(text)
-    except (TypeError, ValueError) as error:  # the former: no exporter can encode it
+    except (TypeError, ValueError) as error:  # TypeError: no exporter can encode the text
         raise UsageError("metrics: got text that is no JSON, expected a JSON object") from error
     if not isinstance(fields, dict):
         raise UsageError(f"metrics: got {type(fields).__name__}, expected a JSON object")
@@ -67,19 +67,18 @@ def decode(text: str) -> dict[str, object]:
 
 
 def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes: _Fields = _NOTHING) -> Usage | None:
-    """Return the usage in decode metrics, or None where they bill nothing.
+    """Return the usage in decoded metrics, or None if they bill nothing.
 
-    Zero seconds or tokens mean "not known" or a mere connection report in LiveKit, never an
-    amount.
+    In LiveKit, zero seconds or tokens mean "unknown" or a connection report, never an amount.
 
     Args:
-        component: What the metrics are of.
-        fields: As `decode` returns them.
-        time_ns: Moment of the usage where the metrics carry no timestamp, nanoseconds since the epoch.
-        attributes: Of the span, which names provider and model where the metrics name none (before 1.2.12).
+        component: Component of the metrics.
+        fields: Result of `decode`.
+        time_ns: Time of the usage if the metrics have no timestamp, nanoseconds since the epoch.
+        attributes: Attributes of the span, for provider and model if the metrics lack them (before 1.2.12).
 
     Raises:
-        UsageError: A field is there and wrong, or one that is always there is missing.
+        UsageError: A field is invalid, or a required field is missing.
     """
     amounts = {unit: n for unit, n in _READERS[component](fields).items() if n}
     if not amounts:
@@ -100,10 +99,10 @@ def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes
 
 
 def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Usage | None:
-    """Return the usage in ``gen_ai.usage.*`` of a text model, or None where there is none.
+    """Return the usage in ``gen_ai.usage.*`` of a text model, or None if there is none.
 
     For spans without metrics JSON: ``decision_model.evaluate``, a custom ``llm_node``, and spans whose
-    JSON fell to the SDK's attribute limits.
+    JSON was cut by the SDK's attribute limits.
 
     Source:
         livekit-agents 1.8.9, ``telemetry/gen_ai.py``, ``set_usage_attributes``: input includes cached and
@@ -123,13 +122,13 @@ def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Usage | None:
 
 
 def read_model(component: Component, text: object, time_ns: int, attributes: _Fields = _NOTHING) -> Usage:
-    """Return a usage of which no more than its model is known, for metrics that cannot be read.
+    """Return a usage without amounts, for metrics that cannot be read.
 
     Args:
-        component: What the metrics are of.
-        text: The metrics, whatever they are.
-        time_ns: Moment of the usage, nanoseconds since the epoch.
-        attributes: Of the span.
+        component: Component of the metrics.
+        text: The metrics, of any type.
+        time_ns: Time of the usage, nanoseconds since the epoch.
+        attributes: Attributes of the span.
     """
     try:
         fields = decode(text) if isinstance(text, str) else {}
@@ -140,7 +139,7 @@ def read_model(component: Component, text: object, time_ns: int, attributes: _Fi
 
 
 def read_names(attributes: _Fields, fields: _Fields = _NOTHING) -> tuple[str, str]:
-    """Return provider and model as the metrics name them, else a span's attributes."""
+    """Return provider and model from the metrics, or else from a span's attributes."""
     metadata = fields.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else _NOTHING
     provider = _text(metadata.get("model_provider")) or _text(attributes.get(PROVIDER))
@@ -149,9 +148,9 @@ def read_names(attributes: _Fields, fields: _Fields = _NOTHING) -> tuple[str, st
 
 
 def name_request(fields: _Fields) -> tuple[object, ...] | None:
-    """Return what tells a request to a language model apart: its id and amounts; None where it has no id.
+    """Return a key of a request to a language model: its id and amounts, or None if it has no id.
 
-    A class of the application's around an LLM passes the chunks on, and so reports the same.
+    An application class that wraps an LLM passes its chunks on, and so reports the same key.
     """
     request = fields.get("request_id")
     if not isinstance(request, str) or not request:
@@ -160,7 +159,7 @@ def name_request(fields: _Fields) -> tuple[object, ...] | None:
 
 
 def to_fragments(attributes: _Fields) -> tuple[str, ...]:
-    """Return pieces of metrics JSON that the other attributes of an LLM span prove."""
+    """Return pieces of metrics JSON that follow from the other attributes of an LLM span."""
     counts = {
         "prompt_tokens": attributes.get("gen_ai.usage.input_tokens"),
         "completion_tokens": attributes.get("gen_ai.usage.output_tokens"),
@@ -192,7 +191,7 @@ def _tts(fields: _Fields) -> _Amounts:
 
 def _stt(fields: _Fields) -> _Amounts:
     tokens, audio = read_count(fields, "input_tokens"), read_count(fields, "input_audio_tokens")
-    audio = audio or tokens  # before 1.8 the split is not reported; nearly all of it is audio
+    audio = audio or tokens  # before 1.8 the split is not reported; nearly all is audio
     return {
         Unit.AUDIO_SECOND: read_amount(fields, "audio_duration"),
         Unit.INPUT_AUDIO_TOKEN: audio,
@@ -236,7 +235,7 @@ _READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
 
 
 def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
-    """Cached text, audio and image tokens. Where only their sum is known: text first, then audio."""
+    """Return cached text, audio and image tokens. If only their sum is known, fill text first, then audio."""
     details = _object(inputs, "cached_tokens_details")
     kinds = tuple(read_count(details, f"{kind}_tokens") for kind in ("text", "audio", "image"))
     unnamed = read_count(inputs, "cached_tokens") - sum(kinds)
@@ -248,14 +247,14 @@ def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
 
 
 def _rest(name: str, whole: int, parts: int) -> int:
-    """Return an inclusive count without its parts."""
+    """Subtract the parts from a count that includes them."""
     if parts > whole:
         raise UsageError(f"{name}: got {whole}, expected at least its parts, {parts}")
     return whole - parts
 
 
 def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str) -> None:
-    """Add the thinking tokens that Google's plugins count in the total alone.
+    """Add the thinking tokens that Google's plugins count only in the total.
 
     Source:
         livekit-plugins-google 1.8.9, ``llm.py`` and ``realtime/realtime_api.py``.
@@ -270,7 +269,7 @@ def _mode(fields: _Fields) -> Mode:
 
 
 def to_moment(time_ns: int) -> datetime:
-    """Return nanoseconds since the epoch as UTC."""
+    """Convert nanoseconds since the epoch to a UTC datetime."""
     return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
 
 

@@ -1,4 +1,4 @@
-"""The classes of LiveKit's plugins: what each calls itself, its models, and what it reports."""
+"""The classes of LiveKit's plugins with their names, models and reported units."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["PluginClass", "load_plugin_classes"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginClass:
-    """One class of a plugin that spends usage, or an adapter around such.
+    """A plugin class that uses billed services, or an adapter that wraps one.
 
     Attributes:
-        plugin: Name of the plugin, as in ``livekit-plugins-deepgram``; a module for LiveKit's own.
+        plugin: Name of the plugin, as in ``livekit-plugins-deepgram``; a module for LiveKit's own classes.
         name: Name of the class.
-        component: What it is.
-        provider: What it reports as provider.
-        gen_ai_provider_name: The spelling of that on spans since 1.8; None for most adapters.
-        label: What it reports as label.
+        component: Its component.
+        provider: The provider that it reports.
+        gen_ai_provider_name: The spelling of the provider on spans since 1.8; None for most adapters.
+        label: The label that it reports.
         models: Its default model and examples of others, as it reports them.
-        units: What it reports in a session; empty where it reports nothing.
-        mode: How speech-to-text is called in a session.
-        is_adapter: Whether it passes on the reports of what it wraps.
+        units: The units that it reports in a session; empty if none.
+        mode: The mode of speech-to-text in a session.
+        is_adapter: True if it passes on the reports of the class it wraps.
     """
 
     plugin: str
@@ -43,7 +43,7 @@ class PluginClass:
 
 @cache
 def load_plugin_classes() -> tuple[PluginClass, ...]:
-    """The 138 classes of livekit-plugins 1.8.9; reads a file, once per process."""
+    """Return the 138 classes of livekit-plugins 1.8.9; reads a file once per process."""
     entries = json.loads(files(__package__).joinpath("plugins.json").read_text(encoding="utf-8"))
     return tuple(
         PluginClass(

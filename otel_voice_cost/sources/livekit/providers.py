@@ -1,7 +1,7 @@
-"""Provider and model strings as LiveKit's plugins report them → ids of the catalogue.
+"""Map provider and model names of LiveKit's plugins to catalog ids.
 
 Plugins report display names ("Deepgram", "Azure STT"), hosts ("api.openai.com") or
-"unknown"; LiveKit's spans report a normalised spelling ("x_ai", "gcp.gemini").
+"unknown"; LiveKit's spans report a normalized spelling ("x_ai", "gcp.gemini").
 
 Source:
     ``provider`` properties of 138 plugin classes, livekit-plugins 1.8.9;
@@ -17,7 +17,7 @@ __all__ = ["canonical_model", "canonical_provider"]
 
 _UNKNOWN = {"", "unknown"}
 
-# Lower-case spellings that differ from the catalogue's id.
+# Lower-case spellings that differ from the catalog's id.
 _ALIASES = {
     "amazon": "aws",
     "amazon polly": "aws",
@@ -61,7 +61,7 @@ _ALIASES = {
     "x_ai": "xai",
 }
 
-# Endings of hosts that carry a resource or region name in front.
+# Host suffixes that follow a resource or region name.
 _HOST_SUFFIXES = {
     ".cognitiveservices.azure.com": "azure",
     ".openai.azure.com": "azure",
@@ -71,15 +71,15 @@ _HOST_SUFFIXES = {
 
 @lru_cache(maxsize=4_096)
 def canonical_provider(provider: str | None, label: str | None = None) -> str:
-    """Return the catalogue's id of a provider, or what was reported in lower case.
+    """Return the catalog's id of a provider, or the reported name in lower case.
 
     Args:
         provider: As reported: a display name, a host or host:port, a URL, ``"unknown"`` or None.
-        label: Class that reported it (``livekit.plugins.xai.stt.STT``); its plugin names the
-            provider where ``provider`` says nothing.
+        label: Class that reported it (``livekit.plugins.xai.stt.STT``); its plugin is the
+            provider if ``provider`` is unknown.
 
     Returns:
-        An id in lower case; ``"unknown"`` where neither says anything.
+        An id in lower case; ``"unknown"`` if neither names a provider.
     """
     name = (provider or "").strip().lower()
     if "://" in name:
@@ -94,5 +94,5 @@ def canonical_provider(provider: str | None, label: str | None = None) -> str:
 
 @lru_cache(maxsize=4_096)
 def canonical_model(model: str | None) -> str:
-    """Return a model id in lower case; ``"unknown"`` where none was reported."""
+    """Return a model id in lower case, or ``"unknown"`` if none was reported."""
     return (model or "").strip().lower() or "unknown"

@@ -1,4 +1,4 @@
-"""Usage that LiveKit reports by event: speech-to-text always, the rest as a check on the spans."""
+"""Read the usage that LiveKit reports by event: always for speech-to-text, otherwise as a check on the spans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["read_report"]
 _WITHOUT_SPAN = frozenset({Component.INTERRUPTION, Component.STT, Component.TURN_DETECTION})
 _MAX_HELD = 16  # of a list
 
-# Adapters that measure the work of the component inside once more: before 1.8.
+# Adapters that measure the work of the wrapped component again, before 1.8.
 _REPEATING = {"livekit.agents.stt.multi_speaker_adapter.MultiSpeakerAdapter"}
 
 
@@ -26,11 +26,11 @@ def read_report(metrics: Any, reporter: object) -> UsageReport | None:
     """Return a metrics object as a report below the current span, or None if it reports no usage.
 
     Args:
-        metrics: LiveKit's.
-        reporter: The component that reports.
+        metrics: LiveKit's metrics object.
+        reporter: The component that reports it.
 
     Raises:
-        Exception: Whatever a broken metrics object raises when it is made into JSON.
+        Exception: A broken metrics object cannot be converted to JSON.
     """
     component = COMPONENTS.get(getattr(metrics, "type", ""))
     if component is None or getattr(metrics, "label", "") in _REPEATING:
@@ -62,13 +62,13 @@ def _read_request(component: Component, text: str) -> Hashable:
 
 
 def _to_work(metrics: Any) -> tuple[object, ...]:
-    """Return the request and its amounts, which a class around another reports once more."""
+    """Return the request and its amounts, which a class that wraps another reports again."""
     amounts = [getattr(metrics, name, None) for name in ("audio_duration", "input_tokens", "output_tokens")]
     return (getattr(metrics, "request_id", None) or "", *amounts)
 
 
 def _held_by(reporter: object) -> frozenset[int]:
-    """Return the ids of the emitters among an object's attributes, and in lists there."""
+    """Return the ids of the emitters in an object's attributes, including lists."""
     held: list[object] = []
     for value in list(getattr(reporter, "__dict__", {}).values()):
         held += value[:_MAX_HELD] if isinstance(value, (list, tuple)) else [value]

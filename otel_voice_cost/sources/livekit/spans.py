@@ -1,8 +1,7 @@
-"""The table of LiveKit's spans: which of them bills, gets totals or only repeats a request.
+"""The table of LiveKit's spans: those that bill, get totals or only repeat a request.
 
-The instrumentation scope ``livekit-agents`` decides whether a span is LiveKit's, and the table below
-decides the rest. A span that the table does not know, of a newer release, is taken by its
-metrics attribute.
+The instrumentation scope ``livekit-agents`` identifies LiveKit's spans; the table below defines their
+roles. A span that is not in the table, of a newer release, is read by its metrics attribute.
 """
 
 from __future__ import annotations
@@ -31,16 +30,17 @@ METRICS_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class LiveKitRule:
-    """The way to read spans of one name. Implements `SpanRule`.
+    """Rule for spans of one name. Implements `SpanRule`.
 
     Attributes:
-        role: The meaning of the span.
+        role: The role of the span.
         component: The component that the span bills.
         metrics: Attribute that holds its metrics JSON, if it can have one.
-        has_token_counts: Whether ``gen_ai.usage.*`` counts if the metrics are missing and no request inside bills.
-        is_reported: Whether that usage is also reported by event. LiveKit never ends the ``llm_request`` of a judge.
-        nests: Whether requests of the same component may run inside.
-        is_newer: Whether the table has no such span: it is read by its metrics attribute.
+        has_token_counts: True if ``gen_ai.usage.*`` counts if the metrics are missing and no request inside bills.
+        is_reported: True if that usage is also reported by event. LiveKit never ends the ``llm_request`` of a judge.
+        nests: True if requests of the same component may run inside.
+        is_attempt: True if it is one try of the request above it.
+        is_newer: True if the table has no such span: it is read by its metrics attribute.
     """
 
     role: Role
@@ -49,6 +49,7 @@ class LiveKitRule:
     has_token_counts: bool = False
     is_reported: bool = False
     nests: bool = False
+    is_attempt: bool = False
     is_newer: bool = False
 
 
@@ -64,7 +65,7 @@ SPAN_RULES = {
     "llm_fallback_adapter": _WRAPPER,  # from 1.3.3
     "llm_node": LiveKitRule(Role.WRAPPER, has_token_counts=True, nests=True),  # usage of custom nodes from 1.8
     "llm_request": LiveKitRule(Role.REQUEST, Component.LLM, LLM_METRICS, has_token_counts=True, nests=True),
-    "llm_request_run": _WRAPPER,  # from 1.2.3
+    "llm_request_run": LiveKitRule(Role.WRAPPER, Component.LLM, is_attempt=True),  # from 1.2.3
     "realtime_assistant_turn": LiveKitRule(Role.AGENT_TURN, Component.REALTIME, REALTIME_METRICS),  # 1.2.11 to 1.2
     "realtime_inference": LiveKitRule(Role.REQUEST, Component.REALTIME, REALTIME_METRICS),  # from 1.8
     "realtime_metrics": LiveKitRule(Role.REQUEST, Component.REALTIME, REALTIME_METRICS),  # from 1.2.11
@@ -72,12 +73,12 @@ SPAN_RULES = {
     "tts_fallback_adapter": _WRAPPER,  # from 1.3.3
     "tts_node": _WRAPPER,
     "tts_request": LiveKitRule(Role.REQUEST, Component.TTS, TTS_METRICS, nests=True),
-    "tts_request_run": _WRAPPER,  # from 1.2.3
+    "tts_request_run": LiveKitRule(Role.WRAPPER, Component.TTS, is_attempt=True),  # from 1.2.3
     "tts_stream_adapter": _WRAPPER,  # from 1.3.3
     "user_turn": LiveKitRule(Role.USER_TURN),
 }
 
-# Spans that say nothing of usage. All others are looked through for metrics.
+# Spans without usage. All others are searched for metrics.
 IGNORED_SPANS = frozenset(
     {
         "agent_speaking",
@@ -104,7 +105,7 @@ _NEWER = {
 
 
 def find_rule(span: ReadableSpan) -> LiveKitRule | None:
-    """Return the rule for a span of LiveKit's, or None if the table does not know it and it has no metrics so far."""
+    """Return the rule for a LiveKit span, or None if it is not in the table and has no metrics so far."""
     rule = _RULES.get(span.name)
     if rule is not None:
         return rule
