@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-sdks test-fleet test-backends record-releases bench unreported fuzz soak prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: ## measure spans, start-up, growth, stalls and BENCH_SESSIONS sessions, b
 	$(VENV)/bench/bin/python benchmarks/stalls.py
 	$(VENV)/bench/bin/python benchmarks/streams.py
 	$(VENV)/bench/bin/python benchmarks/million.py $(BENCH_SESSIONS)
+
+bench-instructions: $(VENV)/.dev ## count the instructions of one span with valgrind (Debian's package)
+	$(BIN)/python benchmarks/instructions.py
 
 unreported: $(VENV)/.dev ## hold calls with vendors that meter, and print how close the estimates get
 	$(BIN)/python -m pytest tests/sessions/test_unreported_calls.py --capture no --quiet

@@ -292,9 +292,11 @@ class VoiceCostSpanProcessor(SpanProcessor):
             rule = source.rule_for(span) if source is not None else None
             if rule is not None and (rule.role is _SESSION or not self._registry.has_seen_spans):
                 self._prepare(span)
-            if not gate.waiting and accounting.begin(span, key, source, rule):
+            # here, for steps with the lock run in a context of their own
+            work = accounting.find_work(source, rule) if source is not None and rule is not None else None
+            if not gate.waiting and accounting.begin(span, key, rule, work):
                 return
-            step = partial(accounting.on_start, span, key, source, rule)
+            step = partial(accounting.on_start, span, key, source, rule, work)
             follow_ups = gate.do(step)
             if follow_ups is LATER:
                 gate.postpone(partial(self._take_late, "the start of a span", step))

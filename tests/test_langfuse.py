@@ -36,11 +36,12 @@ def test_langfuse_shows_the_true_cost(entries, path, provider, exporter):
 
     shown, counts = defaultdict(Decimal), defaultdict(int)
     for span, observation in zip(spans, seen(spans, path), strict=True):
-        component = span.attributes.get("voice_cost.component", "none")
+        is_priced = "voice_cost.usd" in span.attributes
+        component = span.attributes["voice_cost.component"] if is_priced else "none"
         shown[component] += observation.total or 0
         counts[component] += 1
         assert not observation.invented, observation
-        if "voice_cost.usd" in span.attributes:
+        if is_priced:
             assert observation.type == "generation"
             assert observation.model == span.attributes["gen_ai.response.model"]
             assert not observation.hidden

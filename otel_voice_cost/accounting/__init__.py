@@ -166,29 +166,34 @@ class Accounting:
 
     # spans
 
-    def begin(self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None) -> bool:
+    def find_work(self, source: Source, rule: SpanRule) -> Work | None:
+        """Return the numbers of the request whose span begins in this task, if its source measures work."""
+        is_measured = self._unreported != "count" and rule.nests and rule.role is _REQUEST
+        return source.current_work() if is_measured else None
+
+    def begin(self, span: ReadableSpan, key: SpanKey, rule: SpanRule | None, work: Work | None) -> bool:
         """Record the start of a span without the lock; return False if `on_start` must record it.
 
         Args:
             span: The live span.
             key: Its trace and span id.
-            source: The framework that made it; None for a span of the application.
             rule: None for an application span, or one that carries no usage so far.
+            work: From `find_work`.
         """
         spans = self._registry.spans
         parent = spans.find(span.parent[:2]) if span.parent else None
+        start_ns = span.start_time or 0
         if rule is None or rule.role is _IGNORED:
-            return parent is None or spans.begin_below(key, parent, start_ns=span.start_time or 0, is_open=False)
+            return parent is None or spans.begin_below(key, parent, start_ns=start_ns, is_open=False)
         if parent is None:
             return rule.role is not _SESSION and not rule.nests
         if rule.role is _SESSION or rule.role is _AGENT_TURN:
             return False
-        request, work = (rule.component, self._find_work(source, rule)) if rule.nests else (None, None)
-        start_ns = span.start_time or 0
+        request = rule.component if rule.nests else None
         return spans.begin_below(key, parent, start_ns=start_ns, request=request, work=work, is_open=True)
 
     def on_start(
-        self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
+        self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None, work: Work | None
     ) -> list[FollowUp]:
         """Record the start of a span."""
         if source is not None and rule is not None and rule.role is _SESSION:
@@ -200,14 +205,9 @@ class Accounting:
             start_ns=span.start_time or 0,
             is_turn=rule is not None and rule.role is _AGENT_TURN,
             request=rule.component if rule is not None and rule.nests else None,
-            work=self._find_work(source, rule) if rule is not None else None,
+            work=work,
         )
         return []
-
-    def _find_work(self, source: Source | None, rule: SpanRule) -> Work | None:
-        """Return the numbers of the request whose span begins."""
-        is_watched = source is not None and self._unreported != "count" and rule.role is _REQUEST
-        return source.current_work() if source is not None and is_watched else None
 
     def can_ignore(self, key: SpanKey) -> bool:
         """Return True if the end of a span without usage changes nothing."""

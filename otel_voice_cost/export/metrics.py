@@ -156,6 +156,9 @@ class Instruments:
         waiting = self._recording.items
         waiting.append(step)
         if len(waiting) >= _MAX_WAITING and not self._adds_up:
+            if _is_noop(self._provider or get_meter_provider()):
+                waiting.clear()
+                return
             self._adds_up = True
             try:
                 run_in_thread(self.add_up)
@@ -206,6 +209,11 @@ class Instruments:
                 labels[AGENT_NAME] = agent
             self._labels[key] = labels
         return labels
+
+
+def _is_noop(provider: MeterProvider) -> bool:
+    """Return True for the providers of OpenTelemetry's API: they stand in until the application sets one."""
+    return type(provider).__module__.split(".")[:2] == ["opentelemetry", "metrics"]
 
 
 _all: weakref.WeakSet[Instruments] = weakref.WeakSet()

@@ -11,7 +11,7 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from ..cost import EXACT, Cost, CostLine, exact_sum, unpriced_cost
 from ..errors import UnitMismatchError
 from ..usage import Dimension, Mode, Unit, Usage
-from .rates import Rate, RateCard
+from .rates import BilledUnits, Rate, RateCard
 
 __all__ = ["calculate_cost", "cost_in_usd"]
 
@@ -31,6 +31,8 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
     billing = card.billing(tuple(quantities))
     if billing.missing is not None:
         return unpriced_cost(usage, f"{usage.provider}/{usage.model} has no rate {billing.missing}")
+    if billing.plain:
+        return _short_way(usage, card, billing)
     total_input = _ZERO
     if billing.tiered:
         total_input = exact_sum(
@@ -48,6 +50,27 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
         display_name=card.display_name,
         list_usd=exact_sum([line.list_usd for line in lines]) if card.discount else usd,
         markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
+    )
+
+
+def _short_way(usage: Usage, card: RateCard, billing: BilledUnits) -> Cost:
+    """Return the cost of most requests: amount times price, without tiers, minimums and discounts."""
+    quantities, lines, total = usage.quantities, [], _ZERO
+    for unit, rate, per in billing.plain:
+        amount = quantities[unit]
+        usd = EXACT.divide(EXACT.multiply(amount, rate.usd), per)
+        if unit.is_seconds:  # which have fractions: the digits may go beyond 18 places
+            usd = _rounded(usd)
+        total = EXACT.add(total, usd)
+        lines.append(CostLine(unit, amount, rate, usd, usd))
+    return Cost(
+        usage=usage if billing.units is None else _of_units(usage, billing.units),
+        usd=total,
+        lines=tuple(lines),
+        rate_source=lines[0].rate.source,
+        display_name=card.display_name,
+        list_usd=total,
+        markup_usd=_rounded(EXACT.multiply(total, card.markup)) if card.markup else None,
     )
 
 

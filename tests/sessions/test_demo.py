@@ -20,7 +20,8 @@ from otel_voice_cost.demo.report import print_report
 
 async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
     """By hand: 711 fresh, 1,792 cached and 87 output tokens are 284.4 + 179.2 + 139.2 millionths of a dollar;
-    328 characters at $50 a million are $0.0164; seconds of audio at $0.0048 a minute are $0.00008 each.
+    143 characters at $50 a million are $0.00715; seconds of audio at $0.0048 a minute are $0.00008 each. The 185
+    characters that the caller cuts off are $0.00925, which nobody reports.
     """
     said: list[str] = []
     with OtlpReceiver() as receiver:
@@ -40,12 +41,14 @@ async def test_the_demo_adds_up_to_the_last_digit(price_catalog):
         for span in receiver.spans
         if "voice_cost.quantity.audio_second" in span.attributes
     )
-    total = Decimal("0.0006028") + Decimal("0.0164") + seconds * Decimal("0.00008")
+    total = Decimal("0.0006028") + Decimal("0.00715") + seconds * Decimal("0.00008")
     (session,) = [span for span in receiver.spans if span.name == "agent_session"]
     assert Decimal(session.attributes["voice_cost.session.usd"]) == total
     assert set(re.findall(r"\$(\d+\.\d+) *\n", printed)) >= {f"{total.normalize():f}"}
     assert re.search(rf"total +{total.normalize():f} *\n", printed)
-    assert "185 character at 50 USD per 1000000 character: 0.00925 USD" in printed
+    assert "46 character at 50 USD per 1000000 character: 0.0023 USD" in printed
+    assert "Not reported: 1 tts, cut off   $0.00925, estimated" in printed
+    assert f"With what was not reported     ${(total + Decimal('0.00925')).normalize():f} " in printed
     assert said[0] == "The agent greets"
 
 

@@ -45,7 +45,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 """
 LIVEKIT_SHUTS_DOWN = (1, 3) <= RELEASE < (1, 8)  # the provider, at the end of each job
-EXPORT_BY_OTHERS = ("A provider that somebody else built", "LiveKit with its own telemetry")
+EXPORT_BY_OTHERS = ("A provider built elsewhere", "LiveKit with its own telemetry")
 
 AGENT = """
 {imported}

@@ -9,6 +9,7 @@ from decimal import Decimal
 import pytest
 from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, llm, stt, tts
 from livekit.agents.tokenize.token_stream import BufferedTokenStream
+from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits
 
 from otel_voice_cost.accounting.session import REGISTRY
@@ -260,6 +261,19 @@ async def test_a_fault_in_an_estimate_changes_neither_the_call_nor_the_reported_
 
     assert len(pipeline.named("agent_turn")) == 2
     assert pipeline.record.usd == cost_on(pipeline.spans) == cost_of_amounts(amounts_in(pipeline.reported))
+
+
+async def test_a_call_after_another_with_many_spans_has_estimates(pipeline):
+    """The spans of the other are removed while the call runs."""
+    tracer = pipeline.provider.get_tracer("livekit-agents")
+    other = tracer.start_span("agent_session")
+    for _ in range(5_000):
+        tracer.start_span("on_enter", context=trace.set_span_in_context(other)).end()
+    other.end()
+    await interrupted_call(pipeline, slow_speech(), [Answer(text=LONG, chunk_seconds=0.001), Answer(text="Of course.")])
+    pipeline.provider.force_flush()
+
+    assert [record.unreported_usd > 0 for record in pipeline.records] == [False, True]
 
 
 async def test_requests_whose_spans_lost_their_metrics_are_not_estimated(price_catalog):

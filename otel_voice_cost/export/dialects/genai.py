@@ -55,16 +55,18 @@ class GenAI(Dialect):
         (speech-to-text after a fallback).
         """
         usage, present = cost.usage, span.attributes
-        wanted = {
-            OPERATION_NAME: OPERATIONS.get(usage.component),
-            PROVIDER_NAME: usage.provider,
-            REQUEST_MODEL: usage.model,
-            RESPONSE_MODEL: usage.model,
-            OUTPUT_TYPE: _OUTPUT_TYPES.get(usage.component),
-        }
-        attributes: Attributes = {
-            key: value for key, value in wanted.items() if value is not None and key not in present
-        }
+        operation, output = OPERATIONS.get(usage.component), _OUTPUT_TYPES.get(usage.component)
+        attributes: Attributes = {}
+        if operation is not None and OPERATION_NAME not in present:
+            attributes[OPERATION_NAME] = operation
+        if PROVIDER_NAME not in present:
+            attributes[PROVIDER_NAME] = usage.provider
+        if REQUEST_MODEL not in present:
+            attributes[REQUEST_MODEL] = usage.model
+        if RESPONSE_MODEL not in present:
+            attributes[RESPONSE_MODEL] = usage.model
+        if output is not None and OUTPUT_TYPE not in present:
+            attributes[OUTPUT_TYPE] = output
         if INPUT_TOKENS not in present or OUTPUT_TOKENS not in present:
             tokens = token_counts(cost, speech_as_tokens=self._options.speech_as_tokens)
             if tokens is not None:

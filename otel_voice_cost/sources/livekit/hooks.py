@@ -226,13 +226,24 @@ class _Hook:
                 subscription.on_stream(owner, subscription.source, work)
 
     def _notify(self, metrics: object, instance: object) -> None:
+        reads: list[Callable[[_Subscription], UsageReport | None]] = [partial(_read_by, metrics, instance)]
         for note in (partial(note_report, metrics), partial(self._server_events.note_metrics, instance, metrics)):
-            with suppress(Exception):  # broken metrics
+            try:
                 note()
+            except Exception as error:  # noqa: BLE001  # each listener counts and logs it, and the report counts too
+                reads.append(partial(_fail, error))
         for subscription in self.subscriptions:
             owner = subscription.owner()
-            if owner is not None:
-                subscription.function(owner, subscription.source, partial(subscription.read, metrics, instance))
+            for read in reads if owner is not None else ():
+                subscription.function(owner, subscription.source, partial(read, subscription))
+
+
+def _read_by(metrics: object, instance: object, subscription: _Subscription) -> UsageReport | None:
+    return subscription.read(metrics, instance)
+
+
+def _fail(error: Exception, _subscription: _Subscription) -> None:
+    raise error
 
 
 def _is_copy(metrics: object, reported: object) -> bool:
