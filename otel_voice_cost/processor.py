@@ -411,6 +411,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
         """Note a stream of speech-to-text that opens: in the session of the current span, else in the only one."""
         with self._diagnostics.guard("a stream"):
             context = trace.get_current_span().get_span_context()
+            if context.is_valid and not context.trace_flags.sampled:
+                return  # of a session without spans
             step = partial(self._add_stream, work, (context.trace_id, context.span_id))
             if self._registry.gate.do(step) is LATER:
                 self._registry.gate.postpone(step)

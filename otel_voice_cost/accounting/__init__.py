@@ -359,8 +359,9 @@ class Accounting:
             usage = Usage(component=work.component, provider=work.provider, model=work.model, at=usage.at)
         self._instruments.count(UNREPORTED, usage, self._get_agent(ended.session))
         if ended.session is not None:
-            attempt = Attempt(usage, ending, ended.turn, work, received)
-            ended.session.unreported.add(attempt, self._pricing, self._anchors)
+            with self._diagnostics.guard("an estimate"):  # the request is counted all the same
+                attempt = Attempt(usage, ending, ended.turn, work, received)
+                ended.session.unreported.add(attempt, self._pricing, self._anchors)
 
     def _match(self, ended: _EndedSpan) -> _Match:
         """Return the usage of a span, and remove the waiting report of the same usage.

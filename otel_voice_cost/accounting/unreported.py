@@ -284,7 +284,7 @@ class UnreportedWork:
 
     def _find_seconds(self, pricing: Pricing) -> Iterator[_Found]:
         for work in self._streams:
-            if not work.ended_ns:  # it may still report
+            if not work.ended_ns or work.is_reported:  # it may still report, or did so in tokens
                 continue
             usage = Usage(
                 component=work.component,

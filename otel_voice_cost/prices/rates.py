@@ -75,6 +75,7 @@ class Rate:
         note: Remark on the price for readers.
         text: The price in words, ``0.0048 USD per 60 audio_second``.
         citation: ``loaded_from``, page and day.
+        estimated: True if a cost by this rate is an estimate.
     """
 
     provider: str
@@ -102,6 +103,7 @@ class Rate:
     note: str | None = None
     text: str = field(init=False, compare=False, repr=False)
     citation: str = field(init=False, compare=False, repr=False)
+    estimated: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         price = f"{self.usd} USD" if self.native is None else str(self.native)
@@ -110,11 +112,7 @@ class Rate:
         day = str(self.checked or self.since or "")
         object.__setattr__(self, "text", f"{price} per {self.per} {self.unit.value}{exchange}")
         object.__setattr__(self, "citation", " ".join(filter(None, (self.loaded_from, page, day))))
-
-    @property
-    def estimated(self) -> bool:
-        """True if a cost by this rate is an estimate."""
-        return self.fallback or self.confidence == "low"
+        object.__setattr__(self, "estimated", self.fallback or self.confidence == "low")
 
     def holds_on(self, day: date) -> bool:
         """Return True if the price holds on a day, first and last day included."""

@@ -78,7 +78,7 @@ class Work:
         received_seconds: Audio that came.
         pushed_seconds: Audio to be transcribed.
         reported_seconds: The reported part of it.
-        is_reported: True if the tokens of a request were reported.
+        is_reported: True if tokens were reported: of a request, or in place of seconds.
     """
 
     component: Component

@@ -7,6 +7,7 @@ import gc
 from decimal import Decimal
 
 import pytest
+from livekit import rtc
 from livekit.agents import APIConnectionError, APIStatusError, APITimeoutError, llm, stt, tts
 from livekit.agents.tokenize.token_stream import BufferedTokenStream
 from opentelemetry import trace
@@ -178,6 +179,56 @@ async def test_speech_to_text_that_reports_nothing_is_estimated_by_the_audio_pus
     assert part.usd > 0
 
 
+class TokenSTT(ScriptedSTT):
+    """Reports tokens and no seconds, as OpenAI's plugin does."""
+
+    def event(self, kind, text=""):
+        event = super().event(kind, text)
+        event.__class__ = TokenEvent
+        return event
+
+
+class TokenEvent(stt.SpeechEvent):
+    @property
+    def recognition_usage(self):
+        return stt.RecognitionUsage(audio_duration=0.0, input_tokens=100, output_tokens=10)
+
+    @recognition_usage.setter
+    def recognition_usage(self, _usage):
+        """The seconds are not reported."""
+
+
+@pytest.mark.skipif(RELEASE < (1, 5), reason="speech-to-text reports no tokens")
+async def test_speech_to_text_that_reports_tokens_has_no_estimate_in_seconds(pipeline):
+    stt_model = TokenSTT(["one"], speed=SPEED)
+
+    async def script(caller):
+        await caller.ask_and_listen()
+
+    await converse(
+        new_session(stt=stt_model, llm=ScriptedLLM([Answer(text="Yes.")]), tts=ScriptedTTS()), Clerk(), script
+    )
+
+    assert pipeline.record.unreported == ()
+
+
+async def test_a_stream_of_an_unsampled_session_is_not_of_another(price_catalog):
+    """The only session with spans is another, in the same process."""
+    sampled = Pipeline(price_catalog)
+    tracer = sampled.provider.get_tracer("livekit-agents")
+    session = tracer.start_span("agent_session")
+    unsampled = trace.NonRecordingSpan(trace.SpanContext(1, 2, is_remote=False))
+    with trace.use_span(unsampled):
+        stream = SilentSTT([], speed=SPEED).stream()
+        stream.push_frame(rtc.AudioFrame.create(24_000, 1, 48_000))
+        await stream.aclose()
+    session.end()
+    record = sampled.record
+    sampled.provider.shutdown()
+
+    assert record.unreported == ()
+
+
 async def test_the_cost_so_far_has_the_estimate_so_far(pipeline):
     stt_model = ScriptedSTT(["tell me", "stop"], report_seconds=0.5, speed=SPEED)
     llm_model = ScriptedLLM([Answer(text=LONG, chunk_seconds=0.001), Answer(text="Of course.")])
@@ -259,7 +310,7 @@ async def test_a_fault_in_an_estimate_changes_neither_the_call_nor_the_reported_
     monkeypatch.setattr(f"otel_voice_cost.{name}", fails)
     await interrupted_call(pipeline, slow_speech(), [Answer(text=LONG, chunk_seconds=0.001), Answer(text="Of course.")])
 
-    assert len(pipeline.named("agent_turn")) == 2
+    assert len(pipeline.named("agent_turn") + pipeline.named("assistant_turn")) == 2  # the latter in 1.2
     assert pipeline.record.usd == cost_on(pipeline.spans) == cost_of_amounts(amounts_in(pipeline.reported))
 
 

@@ -169,9 +169,11 @@ def test_speech_to_text(catalog, what, pushed, open_seconds, reported, reason, s
         assert (session.part.reason, session.part.quantities[Unit.AUDIO_SECOND]) == (reason, seconds)
 
 
-def test_a_stream_that_is_open_may_report_by_itself(catalog):
+def test_a_stream_that_is_open_or_reports_tokens_has_no_estimate(catalog):
     session = Session(catalog)
     session.work.add_stream(Work(**STT, started_ns=START_NS, pushed_seconds=10))
+    ended_ns = START_NS + 10 * SECOND
+    session.work.add_stream(Work(**STT, started_ns=START_NS, ended_ns=ended_ns, pushed_seconds=10, is_reported=True))
 
     assert session.parts == ()
 

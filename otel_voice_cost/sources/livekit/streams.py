@@ -39,11 +39,8 @@ _MEDIA = ("image_content", "audio_content")
 _MAX_MEASURED = 4_096  # prompts whose length is remembered
 
 _current: ContextVar[Work | None] = ContextVar("otel_voice_cost_work", default=None)
-
-
-def current_work() -> Work | None:
-    """Return the work of the stream in whose task this is called."""
-    return _current.get()
+current_work = _current.get
+"""Returns the work of the stream in whose task it is called."""
 
 
 def note_report(metrics: Any) -> None:
@@ -57,6 +54,7 @@ def note_report(metrics: Any) -> None:
         return
     if work.component is Component.STT:
         work.reported_seconds += float(metrics.audio_duration)
+        work.is_reported = work.is_reported or bool(getattr(metrics, "input_tokens", 0))  # the field is of 1.3
     elif work.component is Component.LLM:
         work.is_reported = bool(metrics.prompt_tokens or metrics.completion_tokens)
 
