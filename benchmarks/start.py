@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -31,7 +32,8 @@ print(tracemalloc.get_traced_memory()[0] / 1e6)
 
 def fresh(code: str) -> list[float]:
     """The numbers that code prints in a process of its own."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    with_bytecode = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=with_bytecode)
     return [float(number) for number in done.stdout.split()]
 
 

@@ -106,6 +106,8 @@ class Instruments:
         self._labels: dict[tuple[str, ...], Labels] = {}
         self._recording = Inbox(self._record)
         self._provider = meter_provider
+        self._seen_provider: MeterProvider | None = None
+        self._is_idle = False
         diagnostics.on_fault = self._failed
         with suppress(Exception):  # a provider without it: counts are added up when many wait
             meter.create_observable_gauge(
@@ -153,12 +155,14 @@ class Instruments:
         self._count(partial(self._add_session, record))
 
     def _count(self, step: Callable[[], None]) -> None:
+        provider = self._provider or get_meter_provider()
+        if provider is not self._seen_provider:  # the application may set the global one at any time
+            self._seen_provider, self._is_idle = provider, _is_noop(provider)
+        if self._is_idle:
+            return
         waiting = self._recording.items
         waiting.append(step)
         if len(waiting) >= _MAX_WAITING and not self._adds_up:
-            if _is_noop(self._provider or get_meter_provider()):
-                waiting.clear()
-                return
             self._adds_up = True
             try:
                 run_in_thread(self.add_up)
