@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
 
-from .cost import EXACT, Cost, CostLine, exact_sum
+from .cost import EXACT, Cost, CostLine, add_up, exact_sum
 from .usage import Component, Unit
 
 __all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost", "UnreportedPart"]
 
-_Key = TypeVar("_Key", Component, Unit)
 _ZERO = Decimal(0)
 _SECONDS_PER_MINUTE = Decimal(60)
 _MAX_MODELS = 64  # of one call; further models share one part
@@ -232,7 +230,7 @@ class TraceCost:
     def plus(self, record: SessionCost) -> TraceCost:
         """Return this cost with one more session."""
         by_component = dict(self.by_component)
-        _add_up(by_component, record.by_component)
+        add_up(by_component, record.by_component)
         return TraceCost(
             by_component=by_component,
             unpriced_count=self.unpriced_count + record.unpriced_count,
@@ -280,10 +278,10 @@ class _Part:
         self.usage_count += 1
         if cost.usd is None:
             self.unpriced_count, self.unpriced_reason = self.unpriced_count + 1, cost.unpriced_reason
-            _add_up(self.unpriced_quantities, cost.usage.quantities)
+            add_up(self.unpriced_quantities, cost.usage.quantities)
             return
         add = EXACT.add
-        _add_up(self.quantities, cost.usage.quantities)
+        add_up(self.quantities, cost.usage.quantities)
         self.display_name = cost.display_name or self.display_name
         self.usd = add(self.usd, cost.usd)
         self.list_usd = add(self.list_usd, cost.list_usd or cost.usd)
@@ -362,8 +360,3 @@ class Bill:
 
 def _per_minute(usd: Decimal, seconds: Decimal) -> Decimal | None:
     return EXACT.divide(EXACT.multiply(usd, _SECONDS_PER_MINUTE), seconds) if seconds > 0 else None
-
-
-def _add_up(sums: dict[_Key, Decimal], amounts: Mapping[_Key, Decimal]) -> None:
-    for key, amount in amounts.items():
-        sums[key] = EXACT.add(sums.get(key, _ZERO), amount)

@@ -6,20 +6,21 @@ their total digit for digit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from .usage import Component, Dimension, Unit, Usage
 
 if TYPE_CHECKING:
     from .prices.rates import Rate
 
-__all__ = ["EXACT", "Cost", "CostLine", "describe", "exact_sum", "merge_costs", "unpriced_cost"]
+__all__ = ["EXACT", "Cost", "CostLine", "add_up", "describe", "exact_sum", "merge_costs", "unpriced_cost"]
 
 # Context of all money calculations, independent of the application's.
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
+_Key = TypeVar("_Key", Component, Unit)
 _ZERO = Decimal(0)
 
 
@@ -109,6 +110,12 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     return total
 
 
+def add_up(sums: dict[_Key, Decimal], amounts: Mapping[_Key, Decimal]) -> None:
+    """Add amounts to sums by key, without rounding."""
+    for key, amount in amounts.items():
+        sums[key] = EXACT.add(sums.get(key, _ZERO), amount)
+
+
 def merge_costs(costs: list[Cost]) -> Cost:
     """Merge several costs of one component and model.
 
@@ -121,8 +128,7 @@ def merge_costs(costs: list[Cost]) -> Cost:
     quantities: dict[Unit, Decimal] = {}
     lines: dict[tuple[Unit, Rate], CostLine] = {}
     for cost in costs:
-        for unit, amount in cost.usage.quantities.items():
-            quantities[unit] = EXACT.add(quantities.get(unit, _ZERO), amount)
+        add_up(quantities, cost.usage.quantities)
         for line in cost.lines:
             seen = lines.get((line.unit, line.rate))
             lines[line.unit, line.rate] = line if seen is None else _line_sum(seen, line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
@@ -19,6 +19,8 @@ __all__ = [
     "Mode",
     "Unit",
     "Usage",
+    "to_moment",
+    "with_amounts",
     "with_text",
 ]
 
@@ -173,6 +175,23 @@ class Usage:
     def dimensions(self) -> set[Dimension]:
         """Return the dimensions of this usage's amounts."""
         return {unit.dimension for unit in self.quantities}
+
+
+def to_moment(time_ns: int) -> datetime:
+    """Return nanoseconds since the epoch as UTC."""
+    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
+
+
+def with_amounts(usage: Usage, amounts: Mapping[Unit, Decimal]) -> Usage:
+    """Return a usage with other amounts. `dataclasses.replace` takes three times as long."""
+    return Usage(
+        component=usage.component,
+        provider=usage.provider,
+        model=usage.model,
+        quantities=amounts,
+        at=usage.at,
+        mode=usage.mode,
+    )
 
 
 def with_text(usage: Usage, text: str) -> Usage:

@@ -7,7 +7,6 @@ they return follow-ups, which the caller runs without the lock.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from datetime import datetime, timezone
 from decimal import Decimal
 from functools import partial
 from time import time_ns
@@ -35,7 +34,7 @@ from ..export.metrics import LATE, UNMATCHED, UNREPORTED, Instruments
 from ..export.usage_spans import UsageSpan, UsageSpanEmitter
 from ..prices.calculate import calculate_cost
 from ..sources import Ending, Role, Source, SpanKey, SpanRule, UsageReport, Work
-from ..usage import Component, Usage, with_text
+from ..usage import Component, Usage, to_moment, with_text
 from .budget import BudgetMonitor
 from .matching import Repeats
 from .session import PendingCost, PendingCosts, Session, SessionRegistry
@@ -658,7 +657,7 @@ class Accounting:
             trace_id=trace_id,
             span_id=span_id,
             agent=self._get_agent(session),
-            started_at=_to_moment(session.start_ns),
+            started_at=to_moment(session.start_ns),
             seconds=_to_seconds(now_ns - session.start_ns),
             ended=ended,
             parts=session.parts,
@@ -690,7 +689,7 @@ class Accounting:
             return
         session.is_charged = True
         phone_ns = None if phone_start_ns is None else max(end_ns - phone_start_ns, 0)
-        for usage in charged_usage(self._charges, _to_moment(end_ns), end_ns - session.start_ns, phone_ns):
+        for usage in charged_usage(self._charges, to_moment(end_ns), end_ns - session.start_ns, phone_ns):
             cost = self._price(usage)
             self._book(cost, session)
             session.usage_spans.append(self._usage_span(session, PendingCost(cost, session.start_ns, end_ns)))
@@ -720,7 +719,7 @@ class Accounting:
             provider=part.provider,
             model=part.model,
             quantities=part.quantities,
-            at=_to_moment(end_ns),
+            at=to_moment(end_ns),
         )
         cost = Cost(usage=usage, usd=part.usd, rate_source="estimate", is_estimate=True)
         self._book(cost, session)
@@ -768,10 +767,6 @@ def _ids_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unreadable(error: UsageError) -> str:
     return f"metrics could not be read: {error}"
-
-
-def _to_moment(time_ns: int) -> datetime:
-    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
 
 
 def _to_seconds(length_ns: int) -> Decimal:

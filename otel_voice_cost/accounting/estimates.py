@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import NamedTuple
 
+from ..cost import EXACT, add_up
 from ..usage import Unit
 
 __all__ = ["CompleteRequest", "CompleteSpeech", "Estimate", "estimate_request", "estimate_seconds", "estimate_speech"]
@@ -65,8 +66,8 @@ class CompleteSpeech(NamedTuple):
 
     def plus(self, characters: int, seconds: float, quantities: Amounts) -> CompleteSpeech:
         """The same with one more synthesis."""
-        units = {**self.quantities, **quantities}
-        added = {unit: self.quantities.get(unit, Decimal(0)) + quantities.get(unit, Decimal(0)) for unit in units}
+        added = dict(self.quantities)
+        add_up(added, quantities)
         return CompleteSpeech(self.characters + characters, self.seconds + seconds, added)
 
 
@@ -182,7 +183,7 @@ def estimate_seconds(basis_seconds: float, reported_seconds: float, method: str)
     missing = basis_seconds - reported_seconds
     if missing < _LEAST_SECONDS or missing < basis_seconds * _LEAST_PART:
         return None
-    amounts = {Unit.AUDIO_SECOND: Decimal(str(missing)).quantize(_MILLISECOND)}
+    amounts = {Unit.AUDIO_SECOND: Decimal(str(missing)).quantize(_MILLISECOND, context=EXACT)}
     return Estimate(likely=amounts, low=amounts, high=amounts, method=method)
 
 
@@ -220,6 +221,6 @@ def _speech(complete: CompleteSpeech | None, characters: int) -> Amounts:
     if complete is not None and complete.characters > 0:
         for unit, amount in complete.quantities.items():
             if unit is not Unit.CHARACTER:
-                part = amount * characters / complete.characters
-                amounts[unit] = part.quantize(_MILLISECOND if unit.is_seconds else Decimal(1))
+                part = EXACT.divide(EXACT.multiply(amount, Decimal(characters)), Decimal(complete.characters))
+                amounts[unit] = part.quantize(_MILLISECOND if unit.is_seconds else Decimal(1), context=EXACT)
     return {unit: n for unit, n in amounts.items() if n > 0}

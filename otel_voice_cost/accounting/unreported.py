@@ -23,15 +23,14 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone
 from decimal import Decimal
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..bill import UnreportedPart
-from ..cost import EXACT, Cost
+from ..cost import EXACT, Cost, add_up
 from ..sources import Ending, SpanKey, Work
-from ..usage import Component, Mode, Unit, Usage
+from ..usage import Component, Mode, Unit, Usage, to_moment, with_amounts
 from .estimates import (
     CompleteRequest,
     CompleteSpeech,
@@ -120,8 +119,7 @@ class _Sum:
         self.likely, self.low, self.high = (
             EXACT.add(before, usd) for before, usd in zip((self.likely, self.low, self.high), costs, strict=True)
         )
-        for unit, amount in estimate.likely.items():
-            self.quantities[unit] = EXACT.add(self.quantities.get(unit, _ZERO), amount)
+        add_up(self.quantities, estimate.likely)
 
 
 class _Kind(NamedTuple):
@@ -290,7 +288,7 @@ class UnreportedWork:
                 component=work.component,
                 provider=work.provider,
                 model=work.model,
-                at=datetime.fromtimestamp(work.ended_ns / 1e9, timezone.utc),
+                at=to_moment(work.ended_ns),
                 mode=Mode.STREAMING,
             )
             rule = pricing.rule(usage)
@@ -353,19 +351,8 @@ def _costs(usage: Usage, estimate: Estimate, pricing: Pricing) -> tuple[Decimal,
     """Return the likely, least and most US dollars; None without a rate."""
     found = []
     for amounts in (estimate.likely, estimate.low, estimate.high):
-        usd = pricing.cost(_with_amounts(usage, amounts)).usd if amounts else _ZERO
+        usd = pricing.cost(with_amounts(usage, amounts)).usd if amounts else _ZERO
         if usd is None:
             return None
         found.append(usd)
     return found[0], min(found), max(found)
-
-
-def _with_amounts(usage: Usage, amounts: Mapping[Unit, Decimal]) -> Usage:
-    return Usage(
-        component=usage.component,
-        provider=usage.provider,
-        model=usage.model,
-        quantities=amounts,
-        at=usage.at,
-        mode=usage.mode,
-    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -15,7 +15,6 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
-    field_validator,
     model_validator,
 )
 
@@ -25,8 +24,9 @@ from ..usage import Component, Mode, Unit
 from .problems import expected_in, nearest, refuse, shown
 from .rates import BILLING_RULES, Confidence, Native, Rate
 
-__all__ = ["RateEntry", "entry_problems", "rate_entries", "read_rate"]
+__all__ = ["Name", "Names", "RateEntry", "entry_problems", "numbered_tables", "rate_entries", "read_rate"]
 
+_T = TypeVar("_T")
 RateEntry = tuple[str, Callable[[], tuple[Rate, ...]]]  # its place, and a reader that may raise `PriceError`
 
 
@@ -41,7 +41,8 @@ _MOST = 10**12  # highest number in a price; anything above is an error
 _Amount = Annotated[
     Decimal, BeforeValidator(_number), Field(ge=0, le=_MOST, max_digits=60, decimal_places=40, allow_inf_nan=False)
 ]
-_Name = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[list[Name], BeforeValidator(lambda value: [value] if isinstance(value, str) else value)]
 
 
 class _Stated(BaseModel):
@@ -49,13 +50,13 @@ class _Stated(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    provider: _Name
-    model: Annotated[list[_Name], Field(min_length=1)]
+    provider: Name
+    model: Annotated[Names, Field(min_length=1)]
     component: Component
     unit: Unit
     usd: _Amount | None = None
     price: _Amount | None = None
-    currency: _Name | None = None
+    currency: Name | None = None
     per: Annotated[int, Field(gt=0, le=_MOST, strict=True)] = 1
     mode: Mode | None = None
     since: date | None = None
@@ -64,15 +65,10 @@ class _Stated(BaseModel):
     checked: date | None = None
     confidence: Confidence = "high"
     fallback: bool = False
-    plan: _Name | None = None
-    addon: _Name | None = None
+    plan: Name | None = None
+    addon: Name | None = None
     name: str | None = None
     note: str | None = None
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _has_one_price(self) -> _Stated:
@@ -98,21 +94,42 @@ def rate_entries(
         currencies: Amount of each currency that one US dollar buys, by code.
         origin: File or variable, for messages and for `Rate.loaded_from`.
     """
+    return numbered_tables("rate", entries, defaults, origin, partial(_read_entry, currencies, origin), title=_title)
+
+
+def numbered_tables(
+    section: str,
+    entries: object,
+    defaults: Mapping[str, Any],
+    origin: str,
+    read: Callable[[Mapping[str, Any], str], _T],
+    title: Callable[[Mapping[str, Any]], str] = lambda _: "",
+) -> Iterator[tuple[str, Callable[[], _T]]]:
+    """Yield the tables of a section such as ``[[rate]]``: the place of each, and a function that reads it.
+
+    Args:
+        section: Its name.
+        entries: Its value.
+        defaults: Values for keys that an entry lacks.
+        origin: File or variable, for messages.
+        read: Reads an entry at a place, or raises `PriceError`.
+        title: Returns what tells an entry from others, for messages.
+    """
     if not isinstance(entries, list):
-        place = f"{origin}, rate"
-        yield place, partial(refuse, place, "one table", "[[rate]] entries")
+        place = f"{origin}, {section}"
+        yield place, partial(refuse, place, "one table", f"[[{section}]] entries")
         return
     for number, entry in enumerate(entries, start=1):
-        place = f"{origin}, rate {number}"
+        place = f"{origin}, {section} {number}"
         if isinstance(entry, dict):
-            place += _title(entry)
-            yield place, partial(_read_entry, {**defaults, **entry}, currencies, origin, place)
+            place += title(entry)
+            yield place, partial(read, {**defaults, **entry}, place)
         else:
             yield place, partial(refuse, place, shown(entry), "a table")
 
 
 def _read_entry(
-    fields: Mapping[str, Any], currencies: Mapping[str, Decimal], origin: str, place: str
+    currencies: Mapping[str, Decimal], origin: str, fields: Mapping[str, Any], place: str
 ) -> tuple[Rate, ...]:
     return (read_rate(fields, currencies, origin, place),)
 

@@ -9,11 +9,10 @@ from decimal import Decimal
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..usage import Component
-from .problems import refuse, shown
-from .rate_entries import entry_problems
+from .rate_entries import Name, Names, entry_problems, numbered_tables
 
 __all__ = ["NO_RULE", "VendorRule", "pop_short_rules", "rule_entries"]
 
@@ -21,7 +20,6 @@ Cancelled = Literal["generated", "sent", "whole", "free", "unknown"]
 Failed = Literal["free", "unknown"]
 Time = Literal["audio", "open", "unknown"]
 
-_Name = Annotated[str, Field(min_length=1)]
 _SHORT = ("cancelled", "failed", "time", "connection_increment")
 _NOT_DOCUMENTED = "not documented"
 
@@ -74,9 +72,9 @@ class _Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    provider: _Name
+    provider: Name
     component: Component
-    model: list[_Name] = []
+    model: Names = []
     cancelled: Cancelled = "unknown"
     failed: Failed = "unknown"
     time: Time = "unknown"
@@ -84,11 +82,6 @@ class _Entry(BaseModel):
     source: str = ""
     checked: date | None = None
     note: str | None = None
-
-    @field_validator("model", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: object) -> object:
-        return [value] if isinstance(value, str) else value
 
 
 def rule_entries(
@@ -101,16 +94,7 @@ def rule_entries(
         defaults: Values for keys that an entry lacks.
         origin: File or variable, for messages.
     """
-    if not isinstance(entries, list):
-        place = f"{origin}, rule"
-        yield place, partial(refuse, place, "one table", "[[rule]] entries")
-        return
-    for number, entry in enumerate(entries, start=1):
-        place = f"{origin}, rule {number}"
-        if isinstance(entry, dict):
-            yield place, partial(_read_rule, {**defaults, **entry}, origin, place)
-        else:
-            yield place, partial(refuse, place, shown(entry), "a table")
+    return numbered_tables("rule", entries, defaults, origin, partial(_read_rule, origin))
 
 
 def pop_short_rules(document: dict[str, Any], origin: str) -> Iterator[tuple[str, Callable[[], VendorRule]]]:
@@ -130,14 +114,14 @@ def pop_short_rules(document: dict[str, Any], origin: str) -> Iterator[tuple[str
             components = {**components, name: rest} if rest else {k: v for k, v in components.items() if k != name}
             fields = {"provider": provider, "model": model, "component": name, "source": origin, **rule}
             place = f"{origin}, {key}.{name}"
-            yield place, partial(_read_rule, fields, origin, place)
+            yield place, partial(_read_rule, origin, fields, place)
         if components:
             document[key] = components
         else:
             del document[key]
 
 
-def _read_rule(fields: Mapping[str, Any], origin: str, place: str) -> VendorRule:
+def _read_rule(origin: str, fields: Mapping[str, Any], place: str) -> VendorRule:
     try:
         entry = _Entry.model_validate(fields)
     except ValidationError as error:

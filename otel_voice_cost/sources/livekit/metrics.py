@@ -17,7 +17,7 @@ from types import MappingProxyType
 from pydantic_core import from_json
 
 from ...errors import UsageError
-from ...usage import Component, Mode, Unit, Usage
+from ...usage import Component, Mode, Unit, Usage, to_moment
 from ..fields import read_amount, read_count
 from .providers import canonical_model, canonical_provider
 
@@ -30,7 +30,6 @@ __all__ = [
     "read_model",
     "read_names",
     "to_fragments",
-    "to_moment",
 ]
 
 COMPONENTS = {
@@ -266,11 +265,6 @@ def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str)
 
 def _mode(fields: _Fields) -> Mode:
     return Mode.BATCH if fields.get("streamed") is False else Mode.STREAMING
-
-
-def to_moment(time_ns: int) -> datetime:
-    """Convert nanoseconds since the epoch to a UTC datetime."""
-    return datetime.fromtimestamp(time_ns / 1e9, timezone.utc)
 
 
 def _reported_moment(fields: _Fields) -> datetime | None:
