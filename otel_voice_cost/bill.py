@@ -274,8 +274,8 @@ class _Part:
         self.unpriced_quantities: dict[Unit, Decimal] = {}
         self.lines: dict[tuple[Unit, int], CostLine] = {}  # by the rate's id: hashing a rate is slow
 
-    def add(self, cost: Cost, *, in_lines: bool = True) -> None:
-        self.usage_count += 1
+    def add(self, cost: Cost, count: int, *, in_lines: bool = True) -> None:
+        self.usage_count += count
         if cost.usd is None:
             self.unpriced_count, self.unpriced_reason = self.unpriced_count + 1, cost.unpriced_reason
             add_up(self.unpriced_quantities, cost.usage.quantities)
@@ -329,8 +329,13 @@ class Bill:
     def __init__(self) -> None:
         self._parts: dict[tuple[Component, str, str], _Part] = {}
 
-    def add(self, cost: Cost) -> None:
-        """Add one cost; count it if it is unpriced."""
+    def add(self, cost: Cost, count: int = 1) -> None:
+        """Add a cost; count it if it is unpriced.
+
+        Args:
+            cost: The cost.
+            count: Number of usages; more than one if it is a sum.
+        """
         usage = cost.usage
         key = (usage.component, usage.provider, usage.model)
         part = self._parts.get(key)
@@ -340,7 +345,7 @@ class Bill:
             part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = _Part()
-        part.add(cost, in_lines=not is_further)
+        part.add(cost, count, in_lines=not is_further)
 
     def copy(self) -> Bill:
         """Return a copy to add to."""

@@ -6,17 +6,31 @@ their total digit for digit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from .usage import Component, Dimension, Unit, Usage
+from .usage import Amount, Component, Dimension, Unit, Usage, to_decimal
 
 if TYPE_CHECKING:
     from .prices.rates import Rate
 
-__all__ = ["EXACT", "Cost", "CostLine", "add_up", "describe", "exact_sum", "merge_costs", "unpriced_cost"]
+__all__ = [
+    "EXACT",
+    "Cost",
+    "CostLine",
+    "CostNumbers",
+    "add_up",
+    "describe",
+    "exact_sum",
+    "merge_costs",
+    "numbers_of",
+    "to_text",
+    "unpriced_cost",
+    "with_numbers",
+]
 
 # Context of all money calculations, independent of the application's.
 EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN, traps=[DivisionByZero, InvalidOperation, Overflow])
@@ -92,6 +106,51 @@ class Cost:
         return exact_sum([line.usd for line in self.lines if line.unit.is_output is is_output]) if self.lines else None
 
 
+class CostNumbers(NamedTuple):
+    """The numbers of a cost, apart from what they are the numbers of.
+
+    Attributes:
+        amounts: The billed amount of each unit, in the order of the usage's quantities.
+        line_usds: US dollars of each line.
+        usd: US dollars; None if there is no rate.
+        usd_text: The same with all digits and no exponent, empty without a rate.
+    """
+
+    amounts: Sequence[Decimal | int]
+    line_usds: Sequence[Decimal]
+    usd: Decimal | None
+    usd_text: str
+
+
+def numbers_of(cost: Cost) -> CostNumbers:
+    """Return the numbers of a cost."""
+    usd_text = "" if cost.usd is None else to_text(cost.usd)
+    return CostNumbers([*cost.usage.quantities.values()], [line.usd for line in cost.lines], cost.usd, usd_text)
+
+
+def with_numbers(example: Cost, numbers: CostNumbers, at: datetime) -> Cost:
+    """Return a cost without discount or markup that differs from an example in numbers and time only."""
+    amounts = [Decimal(n) for n in numbers.amounts]
+    return replace(
+        example,
+        usage=replace(example.usage, quantities=dict(zip(example.usage.quantities, amounts, strict=True)), at=at),
+        usd=numbers.usd,
+        list_usd=numbers.usd,
+        lines=tuple(
+            CostLine(line.unit, amount, line.rate, usd, usd)
+            for line, amount, usd in zip(example.lines, amounts, numbers.line_usds, strict=True)
+        ),
+    )
+
+
+def to_text(usd: Decimal) -> str:
+    """Format dollars with all digits and no exponent."""
+    text = str(usd)
+    if "E" in text or "e" in text:  # the case depends on the application's decimal context
+        text = f"{usd:f}"
+    return text.rstrip("0").rstrip(".") if text[-1] == "0" and "." in text else text
+
+
 def describe(cost: Cost) -> str:
     """Return usage, rates and cost as one line of text."""
     usage = cost.usage
@@ -110,10 +169,10 @@ def exact_sum(amounts: Iterable[Decimal]) -> Decimal:
     return total
 
 
-def add_up(sums: dict[_Key, Decimal], amounts: Mapping[_Key, Decimal]) -> None:
+def add_up(sums: dict[_Key, Decimal], amounts: Mapping[_Key, Amount]) -> None:
     """Add amounts to sums by key, without rounding."""
     for key, amount in amounts.items():
-        sums[key] = EXACT.add(sums.get(key, _ZERO), amount)
+        sums[key] = EXACT.add(sums.get(key, _ZERO), to_decimal(amount))
 
 
 def merge_costs(costs: list[Cost]) -> Cost:

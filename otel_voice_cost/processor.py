@@ -142,8 +142,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if self._emitter.provider_processor is None:
             with self._diagnostics.guard("the first span"):
                 self._note_provider(span)
-        if self.accounting is not None:
-            self._begin(span)
+        accounting = self.accounting
+        if accounting is not None:
+            self._begin(span, accounting)
         if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.on_start, span, parent_context)
 
@@ -160,8 +161,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         accounting = self.accounting
         if accounting is not None:
             try:
-                source, key = self._find_source(span), _to_key(span)
-                rule = source.rule_for(span) if source is not None else None
+                source, rule, key = self._identify(span)
                 if (source is None or (rule is not None and rule.role is _IGNORED)) and accounting.can_ignore(key):
                     if self._diagnostics.debugging and source is not None:
                         self._diagnostics.debug(f"{span.name} {key[1]:016x}: no usage; wrote nothing")
@@ -277,19 +277,18 @@ class VoiceCostSpanProcessor(SpanProcessor):
         if problem:
             self._diagnostics.warn_once("order", problem)
 
-    def _find_source(self, span: ReadableSpan) -> Source | None:
-        scope = span.instrumentation_scope
-        return self._sources.get(scope.name) if scope is not None else None
+    def _identify(self, span: ReadableSpan) -> tuple[Source | None, SpanRule | None, SpanKey]:
+        scope, context = span.instrumentation_scope, span.context
+        source = self._sources.get(scope.name) if scope is not None else None
+        rule = source.rule_for(span) if source is not None else None
+        return source, rule, context[:2] if context else (0, 0)
 
-    def _begin(self, span: Span) -> None:
-        accounting, gate = self.accounting, self._registry.gate
-        if accounting is None:
-            return
+    def _begin(self, span: Span, accounting: Accounting) -> None:
+        gate = self._registry.gate
         try:
             if gate.waiting:
                 gate.catch_up()
-            source, key = self._find_source(span), _to_key(span)
-            rule = source.rule_for(span) if source is not None else None
+            source, rule, key = self._identify(span)
             if rule is not None and (rule.role is _SESSION or not self._registry.has_seen_spans):
                 self._prepare(span)
             # here, for steps with the lock run in a context of their own
@@ -330,13 +329,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
         self, accounting: Accounting, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None
     ) -> tuple[ReadableSpan, list[FollowUp]]:
         """Account for a span, with the lock held; return it, or a copy with its cost."""
-        follow_ups = list[FollowUp]()
+        follow_ups: list[FollowUp] = []
         if key in accounting.outside:
             follow_ups.append(partial(accounting.emit, accounting.pop_outside(key, span.attributes or {})))
         if source is None:
             accounting.on_foreign_end(key)
             return span, follow_ups
-        written = self._emitter.pop_attributes(key)
+        written = self._emitter.pop_attributes(key, None)
         attributes = {} if rule is None and written is None else copy_attributes(span)
         if written is None:
             written, more = accounting.on_end(span, key, source, rule, attributes)
@@ -542,11 +541,6 @@ class VoiceCostSpanProcessor(SpanProcessor):
     def _log_problems(self, problems: Iterable[Problem]) -> None:
         for problem in problems:
             self._diagnostics.warn_once("problem", f"Left out. {problem}")
-
-
-def _to_key(span: ReadableSpan) -> SpanKey:
-    context = span.context
-    return context[:2] if context else (0, 0)
 
 
 def _call_all(follow_ups: Iterable[FollowUp]) -> None:

@@ -9,16 +9,20 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from .errors import UsageError
 
 __all__ = [
     "BILLED_BY_CALL",
+    "Amount",
     "Component",
     "Dimension",
     "Mode",
+    "Reading",
     "Unit",
     "Usage",
+    "to_decimal",
     "to_moment",
     "with_amounts",
     "with_text",
@@ -175,6 +179,46 @@ class Usage:
     def dimensions(self) -> set[Dimension]:
         """Return the dimensions of this usage's amounts."""
         return {unit.dimension for unit in self.quantities}
+
+
+Amount = Decimal | int | float
+
+
+class Reading(NamedTuple):
+    """A usage as a source reads it: plain numbers, for `Usage` takes longer to make than a price to find.
+
+    Attributes:
+        component: As for `Usage`, like all that follow.
+        provider: Provider id.
+        model: Model id.
+        quantities: Amount per unit, each above zero. Counts are ints, so that no decimal context rounds them; a float
+            stands for its shortest digits.
+        seconds: Time of the usage, seconds since the epoch.
+        mode: For speech-to-text.
+    """
+
+    component: Component
+    provider: str
+    model: str
+    quantities: Mapping[Unit, Amount]
+    seconds: float
+    mode: Mode | None = None
+
+    def to_usage(self) -> Usage:
+        """Return it as a usage."""
+        return Usage(
+            component=self.component,
+            provider=self.provider,
+            model=self.model,
+            quantities={unit: to_decimal(n) for unit, n in self.quantities.items()},
+            at=datetime.fromtimestamp(self.seconds, timezone.utc),
+            mode=self.mode,
+        )
+
+
+def to_decimal(amount: Amount) -> Decimal:
+    """Return an amount with its digits: of a float, the shortest."""
+    return Decimal(str(amount)) if type(amount) is float else Decimal(amount)
 
 
 def to_moment(time_ns: int) -> datetime:

@@ -18,10 +18,12 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Status, StatusCode
 
-from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
+from otel_voice_cost.prices.price_sheet import parse_sheet
 from otel_voice_cost.sources.livekit import TESTED
 from otel_voice_cost.testing.components import ScriptedSTT
 
+from .conftest import PRICES
 from .sessions.harness import amounts_in, amounts_on, cost_of_amounts, cost_on
 
 RECORDINGS = sorted((Path(__file__).parent / "recorded").glob("*.jsonl"))
@@ -135,3 +137,26 @@ def test_the_applications_decimal_context_changes_nothing(price_catalog, entries
     plain = written()
     with localcontext(HOSTILE):
         assert written() == plain
+
+
+class CountsCards(PriceCatalog):
+    """Counts usages that take the long way."""
+
+    count = 0
+
+    def card_for(self, usage):
+        self.count += 1
+        return super().card_for(usage)
+
+
+def test_nearly_all_priced_spans_take_the_short_way(monkeypatch):
+    """In one process, as calls follow each other: the first usage of each model and day takes the long way."""
+    monkeypatch.setenv("VOICE_COST_UNREPORTED", "count")
+    catalog = CountsCards([parse_sheet(PRICES, "prices.toml").rates])
+    provider, processor = TracerProvider(), VoiceCostSpanProcessor(catalog=catalog)
+    provider.add_span_processor(processor)
+    for case in scenarios():
+        play(case.values[0], provider)
+    provider.shutdown()
+
+    assert catalog.count < 0.05 * processor.stats().priced

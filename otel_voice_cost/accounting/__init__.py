@@ -13,7 +13,6 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import StatusCode
 
 from .._diagnostics import Diagnostics
 from .._runtime.forks import reset_after_fork
@@ -22,7 +21,8 @@ from ..bill import SessionCost, UnreportedPart
 from ..cost import EXACT, Cost, describe
 from ..errors import UsageError
 from ..export.attributes import (
-    PRICED_KEYS,
+    UNPRICED,
+    USD,
     total_attributes,
     unpriced_attributes,
     unreported_attributes,
@@ -34,16 +34,18 @@ from ..export.metrics import LATE, UNMATCHED, UNREPORTED, Instruments
 from ..export.usage_spans import UsageSpan, UsageSpanEmitter
 from ..prices.calculate import calculate_cost
 from ..sources import Ending, Role, Source, SpanKey, SpanRule, UsageReport, Work
-from ..usage import Component, Usage, to_moment, with_text
+from ..usage import Component, Reading, Usage, to_moment, with_text
 from .budget import BudgetMonitor
 from .matching import Repeats
-from .session import PendingCost, PendingCosts, Session, SessionRegistry
+from .plan import PlannedCost, Plans
+from .session import AnyCost, PendingCost, PendingCosts, Session, SessionRegistry, to_cost
 from .session_charges import SessionCharge, charged_usage
 from .span_tree import SpanNode
 from .unreported import Anchors, Attempt, Pricing
 
 if TYPE_CHECKING:
     from ..prices.catalog import PriceCatalog
+    from ..prices.rates import RateCard
 
 __all__ = ["Accounting"]
 
@@ -88,12 +90,12 @@ class _Match(NamedTuple):
 
     Attributes:
         is_billed: False if it is billed elsewhere.
-        usage: None if the span carries none.
+        reading: The usage; None if the span carries none.
         request: As `SpanUsage.request`.
     """
 
     is_billed: bool = True
-    usage: Usage | None = None
+    reading: Reading | None = None
     request: Hashable = None
 
 
@@ -136,6 +138,7 @@ class Accounting:
         self._registry = registry
         self._catalog = catalog
         self._dialects = dialects
+        self._plans = Plans(catalog, dialects)
         self._instruments = instruments
         self._diagnostics = diagnostics
         self._emitter = emitter
@@ -179,8 +182,8 @@ class Accounting:
             rule: None for an application span, or one that carries no usage so far.
             work: From `find_work`.
         """
-        spans = self._registry.spans
-        parent = spans.find(span.parent[:2]) if span.parent else None
+        spans, above = self._registry.spans, span.parent
+        parent = spans.find(above[:2]) if above else None
         start_ns = span.start_time or 0
         if rule is None or rule.role is _IGNORED:
             return parent is None or spans.begin_below(key, parent, start_ns=start_ns, is_open=False)
@@ -210,7 +213,7 @@ class Accounting:
 
     def can_ignore(self, key: SpanKey) -> bool:
         """Return True if the end of a span without usage changes nothing."""
-        return key not in self.outside and not self._registry.spans.is_open(key)
+        return not (key in self.outside or self._registry.spans.is_open(key))
 
     def _open(self, span: ReadableSpan, key: SpanKey, source: Source) -> list[FollowUp]:
         if self._registry.spans.is_open(key):
@@ -240,17 +243,11 @@ class Accounting:
             rule: None if it carries no usage.
             attributes: A copy of the span's.
         """
-        tree = self._registry.spans
-        if tree.has_ended(key):
-            return {}, []
-        node = tree.find(key)
+        is_first, node = self._registry.spans.end(key)
         owner = self if node is None or node.session is None else node.session.owner()
-        try:
-            if owner is None or rule is None:
-                return {}, []
-            return owner._account(span, key, source, rule, node, attributes)
-        finally:
-            tree.end(key)
+        if not is_first or owner is None or rule is None:
+            return {}, []
+        return owner._account(span, key, source, rule, node, attributes)
 
     def on_foreign_end(self, key: SpanKey) -> None:
         """Record the end of an application span."""
@@ -265,13 +262,12 @@ class Accounting:
         node: SpanNode | None,
         attributes: Attributes,
     ) -> tuple[Attributes, list[FollowUp]]:
-        if not PRICED_KEYS.isdisjoint(attributes):
+        if USD in attributes or UNPRICED in attributes:
             return {}, []
         if rule.is_newer:
             name = f"{span.name} is a span of a newer {source.name}"
             self._diagnostics.warn_once("newer release", f"{name}: priced by its metrics.")
-        is_error = span.status.status_code is StatusCode.ERROR
-        view = SpanView(attributes, rule.role, rule.component, is_error, source.texts)
+        view = SpanView(attributes, rule.role, rule.component, span, source.texts)
         session, turn = (node.session, node.turn) if node is not None else (None, None)
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
         if session is not None and not session.identity and not _IDS.isdisjoint(attributes):
@@ -297,17 +293,17 @@ class Accounting:
         except UsageError as error:
             self._diagnostics.record_fault(error, ended.span.name)
             match, reason = _Match(), _unreadable(error)
-        cost = self._cost(match.usage, ended) if match.is_billed else None
+        cost = self._cost(match.reading, ended) if match.is_billed else None
         node, rule = ended.node, ended.rule
         is_silent = cost is None and match.is_billed and ended.is_reported_request
         if is_silent and reason is None and not (node is not None and node.has_billing_child):
             reason, more = f"{ended.source.name} reported no usage for this request", self._end_unreported(ended)
         if cost is not None:
-            if node is not None and rule.nests:
+            if node is not None and node.enclosing_request is not None and rule.nests:
                 node.mark_enclosing_requests(match.request)
             self._book(cost, ended.session, turn=ended.turn)
-            if node is not None and node.work is not None and match.usage is not None:
-                self._learn(cost.usage if rule.component is _TTS else match.usage, node, node.work)
+            if node is not None and node.work is not None and match.reading is not None:
+                self._learn(cost if rule.component is _TTS else match.reading, node, node.work)
             return self._written(cost, ended)
         silent = {} if rule.role is _AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
         if reason is None:
@@ -317,13 +313,19 @@ class Accounting:
         self._book(Cost(usage=usage, usd=None, unpriced_reason=reason), ended.session, turn=ended.turn)
         return silent | unpriced_attributes(reason) | more
 
-    def _learn(self, usage: Usage, node: SpanNode, work: Work) -> None:
-        """Let estimates learn from a request whose usage was reported."""
+    def _learn(self, known: AnyCost | Reading, node: SpanNode, work: Work) -> None:
+        """Let estimates learn from a request whose usage was reported.
+
+        Args:
+            known: What was reported; of speech, what was billed.
+            node: The request.
+            work: Its numbers.
+        """
         if node.session is None:
             return
         try:
             received = work.received_characters - node.received
-            node.session.unreported.add_complete(usage, work, received, self._anchors)
+            node.session.unreported.add_complete(_to_usage(known), work, received, self._anchors)
         except Exception as error:  # noqa: BLE001  # the request keeps its cost
             self._diagnostics.record_fault(error, "an estimate")
 
@@ -385,21 +387,23 @@ class Accounting:
         if node is not None and node.has_billing_child:
             # an outer speech request always repeats the inner ones; an outer model request may add usage
             is_billed = is_billed and carried.component is not _TTS and request not in node.requests_inside
-        usage = read() if is_billed else None
+        reading = read() if is_billed else None
         lost_key = carried.match_key is None and ended.is_reported_request
-        if lost_key and usage is not None and report is None and session is not None:
+        if lost_key and reading is not None and report is None and session is not None:
             session.matching.remember(carried.component, carried.fragments)
-        return _Match(is_billed=is_billed, usage=usage, request=request)
+        return _Match(is_billed, reading, request)
 
-    def _cost(self, usage: Usage | None, ended: _EndedSpan) -> Cost | None:
+    def _cost(self, reading: Reading | None, ended: _EndedSpan) -> AnyCost | None:
         """Return the cost of a request. A cost set by a gateway or the agent's own code takes precedence."""
         usd = ended.view.attributes.get(COST)
         is_given = isinstance(usd, (int, float)) and not isinstance(usd, bool) and 0 <= usd < _MAX_GIVEN_USD
         if is_given and ended.rule.role is _REQUEST:
-            if usage is None:
+            if reading is None:
                 usage = ended.source.read_model(ended.span, ended.rule, ended.view.attributes)
+            else:
+                usage = reading.to_usage()
             return Cost(usage=usage, usd=Decimal(str(usd)), rate_source="span")
-        return None if usage is None else self._price(usage, ended.view)
+        return None if reading is None else self._price(reading, ended.view)
 
     def _warn_of_given_cost(self, ended: _EndedSpan) -> None:
         if COST in ended.view.attributes and ended.rule.role is _WRAPPER:
@@ -409,11 +413,18 @@ class Accounting:
                 "backends that add it up count the request twice. Remove the code that writes it.",
             )
 
-    def _written(self, cost: Cost, ended: _EndedSpan) -> Attributes:
-        attributes = self._dialects.cost_attributes(cost, ended.view)
+    def _written(self, cost: AnyCost, ended: _EndedSpan) -> Attributes:
+        attributes = self._attributes(cost, ended.view)
         if self._diagnostics.debugging:
             name = f"{ended.span.name} {ended.key[1]:016x}"
-            self._diagnostics.debug(f"{name}: {describe(cost)}; wrote {', '.join(attributes)}")
+            self._diagnostics.debug(f"{name}: {describe(to_cost(cost))}; wrote {', '.join(attributes)}")
+        return attributes
+
+    def _attributes(self, cost: AnyCost, view: SpanView) -> Attributes:
+        if not isinstance(cost, PlannedCost):
+            return self._dialects.cost_attributes(cost, view)
+        attributes: Attributes = {}
+        cost.plan.write(cost.numbers, view, attributes)
         return attributes
 
     def _write_stt_usage(self, ended: _EndedSpan) -> tuple[Attributes, list[FollowUp]]:
@@ -461,7 +472,7 @@ class Accounting:
             spans += self.pop_outside(next(iter(self.outside)))
         return self._emitting(spans)
 
-    def book_unsampled(self, report: UsageReport) -> Cost | None:
+    def book_unsampled(self, report: UsageReport) -> AnyCost | None:
         """Price and count a report outside of sessions; return None if it bills nothing or repeats another."""
         if self._repeats_outside.is_repeat(report):
             return None
@@ -483,21 +494,22 @@ class Accounting:
         ids = _ids_in(attributes)
         return [self._usage_span_outside(key, source, one, ids) for one in pending.pop_all()]
 
-    def _price_report(self, report: UsageReport) -> Cost | None:
+    def _price_report(self, report: UsageReport) -> AnyCost | None:
         """Return the cost of a report, or None if it bills nothing."""
         try:
-            usage = report.read({})
+            reading = report.read({})
         except UsageError as error:
             self._diagnostics.record_fault(error, f"a report of {report.component.value}")
             return Cost(usage=report.read_model(), usd=None, unpriced_reason=_unreadable(error))
-        return None if usage is None else self._price(usage)
+        return None if reading is None else self._price(reading)
 
     def _book_pending(self, report: UsageReport, session: Session, *, is_stt: bool) -> list[UsageSpan]:
         """Price a report for the next user turn (``is_stt``) or a usage span; return spans to emit at once."""
         cost = self._price_report(report)
         if cost is None:
             return []
-        session.unreported.discard(cost.usage)
+        if report.component is _TTS:
+            session.unreported.discard(cost.usage)
         if session.has_ended:
             self._instruments.count(LATE, cost.usage, None)
         overflow = self._book(cost, session, report_ns=report.time_ns, is_stt=is_stt)
@@ -505,13 +517,22 @@ class Accounting:
 
     # prices and sums
 
-    def _price(self, usage: Usage, view: SpanView | None = None) -> Cost:
-        """Return the cost of a usage; log the first of each model that is unpriced or estimated.
+    def _price(self, reading: Reading, view: SpanView | None = None) -> AnyCost:
+        """Return the cost of a usage, by a plan if there is one.
 
         Args:
-            usage: The usage.
+            reading: The usage.
             view: View of the span, which may have the spoken text: a few vendors bill it in other units.
         """
+        planned = self._plans.price(reading)
+        if planned is not None:
+            return planned
+        cost, card = self._calculate(reading.to_usage(), view)
+        self._plans.learn(reading, cost, card)
+        return cost
+
+    def _calculate(self, usage: Usage, view: SpanView | None = None) -> tuple[Cost, RateCard | None]:
+        """Return the cost of a usage and its rates; log the first of each model that is unpriced or estimated."""
         card = self._catalog.card_for(usage)
         if card is not None and card.needs_text and view is not None:
             text = view.read_texts(view.attributes).spoken
@@ -524,14 +545,14 @@ class Accounting:
             name = f"{usage.component.value} of {usage.provider}/{usage.model}"
             loaded_from = cost.lines[0].rate.loaded_from
             self._diagnostics.info_once("estimated", f"The cost of {name} is an estimate, by {loaded_from}.")
-        return cost
+        return cost, card
 
     def _price_quietly(self, usage: Usage) -> Cost:
         return calculate_cost(usage, self._catalog.card_for(usage))
 
     def _book(
         self,
-        cost: Cost,
+        cost: AnyCost,
         session: Session | None,
         *,
         turn: SpanKey | None = None,
@@ -690,7 +711,7 @@ class Accounting:
         session.is_charged = True
         phone_ns = None if phone_start_ns is None else max(end_ns - phone_start_ns, 0)
         for usage in charged_usage(self._charges, to_moment(end_ns), end_ns - session.start_ns, phone_ns):
-            cost = self._price(usage)
+            cost, _ = self._calculate(usage)
             self._book(cost, session)
             session.usage_spans.append(self._usage_span(session, PendingCost(cost, session.start_ns, end_ns)))
 
@@ -746,7 +767,7 @@ class Accounting:
     def _usage_span_below(
         self, parent: SpanKey, source: Source, pending: PendingCost, ids: Mapping[str, Any]
     ) -> UsageSpan:
-        cost = pending.cost
+        cost = to_cost(pending.cost)
         view = self._own_view(ids, source, cost.usage.component)
         return UsageSpan(
             name=f"{cost.usage.component.value}_usage",
@@ -758,11 +779,17 @@ class Accounting:
         )
 
     def _own_view(self, attributes: Mapping[str, Any], source: Source, component: Component) -> SpanView:
-        return SpanView(attributes, None, component, is_error=False, read_texts=source.texts)
+        return SpanView(attributes, None, component, None, source.texts)
 
 
 def _ids_in(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in attributes.items() if name in _IDS}
+
+
+def _to_usage(known: AnyCost | Reading) -> Usage | Reading:
+    if isinstance(known, PlannedCost):
+        return known.billed_reading()
+    return known.usage if isinstance(known, Cost) else known
 
 
 def _unreadable(error: UsageError) -> str:

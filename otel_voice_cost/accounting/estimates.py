@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ..cost import EXACT, add_up
-from ..usage import Unit
+from ..usage import Amount, Unit
 
 __all__ = ["CompleteRequest", "CompleteSpeech", "Estimate", "estimate_request", "estimate_seconds", "estimate_speech"]
 
@@ -64,7 +64,7 @@ class CompleteSpeech(NamedTuple):
     seconds: float
     quantities: Amounts
 
-    def plus(self, characters: int, seconds: float, quantities: Amounts) -> CompleteSpeech:
+    def plus(self, characters: int, seconds: float, quantities: Mapping[Unit, Amount]) -> CompleteSpeech:
         """The same with one more synthesis."""
         added = dict(self.quantities)
         add_up(added, quantities)

@@ -25,6 +25,7 @@ from ..export.usage_spans import UsageSpan
 from ..sources import Source, SpanKey
 from ..usage import Component
 from .matching import Matching, Repeats
+from .plan import PlannedCost, PlannedCosts
 from .span_tree import SpanTree
 from .unreported import UnreportedWork
 
@@ -43,6 +44,9 @@ _MAX_SILENCE_NS = 24 * 3_600 * 10**9  # of a session, until it is treated as end
 _NO_ATTRIBUTES: Mapping[str, Any] = MappingProxyType({})
 
 
+AnyCost = Cost | PlannedCost
+
+
 class Totals:
     """Running cost per component, in US dollars."""
 
@@ -53,12 +57,13 @@ class Totals:
         self.unpriced = 0
         self.estimated = False
 
-    def add(self, cost: Cost) -> None:
+    def add(self, cost: AnyCost) -> None:
         """Add one cost; count it if it is unpriced."""
         if cost.usd is None:
             self.unpriced += 1
             return
-        self._add_usd(cost.usage.component, cost.usd)
+        usage = cost.reading if isinstance(cost, PlannedCost) else cost.usage
+        self._add_usd(usage.component, cost.usd)
         self.estimated |= cost.estimated
 
     def merge(self, other: Totals) -> None:
@@ -85,13 +90,16 @@ class Totals:
 class PendingCost:
     """Costs of one component and model that wait for a span, and the time of their reports."""
 
-    cost: Cost
+    cost: AnyCost
     first_ns: int
     last_ns: int
 
-    def add(self, cost: Cost, time_ns: int) -> None:
+    def add(self, cost: AnyCost, time_ns: int) -> None:
         """Add a cost of the same component and model."""
-        self.cost = merge_costs([self.cost, cost])
+        if isinstance(cost, PlannedCost) and isinstance(self.cost, PlannedCost) and cost.plan is self.cost.plan:
+            self.cost = self.cost.plus(cost)
+        else:
+            self.cost = merge_costs([to_cost(self.cost), to_cost(cost)])
         self.first_ns, self.last_ns = min(self.first_ns, time_ns), max(self.last_ns, time_ns)
 
 
@@ -106,9 +114,9 @@ class PendingCosts:
     def __bool__(self) -> bool:
         return bool(self._by_model)
 
-    def add(self, cost: Cost, time_ns: int) -> PendingCost | None:
+    def add(self, cost: AnyCost, time_ns: int) -> PendingCost | None:
         """Add a cost; return the oldest if there are too many."""
-        usage = cost.usage
+        usage = cost.reading if isinstance(cost, PlannedCost) else cost.usage
         key = (usage.component, usage.provider, usage.model, bool(usage.quantities))
         pending = self._by_model.get(key)
         if pending is None:
@@ -117,7 +125,7 @@ class PendingCosts:
             pending.add(cost, time_ns)
         return self.pop_oldest() if len(self._by_model) > _MAX_PENDING else None
 
-    def costs(self) -> list[Cost]:
+    def costs(self) -> list[AnyCost]:
         """Return the costs, the oldest first."""
         return [pending.cost for pending in self._by_model.values()]
 
@@ -186,6 +194,7 @@ class Session:
     is_unreported_billed: bool = False
     spans: deque[SpanKey] = field(default_factory=deque)
     _bill: Bill = field(default_factory=Bill)
+    _planned: PlannedCosts = field(default_factory=PlannedCosts)  # not in the bill, but for the sums above
     _open_turns: dict[SpanKey, Totals] = field(default_factory=dict)
     _ended_turns: list[TurnCost] = field(default_factory=list)
     _turn_keys: list[SpanKey] = field(default_factory=list)  # of the same
@@ -205,18 +214,22 @@ class Session:
 
     # costs
 
-    def add_cost(self, cost: Cost, turn: SpanKey | None = None) -> None:
+    def add_cost(self, cost: AnyCost, turn: SpanKey | None = None) -> None:
         """Add a cost to the totals of the session and of an open turn."""
-        self._bill.add(cost)
+        self._add_to_bill(cost)
         totals = self._open_turns.get(turn) if turn is not None else None
         if totals is not None:
             totals.add(cost)
 
-    def add_pending(self, cost: Cost, time_ns: int, *, is_stt: bool) -> PendingCost | None:
+    def _add_to_bill(self, cost: AnyCost) -> None:
+        if not (isinstance(cost, PlannedCost) and self._planned.add(cost)):
+            self._bill.add(to_cost(cost))
+
+    def add_pending(self, cost: AnyCost, time_ns: int, *, is_stt: bool) -> PendingCost | None:
         """Keep a cost for the next user turn (``is_stt``) or a usage span; return the oldest if too many wait."""
         overflow = (self._stt_usage if is_stt else self._unmatched).add(cost, time_ns)
         if overflow is not None:
-            self._bill.add(overflow.cost)
+            self._add_to_bill(overflow.cost)
         return overflow
 
     def pop_stt_usage(self, *, before_turn: bool = False) -> list[PendingCost]:
@@ -227,17 +240,17 @@ class Session:
         """
         taken = self._stt_usage.pop_all()
         for pending in taken:
-            self._bill.add(pending.cost)
+            self._add_to_bill(pending.cost)
             if before_turn:
                 self._stt_before_turn.add(pending.cost)
-        return sorted(taken, key=_get_amount, reverse=True)
+        return sorted(taken, key=_get_amount, reverse=True) if len(taken) > 1 else taken
 
     def pop_pending(self) -> Iterator[PendingCost]:
         """Remove and yield the costs that wait for a span."""
         for costs in (self._stt_usage, self._unmatched):
             while costs:
                 pending = costs.pop_oldest()
-                self._bill.add(pending.cost)
+                self._add_to_bill(pending.cost)
                 yield pending
 
     # turns
@@ -275,7 +288,9 @@ class Session:
     def parts(self) -> tuple[CostPart, ...]:
         """The parts of the bill, including costs that wait for a span."""
         pending = self._pending()
-        bill = self._bill.copy() if pending else self._bill
+        bill = self._bill.copy() if pending or self._planned else self._bill
+        for count, cost in self._planned:
+            bill.add(cost, count)
         for cost in pending:
             bill.add(cost)
         return bill.parts()
@@ -292,14 +307,20 @@ class Session:
     @property
     def usd(self) -> Decimal:
         """US dollars so far, including costs that wait for a span."""
-        return exact_sum([self._bill.usd, *(cost.usd for cost in self._pending() if cost.usd is not None)])
+        pending = [cost.usd for cost in self._pending() if cost.usd is not None]
+        return exact_sum([self._bill.usd, self._planned.usd, *pending])
 
     def _pending(self) -> list[Cost]:
-        return self._stt_usage.costs() + self._unmatched.costs()
+        return [to_cost(cost) for cost in self._stt_usage.costs() + self._unmatched.costs()]
+
+
+def to_cost(cost: AnyCost) -> Cost:
+    """Return a cost in full."""
+    return cost.to_cost() if isinstance(cost, PlannedCost) else cost
 
 
 def _get_amount(pending: PendingCost) -> Decimal:
-    return exact_sum(pending.cost.usage.quantities.values())
+    return exact_sum(to_cost(pending.cost).usage.quantities.values())
 
 
 class SessionRegistry:

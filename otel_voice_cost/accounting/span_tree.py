@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..sources import SpanKey, Work
@@ -45,7 +45,7 @@ class SpanNode:
     component: Component | None = None
     enclosing_request: SpanNode | None = None
     has_billing_child: bool = False
-    requests_inside: list[Hashable] = field(default_factory=list)
+    requests_inside: tuple[Hashable, ...] = ()
     work: Work | None = None
     received: int = 0
     has_failed: bool = False
@@ -62,11 +62,22 @@ class SpanNode:
                 return
             enclosing.has_billing_child = True
             if request is not None:
-                enclosing.requests_inside = [*enclosing.requests_inside[1 - _MAX_REQUESTS_INSIDE :], request]
+                enclosing.requests_inside = (*enclosing.requests_inside[1 - _MAX_REQUESTS_INSIDE :], request)
             enclosing = enclosing.enclosing_request
 
 
 _NO_PARENT = SpanNode()
+
+
+def _node_below(parent: SpanNode, turn: SpanKey | None, request: Component | None, work: Work | None) -> SpanNode:
+    """Return the node of an agent turn or request; of any other span, that of its parent."""
+    if turn is None and request is None:
+        return parent
+    if request is None:
+        return SpanNode(parent.session, turn, parent.request)
+    node = SpanNode(parent.session, turn or parent.turn, None, request, parent.request)
+    node.request, node.work = node, work
+    return node
 
 
 class SpanTree:
@@ -110,7 +121,8 @@ class SpanTree:
         if key in self._open and self.is_open(key):  # another processor of the provider added it
             return
         self._open.add(key)
-        self._note(key, parent, start_ns, is_turn=is_turn, request=request, work=work)
+        node = _node_below(parent, key if is_turn else None, request, work)
+        self._note(key, node, start_ns)
         session = parent.session
         if session is None:
             self._bound_outside(key)
@@ -155,27 +167,17 @@ class SpanTree:
             return known is parent
         if is_open:
             self._open.add(key)
-        self._note(key, parent, start_ns, request=request, work=work)
+        self._nodes[key] = parent if request is None else _node_below(parent, None, request, work)
+        session.spans.append(key)
+        if start_ns > session.last_ns:
+            session.last_ns = start_ns
         if session.is_dropped:  # by another thread in the meantime
             self._forget(key)
         return True
 
-    def _note(
-        self,
-        key: SpanKey,
-        parent: SpanNode,
-        start_ns: int,
-        *,
-        is_turn: bool = False,
-        request: Component | None,
-        work: Work | None,
-    ) -> None:
-        session, node = parent.session, parent
-        if is_turn or request is not None:
-            node = SpanNode(session=session, turn=key if is_turn else parent.turn, request=parent.request)
-        if request is not None:
-            node.component, node.enclosing_request, node.request, node.work = request, parent.request, node, work
+    def _note(self, key: SpanKey, node: SpanNode, start_ns: int) -> None:
         self._nodes[key] = node
+        session = node.session
         if session is not None:
             session.spans.append(key)
             if start_ns > session.last_ns:
@@ -195,16 +197,21 @@ class SpanTree:
         """Return True if the span is known and has not ended."""
         return key in self._open and self.find(key) is not None
 
-    def has_ended(self, key: SpanKey) -> bool:
-        """Return True if another processor of the provider has already received the end of this span."""
-        return key not in self._open and key in self._nodes
+    def end(self, key: SpanKey) -> tuple[bool, SpanNode | None]:
+        """Record the end of a span. Late children and reports of its session still find it.
 
-    def end(self, key: SpanKey) -> None:
-        """Record the end of a span. Late children and reports of its session still find it."""
-        self._open.discard(key)
+        Returns:
+            False if another processor of the provider has already received the end of this span, and its node.
+        """
+        node = self._nodes.get(key)
+        if key in self._open:
+            self._open.discard(key)
+        elif node is not None:
+            return False, None
         if key in self._outside:
             del self._outside[key]
             self._forget(key)
+        return True, None if node is None or (node.session is not None and node.session.is_dropped) else node
 
     def forget_session(self, session: Session, *, keep: int = 0) -> None:
         """Schedule the spans of a session for removal, a few with each new span.

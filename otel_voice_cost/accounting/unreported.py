@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..bill import UnreportedPart
 from ..cost import EXACT, Cost, add_up
 from ..sources import Ending, SpanKey, Work
-from ..usage import Component, Mode, Unit, Usage, to_moment, with_amounts
+from ..usage import Amount, Component, Mode, Reading, Unit, Usage, to_moment, with_amounts
 from .estimates import (
     CompleteRequest,
     CompleteSpeech,
@@ -231,7 +231,7 @@ class UnreportedWork:
         """Add a stream of speech-to-text."""
         self._streams.append(work)
 
-    def add_complete(self, usage: Usage, work: Work, received: int, anchors: Anchors) -> None:
+    def add_complete(self, usage: Usage | Reading, work: Work, received: int, anchors: Anchors) -> None:
         """Add a request whose usage was reported: it calibrates the estimates.
 
         Args:
@@ -343,7 +343,7 @@ def _stated(work: Work) -> dict[Unit, Decimal]:
     return {unit: Decimal(n) for unit, n in zip(units, amounts, strict=True) if n > 0}
 
 
-def _count(amounts: Mapping[Unit, Decimal], *units: Unit) -> int:
+def _count(amounts: Mapping[Unit, Amount], *units: Unit) -> int:
     return sum(int(amounts.get(unit, _ZERO)) for unit in units)
 
 

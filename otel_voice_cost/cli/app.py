@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..build import build_prices
-from ..cost import EXACT
-from ..export.attributes import to_text
+from ..cost import EXACT, to_text
 from ..prices.catalog import PriceCatalog
 from ..prices.rates import BILLING_RULES, Rate
 from ..settings import Settings

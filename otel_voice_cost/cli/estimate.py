@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ..cost import EXACT, Cost, exact_sum
-from ..export.attributes import to_text
+from ..cost import EXACT, Cost, exact_sum, to_text
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
 from ..sources.livekit.providers import canonical_model, canonical_provider

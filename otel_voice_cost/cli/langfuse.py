@@ -25,8 +25,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from ..cost import EXACT
-from ..export.attributes import to_text
+from ..cost import EXACT, to_text
 from ..export.dialects.langfuse import bucket
 from ..prices.catalog import PriceCatalog
 from ..prices.rates import Rate

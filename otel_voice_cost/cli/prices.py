@@ -9,9 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ..build import build_prices
-from ..cost import Cost
+from ..cost import Cost, to_text
 from ..errors import Problem
-from ..export.attributes import to_text
 from ..export.dialects import resolve_dialects
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import Candidate

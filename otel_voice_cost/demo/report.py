@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..bill import SessionCost, UnreportedPart
-from ..export.attributes import to_text
+from ..cost import to_text
 from .receiver import ReceivedSpan
 
 __all__ = ["print_report"]

@@ -17,16 +17,17 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation, get_meter, get_meter_provider
+from opentelemetry.metrics import _internal as _api
 
 from .._diagnostics import FAILED, Diagnostics
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import Inbox, run_in_thread
 from ..bill import SessionCost
-from ..cost import Cost
 from ..usage import Unit, Usage
 from .attributes import COMPONENT
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
@@ -61,6 +62,22 @@ _MAX_WAITING = 250  # uncollected usages; then a thread of this package adds the
 _MAX_LABELS = 1_000  # sets of labels; later ones are counted as overflow
 _UNITS = {unit: {UNIT: unit.value} for unit in Unit}
 _OVERFLOW: Labels = {"otel.metric.overflow": True}
+
+
+class Countable(Protocol):
+    """The part of a cost that is counted. ``usage`` is read when the metrics are collected."""
+
+    @property
+    def usage(self) -> Usage:
+        """As of `Cost`, like all that follow."""
+
+    @property
+    def usd(self) -> Decimal | None:
+        """US dollars."""
+
+    @property
+    def estimated(self) -> bool:
+        """True for an estimate."""
 
 
 class Instruments:
@@ -133,17 +150,18 @@ class Instruments:
         if flush is not None:
             flush(timeout_millis)
 
-    def add(self, cost: Cost, agent: str | None) -> None:
+    def add(self, cost: Countable, agent: str | None) -> None:
         """Count a usage, once, when it is priced.
 
         Args:
             cost: Cost of the usage.
             agent: Name of the agent, if known.
         """
-        names = [UNPRICED] if cost.usd is None else [PRICED, ESTIMATED] if cost.estimated else [PRICED]
+        names = (UNPRICED,) if cost.usd is None else (PRICED, ESTIMATED) if cost.estimated else (PRICED,)
         for name in names:
             self._diagnostics.count(name)
-        self._count(partial(self._add, names, cost, agent))
+        if self._has_provider():
+            self._count(partial(self._add, names, cost, agent))
 
     def count(self, name: str, usage: Usage, agent: str | None) -> None:
         """Count a late or unmatched usage."""
@@ -154,11 +172,16 @@ class Instruments:
         """Count a session that has ended."""
         self._count(partial(self._add_session, record))
 
-    def _count(self, step: Callable[[], None]) -> None:
+    def _has_provider(self) -> bool:
+        if self._is_idle and _api._METER_PROVIDER is None and self._provider is None:
+            return False  # what follows takes longer than a price: the API looks into the environment each time
         provider = self._provider or get_meter_provider()
         if provider is not self._seen_provider:  # the application may set the global one at any time
             self._seen_provider, self._is_idle = provider, _is_noop(provider)
-        if self._is_idle:
+        return not self._is_idle
+
+    def _count(self, step: Callable[[], None]) -> None:
+        if not self._has_provider():
             return
         waiting = self._recording.items
         waiting.append(step)
@@ -169,11 +192,12 @@ class Instruments:
             except RuntimeError:  # no thread can start: the next usage tries again
                 self._adds_up = False
 
-    def _add(self, names: list[str], cost: Cost, agent: str | None) -> None:
-        labels = self._to_labels(cost.usage, agent)
+    def _add(self, names: tuple[str, ...], cost: Countable, agent: str | None) -> None:
+        usage = cost.usage
+        labels = self._to_labels(usage, agent)
         for name in names:
             self._counters[name].add(1, labels)
-        for unit, amount in cost.usage.quantities.items():
+        for unit, amount in usage.quantities.items():
             self._usage.add(float(amount), labels | _UNITS[unit])
         if cost.usd is not None:
             self._cost.record(float(cost.usd), labels)

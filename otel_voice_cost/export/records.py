@@ -30,8 +30,7 @@ from .._diagnostics import Diagnostics
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import run_in_thread
 from ..bill import CostPart, SessionCost, UnreportedPart
-from ..cost import EXACT, CostLine
-from .attributes import to_text
+from ..cost import EXACT, CostLine, to_text
 
 with suppress(ImportError):  # not on Windows
     import fcntl

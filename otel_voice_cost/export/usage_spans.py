@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import NamedTuple
 
 from opentelemetry import trace
@@ -48,6 +49,7 @@ class UsageSpanEmitter:
     """Creates usage spans and passes them to the same processors as the framework's spans.
 
     Attributes:
+        pop_attributes: Removes and returns the attributes of a usage span being emitted; for any other span, None.
         provider_processor: All processors of the provider as one; None before its first span.
     """
 
@@ -61,6 +63,7 @@ class UsageSpanEmitter:
         self._owner = weakref.ref(owner)
         self._downstream = downstream
         self._attributes: dict[SpanKey, Attributes] = {}  # of spans being created
+        self.pop_attributes: Callable[[SpanKey, None], Attributes | None] = self._attributes.pop
         self._resource: Resource | None = None  # of the provider, for spans built by hand
         self._scopes: dict[str, InstrumentationScope] = {}
         self.reset()
@@ -87,10 +90,6 @@ class UsageSpanEmitter:
         """Return True if all processors after the owner are the SDK's exporting ones, which skip unsampled spans."""
         behind = self.behind()
         return bool(behind) and all(isinstance(p, (BatchSpanProcessor, SimpleSpanProcessor)) for p in behind)
-
-    def pop_attributes(self, key: SpanKey) -> Attributes | None:
-        """Remove and return the attributes of a usage span being emitted; None for any other span."""
-        return self._attributes.pop(key, None)
 
     def emit(self, usage_span: UsageSpan) -> None:
         """Create a span with the framework's tracer.

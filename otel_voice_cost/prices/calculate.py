@@ -11,9 +11,9 @@ from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from ..cost import EXACT, Cost, CostLine, exact_sum, unpriced_cost
 from ..errors import UnitMismatchError
 from ..usage import Dimension, Mode, Unit, Usage, with_amounts
-from .rates import BilledUnits, Rate, RateCard
+from .rates import Rate, RateCard
 
-__all__ = ["calculate_cost", "cost_in_usd"]
+__all__ = ["calculate_cost", "cost_in_usd", "rounded"]
 
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
@@ -31,8 +31,6 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
     billing = card.billing(tuple(quantities))
     if billing.missing is not None:
         return unpriced_cost(usage, f"{usage.provider}/{usage.model} has no rate {billing.missing}")
-    if billing.plain:
-        return _short_way(usage, card, billing)
     total_input = _ZERO
     if billing.tiered:
         total_input = exact_sum(
@@ -49,28 +47,7 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
         rate_source=lines[0].rate.source,
         display_name=card.display_name,
         list_usd=exact_sum([line.list_usd for line in lines]) if card.discount else usd,
-        markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
-    )
-
-
-def _short_way(usage: Usage, card: RateCard, billing: BilledUnits) -> Cost:
-    """Return the cost of most requests: amount times price, without tiers, minimums and discounts."""
-    quantities, lines, total = usage.quantities, [], _ZERO
-    for unit, rate, per in billing.plain:
-        amount = quantities[unit]
-        usd = EXACT.divide(EXACT.multiply(amount, rate.usd), per)
-        if unit.is_seconds:  # which have fractions: the digits may go beyond 18 places
-            usd = _rounded(usd)
-        total = EXACT.add(total, usd)
-        lines.append(CostLine(unit, amount, rate, usd, usd))
-    return Cost(
-        usage=usage if billing.units is None else _of_units(usage, billing.units),
-        usd=total,
-        lines=tuple(lines),
-        rate_source=lines[0].rate.source,
-        display_name=card.display_name,
-        list_usd=total,
-        markup_usd=_rounded(EXACT.multiply(total, card.markup)) if card.markup else None,
+        markup_usd=rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
     )
 
 
@@ -88,7 +65,7 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """
     if unit.dimension is not rate.unit.dimension:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
-    return _rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
+    return rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
 
 
 def _of_units(usage: Usage, units: frozenset[Unit]) -> Usage:
@@ -99,7 +76,7 @@ def _line(unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | No
     amount = _billed_amount(used, rate, mode) if rate.minimum or rate.increment or rate.free else used
     usd = list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
     if card.discount:
-        usd = _rounded(EXACT.multiply(list_usd, EXACT.subtract(Decimal(1), card.discount)))
+        usd = rounded(EXACT.multiply(list_usd, EXACT.subtract(Decimal(1), card.discount)))
     return CostLine(unit=unit, amount=amount, rate=rate, usd=usd, list_usd=list_usd)
 
 
@@ -116,7 +93,8 @@ def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
     return amount
 
 
-def _rounded(usd: Decimal) -> Decimal:
+def rounded(usd: Decimal) -> Decimal:
+    """Round US dollars half to even to 18 decimal places."""
     try:
         rounded = usd.quantize(_PLACES, context=EXACT)
         return usd if rounded == usd else rounded

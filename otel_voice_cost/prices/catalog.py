@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -57,7 +57,10 @@ class PriceCatalog:
     day over one without, and a rate for the mode over one for any. If a plan of the vendor is
     chosen, its rates take precedence over the model's others.
 
-    Safe to read from any thread; immutable after construction.
+    Safe to read from any thread; immutable after construction, token rates apart.
+
+    Attributes:
+        edition: Returns another object once the application has loaded newer token rates.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class PriceCatalog:
         self._overrides = overrides or Overrides()
         self._layers = tuple(Layer.of(layer, is_list=True) for layer in layers)
         self._tokens = tokens
+        self.edition: Callable[[], object] = _no_edition if tokens is None else tokens.edition
         self._rules = tuple(rules)  # the first match applies
         self._found: dict[tuple[str, str, Component, Mode | None, date], _Found] = {}
 
@@ -153,6 +157,13 @@ class PriceCatalog:
         if with_overrides is None or with_overrides.rates is not card.rates:
             with_overrides = found.with_overrides[id(card.rates)] = replace(found.overrides, rates=card.rates)
         return with_overrides
+
+    def holds_all_day(self, usage: Usage) -> bool:
+        """Return True if the rates of a usage hold on all of its day (UTC), whatever the hour."""
+        found = self._found.get((usage.provider, usage.model, usage.component, usage.mode, usage.at.date()))
+        if found is None or self._tokens is None or found.card is not None:
+            return found is not None
+        return self._tokens.hold_all_day(found.provider, found.model, usage.component)
 
     def rate_for(
         self,
@@ -305,6 +316,10 @@ class PriceCatalog:
                 if seen is None or specificity > seen[0]:
                     chosen[rate.addon] = (specificity, rate)
         return tuple(rate for _, rate in chosen.values())
+
+
+def _no_edition() -> None:
+    return None
 
 
 _NO_OVERRIDES = RateCard(rates={})

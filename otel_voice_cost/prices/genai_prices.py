@@ -61,20 +61,24 @@ _Cards = tuple[tuple[Any, RateCard], ...]  # constraint or None, and the card; t
 class TokenRates:
     """Looks up each model in genai-prices once and caches its cards.
 
+    Attributes:
+        edition: Returns the data that genai-prices uses now.
+
     The data of genai-prices is imported and built with the first instance of this class. If the
     application loads newer data into genai-prices, the next look-up uses it.
     """
 
     def __init__(self) -> None:
-        self._snapshot = data_snapshot.get_snapshot()
+        self.edition = data_snapshot.get_snapshot
+        self._snapshot = self.edition()
         self._origin = f"genai-prices {version('genai-prices')}"
         self._found: dict[tuple[str, str, Component], _Cards] = {}
 
     def card_for(self, provider: str, model: str, component: Component, at: datetime) -> RateCard | None:
         """Return the rates that hold for a model at a given time, or None if genai-prices has none."""
         key = (provider, model, component)
-        if self._snapshot is not data_snapshot.get_snapshot():
-            self._snapshot = data_snapshot.get_snapshot()
+        if self._snapshot is not self.edition():
+            self._snapshot = self.edition()
             self._found = {}
         cards = self._found.get(key)
         if cards is None:
@@ -85,6 +89,11 @@ class TokenRates:
             if constraint is None or constraint.active(at):
                 return card
         return cards[0][1] if cards else None
+
+    def hold_all_day(self, provider: str, model: str, component: Component) -> bool:
+        """Return True if no rate of a model depends on the time of day. The model was looked up before."""
+        cards = self._found.get((provider, model, component), ())
+        return all(constraint is None or isinstance(constraint, StartDateConstraint) for constraint, _ in cards)
 
     def _compiled(self, provider_id: str, model_id: str, component: Component) -> _Cards:
         gateway = provider_id == "livekit" and "/" in model_id

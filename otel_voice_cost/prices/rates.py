@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from ..cost import EXACT
 from ..usage import Component, Dimension, Mode, Unit
 
 __all__ = ["BILLING_RULES", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
 BILLING_RULES = ("minimum", "increment", "free")  # fields that change the billed amount, in the unit; 0 for none
-_PLACES = 18  # of a cost
 Confidence = Literal["high", "medium", "low"]
 
 
@@ -118,6 +116,11 @@ class Rate:
         """Return True if the price holds on a day, first and last day included."""
         return (self.since is None or self.since <= day) and (self.until is None or day <= self.until)
 
+    @property
+    def is_plain(self) -> bool:
+        """True if the cost is amount × price, up to the first tier."""
+        return not (self.minimum or self.increment or self.free)
+
     def usd_at(self, total_input_tokens: Decimal) -> Decimal:
         """Return US dollars for ``per`` units of a request with this total of input tokens.
 
@@ -145,15 +148,12 @@ class BilledUnits(NamedTuple):
     Attributes:
         rates: Each billed unit with its rate, and again with each of its add-ons.
         tiered: True if a rate depends on the size of the request.
-        plain: Each rate with its ``per``, if every cost is amount × price and a count of units gives at most 18 decimal
-            places; else empty.
         units: The billed units if others were reported too, else None.
         missing: The missing rate, ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
     """
 
     rates: tuple[tuple[Unit, Rate], ...] = ()
     tiered: bool = False
-    plain: tuple[tuple[Unit, Rate, Decimal], ...] = ()
     units: frozenset[Unit] | None = None
     missing: str | None = None
 
@@ -212,7 +212,6 @@ class RateCard:
         return BilledUnits(
             rates=tuple(rates),
             tiered=any(rate.tiers for _, rate in rates),
-            plain=() if self.discount else _plain(rates),
             units=None if len(billed) == len(units) else frozenset(billed),
         )
 
@@ -221,17 +220,3 @@ class RateCard:
         if unit in self.rates:
             return self.rates[unit]
         return next((self.rates[other] for other in unit.fallbacks if other in self.rates), None)
-
-
-def _plain(rates: Iterable[tuple[Unit, Rate]]) -> tuple[tuple[Unit, Rate, Decimal], ...]:
-    """Return `BilledUnits.plain`."""
-    plain = []
-    for unit, rate in rates:
-        per = Decimal(rate.per)
-        price = EXACT.divide(rate.usd, per)
-        is_exact = EXACT.multiply(price, per) == rate.usd and int(price.as_tuple().exponent) >= -_PLACES
-        is_short = is_exact or unit.is_seconds  # whose costs are rounded
-        if rate.tiers or rate.minimum or rate.increment or rate.free or not is_short:
-            return ()
-        plain.append((unit, rate, per))
-    return tuple(plain)

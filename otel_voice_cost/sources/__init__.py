@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Tracer, TracerProvider
 
-from ..usage import Component, Usage
+from ..usage import Component, Reading, Usage
 
 __all__ = [
     "Attributes",
@@ -145,7 +145,7 @@ class SpanUsage(NamedTuple):
     match_key: str | None
     fragments: tuple[str, ...]
     request: Hashable
-    read: Callable[[], Usage | None]
+    read: Callable[[], Reading | None]
 
 
 class UsageReport(NamedTuple):
@@ -171,7 +171,7 @@ class UsageReport(NamedTuple):
     match_key: str
     span_key: SpanKey
     time_ns: int
-    read: Callable[[Attributes], Usage | None]
+    read: Callable[[Attributes], Reading | None]
     read_model: Callable[[], Usage]
     read_request: Callable[[], Hashable]
     has_span: bool

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from ..errors import UsageError
 
-__all__ = ["read_amount", "read_count"]
+__all__ = ["read_amount", "read_count", "read_counts", "read_seconds"]
 
-_MOST = Decimal(10**15)  # of a unit in one report; beyond is a mistake, and digits that take time
+_MOST = 10**15  # of a unit in one report; beyond is a mistake, and digits that take time
 _FINEST = -30
+_SHORT = 1e-6  # a float above has no finer digits
 
 
 def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | None = None) -> Decimal:
@@ -39,6 +41,27 @@ def read_amount(fields: Mapping[str, object], name: str, *, default: Decimal | N
     if amount > _MOST or amount.as_tuple().exponent < _FINEST:  # type: ignore[operator]  # it is finite
         raise UsageError(f"{name}: got a number of another size, expected one up to {_MOST:f} with {-_FINEST} decimals")
     return amount
+
+
+def read_seconds(fields: Mapping[str, object], name: str, *, default: Decimal | None = None) -> Decimal | float:
+    """Return seconds as `read_amount` does, but a float as it is: its shortest digits count.
+
+    Raises:
+        UsageError: As `read_amount`.
+    """
+    value = fields.get(name)
+    if type(value) is float and _SHORT < value < _MOST:  # what is reported, but for mistakes
+        return value
+    return read_amount(fields, name, default=default)
+
+
+def read_counts(fields: Mapping[str, object], names: Sequence[str]) -> list[int]:
+    """Return the whole numbers under several names, as `read_count` does."""
+    counts: list[Any] = [*map(fields.get, names)]
+    for count in counts:
+        if type(count) is not int or not 0 <= count <= _MOST:  # absent in older releases, or a mistake
+            return [read_count(fields, name) for name in names]
+    return counts
 
 
 def read_count(fields: Mapping[str, object], name: str) -> int:

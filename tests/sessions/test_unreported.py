@@ -14,7 +14,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanLimits
 
 from otel_voice_cost.accounting.session import REGISTRY
-from otel_voice_cost.export.attributes import to_text
+from otel_voice_cost.cost import to_text
 from otel_voice_cost.sources.livekit import streams
 from otel_voice_cost.testing import Answer, ScriptedLLM, ScriptedSTT, ScriptedTTS
 

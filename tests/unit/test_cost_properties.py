@@ -57,25 +57,6 @@ def test_a_cost_is_exact_to_eighteen_places(rate, amount):
     assert abs(Fraction(found.usd) - slow_usd(rate, amount)) <= Fraction(1, 2 * 10**18)
 
 
-@given(rates, st.integers(1, 10**9).map(Decimal) | amounts, st.sampled_from([0, Decimal("0.2")]))
-def test_the_short_way_gives_the_digits_of_the_long_way(rate, amount, markup):
-    if not rate.unit.is_seconds:
-        amount = Decimal(int(amount) or 1)  # counts have no fractions
-    used = usage(rate, amount)
-    short, long = (RateCard(rates={rate.unit: rate}, markup=markup) for _ in range(2))
-    long._billings[rate.unit,] = long.billing((rate.unit,))._replace(plain=())
-    costs = [calculate_cost(used, card) for card in (short, long)]
-
-    assert str(costs[0]) == str(costs[1])
-    assert [str(cost.markup_usd) for cost in costs[1:]] == [str(costs[0].markup_usd)]
-
-
-def test_nearly_all_shipped_rates_take_the_short_way():
-    plain = [rate for rate in RATES if RateCard(rates={rate.unit: rate}).billing((rate.unit,)).plain]
-
-    assert len(plain) > 0.6 * len(RATES)
-
-
 @given(rates, amounts, amounts)
 def test_more_costs_no_less(rate, one, other):
     assert (cost(rate, min(one, other)).usd or 0) <= (cost(rate, max(one, other)).usd or 0)

@@ -54,7 +54,7 @@ def chain(*names: str, options: Options | None = None) -> DialectChain:
 
 def view(name: str, attributes) -> SpanView:
     rule = SPAN_RULES[name]
-    return SpanView(attributes, rule.role, rule.component, is_error=False, read_texts=LiveKitSource().texts)
+    return SpanView(attributes, rule.role, rule.component, None, LiveKitSource().texts)
 
 
 def test_own_attributes_explain_the_cost():

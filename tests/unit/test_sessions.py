@@ -507,5 +507,5 @@ def test_a_span_of_a_session_dropped_in_the_meantime_is_removed(registry, sessio
     session.is_dropped = True
     assert registry.spans.begin_below((1, 2), node, request=Component.LLM, is_open=True)
 
-    assert not registry.spans.has_ended((1, 2))
+    assert registry.spans.end((1, 2)) == (True, None)
     assert not registry.spans.is_open((1, 2))

@@ -6,24 +6,30 @@ A module defines ``DIALECTS``: names for ``VOICE_COST_DIALECTS`` with functions 
 from __future__ import annotations
 
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
 from ...bill import SessionCost, TraceCost
-from ...cost import Cost
+from ...cost import Cost, CostNumbers, numbers_of, with_numbers
 from ...errors import Problem
 from ...sources import Role, Texts
 from ...usage import Component
 
 __all__ = [
     "Attributes",
+    "CompiledDialect",
     "Dialect",
     "DialectChain",
     "Options",
     "SpanView",
+    "Writer",
     "as_doubles",
     "find_builders",
     "resolve_dialects",
@@ -39,15 +45,24 @@ class SpanView(NamedTuple):
         attributes: Attributes of the span.
         role: Role of the span; None if this package created it.
         component: Component of the request, if the span is one.
-        is_error: True if the span has error status.
+        span: The span; None if this package created it.
         read_texts: Returns the spoken and transcribed text in the attributes.
     """
 
     attributes: Mapping[str, Any]
     role: Role | None
     component: Component | None
-    is_error: bool
+    span: ReadableSpan | None
     read_texts: Callable[[Mapping[str, Any]], Texts]
+
+    @property
+    def is_error(self) -> bool:
+        """True if the span has error status."""
+        return self.span is not None and self.span.status.status_code is StatusCode.ERROR
+
+
+Writer = Callable[[CostNumbers, SpanView, Attributes], None]
+"""Adds the attributes of a cost with these numbers, for the span of this view."""
 
 
 class Options(NamedTuple):
@@ -77,6 +92,18 @@ class Dialect:
         """Return attributes for a span that bills."""
         return {}
 
+    def writer(self, example: Cost) -> Writer:
+        """Return what writes the attributes of costs that differ from an example in numbers only.
+
+        Args:
+            example: Without discount or markup, or it is the only cost to be written.
+        """
+
+        def write(numbers: CostNumbers, span: SpanView, attributes: Attributes) -> None:
+            attributes.update(self.cost_attributes(with_numbers(example, numbers, example.usage.at), span))
+
+        return write
+
     def wrapper_attributes(self, span: SpanView) -> Attributes:
         """Return attributes for a span that bills nothing but may name a model."""
         return {}
@@ -88,6 +115,20 @@ class Dialect:
     def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
         """Return attributes for the span of a session, with the cost of all ended sessions of its trace."""
         return {}
+
+
+class CompiledDialect(Dialect, ABC):
+    """A dialect whose writer works out beforehand what does not depend on amounts. For dialects on every span."""
+
+    @abstractmethod
+    def writer(self, example: Cost) -> Writer:
+        """As `Dialect.writer`."""
+
+    def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
+        """Return what the writer writes."""
+        attributes: Attributes = {}
+        self.writer(cost)(numbers_of(cost), span, attributes)
+        return attributes
 
 
 def as_doubles(amounts: Mapping[str, Decimal | None]) -> Attributes:
@@ -135,6 +176,16 @@ class DialectChain(Dialect):
         for dialect in self._dialects:
             attributes.update(dialect.cost_attributes(cost, span))
         return attributes
+
+    def writer(self, example: Cost) -> Writer:
+        """Return what lets each dialect write."""
+        writers = [dialect.writer(example) for dialect in self._dialects]
+
+        def write(numbers: CostNumbers, span: SpanView, attributes: Attributes) -> None:
+            for write_one in writers:
+                write_one(numbers, span, attributes)
+
+        return write
 
     def wrapper_attributes(self, span: SpanView) -> Attributes:
         """Return the attributes of all dialects."""

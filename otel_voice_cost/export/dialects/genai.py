@@ -8,11 +8,13 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import partial
 
-from ...cost import Cost
-from ...usage import Component, Dimension
-from . import Attributes, Dialect, SpanView
+from ...cost import Cost, CostNumbers
+from ...usage import Component, Dimension, Usage
+from . import Attributes, CompiledDialect, SpanView, Writer
 
 __all__ = [
     "COST",
@@ -24,6 +26,8 @@ __all__ = [
     "RESPONSE_MODEL",
     "token_counts",
 ]
+
+TokenCounter = Callable[[Sequence[Decimal | int]], tuple[int, int]]
 
 COST = "gen_ai.usage.cost"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
@@ -45,55 +49,78 @@ _WHOLE = Context(prec=60, rounding=ROUND_HALF_UP)
 _OUTPUT_TYPES = {Component.STT: "text", Component.TTS: "speech"}
 
 
-class GenAI(Dialect):
+class GenAI(CompiledDialect):
     """OpenTelemetry's keys."""
 
-    def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
-        """Return the attributes that the span lacks, and the cost as a double.
+    def writer(self, example: Cost) -> Writer:
+        """Return what writes the attributes that the span lacks, and the cost as a double.
 
         ``gen_ai.response.model`` is the model that was billed, even if ``gen_ai.request.model`` names another
         (speech-to-text after a fallback).
         """
-        usage, present = cost.usage, span.attributes
-        operation, output = OPERATIONS.get(usage.component), _OUTPUT_TYPES.get(usage.component)
-        attributes: Attributes = {}
-        if operation is not None and OPERATION_NAME not in present:
-            attributes[OPERATION_NAME] = operation
-        if PROVIDER_NAME not in present:
-            attributes[PROVIDER_NAME] = usage.provider
-        if REQUEST_MODEL not in present:
-            attributes[REQUEST_MODEL] = usage.model
-        if RESPONSE_MODEL not in present:
-            attributes[RESPONSE_MODEL] = usage.model
-        if output is not None and OUTPUT_TYPE not in present:
-            attributes[OUTPUT_TYPE] = output
-        if INPUT_TOKENS not in present or OUTPUT_TOKENS not in present:
-            tokens = token_counts(cost, speech_as_tokens=self._options.speech_as_tokens)
-            if tokens is not None:
-                counts = {INPUT_TOKENS: tokens[0], OUTPUT_TOKENS: tokens[1]}
-                attributes |= {key: count for key, count in counts.items() if key not in present}
-        if cost.usd is not None:
-            attributes[COST] = float(cost.usd)
-        return attributes
+        usage = example.usage
+        known = {
+            OPERATION_NAME: OPERATIONS.get(usage.component),
+            PROVIDER_NAME: usage.provider,
+            REQUEST_MODEL: usage.model,
+            RESPONSE_MODEL: usage.model,
+            OUTPUT_TYPE: _OUTPUT_TYPES.get(usage.component),
+        }
+        constant = [(key, value) for key, value in known.items() if value is not None]
+        count = token_counter(usage, speech_as_tokens=self._options.speech_as_tokens)
+
+        def write(numbers: CostNumbers, span: SpanView, attributes: Attributes) -> None:
+            present = span.attributes
+            for key, value in constant:
+                if key not in present:
+                    attributes[key] = value
+            if count is not None and (INPUT_TOKENS not in present or OUTPUT_TOKENS not in present):
+                inputs, outputs = count(numbers.amounts)
+                if INPUT_TOKENS not in present:
+                    attributes[INPUT_TOKENS] = inputs
+                if OUTPUT_TOKENS not in present:
+                    attributes[OUTPUT_TOKENS] = outputs
+            if numbers.usd is not None:
+                attributes[COST] = float(numbers.usd)
+
+        return write
 
 
 def token_counts(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | None:
-    """Return input and output tokens including their details, or None if there are none.
+    """Return input and output tokens as `token_counter` counts them, or None if there are none."""
+    count = token_counter(cost.usage, speech_as_tokens=speech_as_tokens)
+    return None if count is None else count([*cost.usage.quantities.values()])
+
+
+def token_counter(usage: Usage, *, speech_as_tokens: bool) -> TokenCounter | None:
+    """Return what counts input and output tokens, including their details, for usages with the same units.
 
     Speech billed by other units counts characters as they are and seconds × 100 as input, because
     dashboards read nothing else.
+
+    Returns:
+        A function of the amounts; None if there are no tokens.
     """
-    quantities = cost.usage.quantities
-    tokens = {unit: int(n) for unit, n in quantities.items() if unit.dimension is Dimension.TOKEN}
+    units = list(usage.quantities)
+    tokens = [index for index, unit in enumerate(units) if unit.dimension is Dimension.TOKEN]
+    outputs = [index for index in tokens if units[index].is_output]
     if tokens:
-        outputs = sum(n for unit, n in tokens.items() if unit.is_output)
-        return sum(tokens.values()) - outputs, outputs
-    if not speech_as_tokens or not quantities or cost.usage.component not in OPERATIONS:
+        return partial(_count_tokens, [index for index in tokens if index not in outputs], outputs)
+    if not speech_as_tokens or not units or usage.component not in OPERATIONS:
         return None
-    unit, amount = next(iter(quantities.items()))
-    if unit.dimension in (Dimension.TIME, Dimension.SESSION):
-        amount = amount.scaleb(2, _WHOLE).quantize(_ONE, context=_WHOLE)
-    return int(amount), 0
+    return _count_seconds if units[0].dimension in (Dimension.TIME, Dimension.SESSION) else _count_first
+
+
+def _count_tokens(inputs: list[int], outputs: list[int], amounts: Sequence[Decimal | int]) -> tuple[int, int]:
+    return sum([int(amounts[index]) for index in inputs]), sum([int(amounts[index]) for index in outputs])
+
+
+def _count_seconds(amounts: Sequence[Decimal | int]) -> tuple[int, int]:
+    return int(Decimal(amounts[0]).scaleb(2, _WHOLE).quantize(_ONE, context=_WHOLE)), 0
+
+
+def _count_first(amounts: Sequence[Decimal | int]) -> tuple[int, int]:
+    return int(amounts[0]), 0
 
 
 DIALECTS = {"genai": GenAI}

@@ -12,15 +12,14 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 from ...bill import SessionCost, TraceCost
-from ...cost import Cost
+from ...cost import Cost, CostNumbers, to_text
 from ...sources import Role
 from ...usage import Component, Dimension, Unit
-from ..attributes import to_text
-from . import Attributes, Dialect, SpanView
+from . import Attributes, CompiledDialect, SpanView, Writer
 from .genai import REQUEST_MODEL, RESPONSE_MODEL
 
 __all__ = ["DIALECTS", "bucket"]
@@ -61,34 +60,46 @@ _BUCKETS = {
 }
 _OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_milliseconds"}  # spoken, not transcribed
 _MODEL_KEYS = (REQUEST_MODEL, RESPONSE_MODEL)
-_ONE = Decimal(1)
+_REQUEST, _TTS = Role.REQUEST, Component.TTS  # slow to find on their class up to Python 3.11
+_ONE, _ZERO = Decimal(1), Decimal(0)
 _PICO = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse truncates instead of rounding
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
-class Langfuse(Dialect):
+class Langfuse(CompiledDialect):
     """Langfuse's observation attributes."""
 
-    def cost_attributes(self, cost: Cost, span: SpanView) -> Attributes:
-        """Return the attributes that make the span a generation with this usage and cost.
+    def writer(self, example: Cost) -> Writer:
+        """Return what makes the span a generation with this usage and cost.
 
         Langfuse sums all usage as tokens. Without ``speech_as_tokens``, characters and seconds are written to
         the metadata instead.
         """
-        attributes: Attributes = {TYPE: "generation", MODEL_NAME: cost.display_name or cost.usage.model}
-        buckets = _amounts(cost)
-        if self._options.speech_as_tokens or all(unit.dimension is Dimension.TOKEN for unit in cost.usage.quantities):
-            attributes[USAGE_DETAILS] = _json({**buckets, "total": sum(buckets.values())})
-        else:
-            attributes[USAGE_DETAILS] = "{}"
-            attributes |= {METADATA + name: amount for name, amount in buckets.items()}
-        if cost.usd is not None:
-            attributes[COST_DETAILS] = _cost_details(cost)
-        if span.role is Role.REQUEST and span.component is Component.TTS and not span.is_error:
-            attributes[LEVEL] = "DEFAULT"  # Langfuse hides these spans by default
-        if self._options.langfuse_content:
-            attributes |= _content(span)
-        return attributes
+        usage, component = example.usage, example.usage.component
+        model, with_content = example.display_name or usage.model, self._options.langfuse_content
+        units = list(usage.quantities)
+        names = [bucket(unit, component) for unit in units]
+        usage_text = _json_template([*names, "total"])
+        as_tokens = self._options.speech_as_tokens or all(unit.dimension is Dimension.TOKEN for unit in units)
+        scales = [_to_milliseconds if unit.is_seconds else int for unit in units]
+        write_cost = None if example.usd is None else _cost_writer(example)
+
+        def write(numbers: CostNumbers, span: SpanView, attributes: Attributes) -> None:
+            attributes[TYPE], attributes[MODEL_NAME] = "generation", model
+            counts = [to_count(amount) for to_count, amount in zip(scales, numbers.amounts)]  # noqa: B905  # of equal length
+            if as_tokens:
+                attributes[USAGE_DETAILS] = usage_text % (*counts, sum(counts))
+            else:
+                attributes[USAGE_DETAILS] = "{}"
+                attributes.update({METADATA + name: count for name, count in zip(names, counts, strict=True)})
+            if write_cost is not None:
+                write_cost(numbers, attributes)
+            if component is _TTS and span.role is _REQUEST and not span.is_error:
+                attributes[LEVEL] = "DEFAULT"  # Langfuse hides these spans by default
+            if with_content:
+                attributes.update(_content(span))
+
+        return write
 
     def wrapper_attributes(self, span: SpanView) -> Attributes:
         """Return the attributes that keep Langfuse from pricing a span that only names a model."""
@@ -129,16 +140,6 @@ def bucket(unit: Unit, component: Component) -> str:
     return (_OF_TTS if component is Component.TTS else _BUCKETS)[unit]
 
 
-def _amounts(cost: Cost) -> dict[str, int]:
-    buckets = _OF_TTS if cost.usage.component is Component.TTS else _BUCKETS
-    return {
-        buckets[unit]: int(amount.scaleb(3, _ROUNDING).quantize(_ONE, context=_ROUNDING))
-        if unit.is_seconds
-        else int(amount)
-        for unit, amount in cost.usage.quantities.items()
-    }
-
-
 def _content(span: SpanView) -> Attributes:
     """Return the conversation text under the keys that Langfuse reads and the framework may not write."""
     texts = span.read_texts(span.attributes)
@@ -146,21 +147,36 @@ def _content(span: SpanView) -> Attributes:
     return {key: text for key, text in found.items() if text is not None and key not in span.attributes}
 
 
-def _cost_details(cost: Cost) -> str:
-    buckets: dict[str, Decimal] = {}
-    for line in cost.lines:
-        key = bucket(line.unit, cost.usage.component)
-        buckets[key] = _ROUNDING.add(buckets[key], line.usd) if key in buckets else line.usd
-    buckets["total"] = cost.usd or Decimal(0)
-    return _json({key: _twelve_places(usd) for key, usd in buckets.items()})
+def _to_milliseconds(seconds: Decimal | int) -> int:
+    return int(Decimal(seconds).scaleb(3, _ROUNDING).quantize(_ONE, context=_ROUNDING))
 
 
-def _twelve_places(usd: Decimal) -> str:
-    text = to_text(usd)
-    places = len(text) - text.find(".") - 1 if "." in text else 0
-    return text if places <= 12 else to_text(usd.quantize(_PICO, context=_ROUNDING))
+def _cost_writer(example: Cost) -> Callable[[CostNumbers, Attributes], None]:
+    keys = [bucket(line.unit, example.usage.component) for line in example.lines]
+    distinct = list(dict.fromkeys(keys))
+    text, has_addons = _json_template([*distinct, "total"]), len(distinct) < len(keys)
+    is_single = len(distinct) == 1
+
+    def write(numbers: CostNumbers, attributes: Attributes) -> None:
+        usds: Iterable[Decimal] = numbers.line_usds
+        if has_addons:
+            sums: dict[str, Decimal] = {}
+            for key, usd in zip(keys, usds, strict=True):
+                sums[key] = _ROUNDING.add(sums[key], usd) if key in sums else usd
+            usds = sums.values()
+        total = _twelve_places(numbers.usd or _ZERO, numbers.usd_text)
+        texts = [total] if is_single else [_twelve_places(usd, to_text(usd)) for usd in usds]
+        attributes[COST_DETAILS] = text % (*texts, total)
+
+    return write
 
 
-def _json(numbers: Mapping[str, int | str]) -> str:
-    """Return JSON with the exact digits of its numbers, which ``json`` can write only as floats."""
-    return "{" + ", ".join([f'"{key}": {number}' for key, number in numbers.items()]) + "}"
+def _twelve_places(usd: Decimal, text: str) -> str:
+    """Shorten the text of an amount."""
+    is_short = len(text) - text.find(".") <= 13 or "." not in text
+    return text if is_short else to_text(usd.quantize(_PICO, context=_ROUNDING))
+
+
+def _json_template(keys: Iterable[str]) -> str:
+    """Return JSON for exact digits in order of the keys; ``json`` can write them only as floats."""
+    return "{" + ", ".join([f'"{key}": %s' for key in keys]) + "}"

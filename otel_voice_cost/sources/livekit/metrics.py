@@ -10,15 +10,14 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from decimal import Decimal
 from types import MappingProxyType
 
 from pydantic_core import from_json
 
 from ...errors import UsageError
-from ...usage import Component, Mode, Unit, Usage, to_moment
-from ..fields import read_amount, read_count
+from ...usage import Amount, Component, Mode, Reading, Unit, Usage, to_moment
+from ..fields import read_count, read_counts, read_seconds
 from .providers import canonical_model, canonical_provider
 
 __all__ = [
@@ -43,11 +42,13 @@ COMPONENTS = {
 MODEL = "gen_ai.request.model"
 PROVIDER = "gen_ai.provider.name"
 _ZERO = Decimal(0)
+_STT = Component.STT  # slow to find on its class up to Python 3.11
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _LONGEST_NAME = 256  # of a model, provider or class; longer or unprintable text is not a name
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
+_END_OF_TIME = 253_402_300_799  # of datetime
 _Fields = Mapping[str, object]
-_Amounts = dict[Unit, "Decimal | int"]  # counts stay ints until they are added up, so no decimal context rounds them
+_Amounts = tuple[Amount, ...]
 
 
 def decode(text: str) -> dict[str, object]:
@@ -65,7 +66,7 @@ def decode(text: str) -> dict[str, object]:
     return fields
 
 
-def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes: _Fields = _NOTHING) -> Usage | None:
+def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes: _Fields = _NOTHING) -> Reading | None:
     """Return the usage in decoded metrics, or None if they bill nothing.
 
     In LiveKit, zero seconds or tokens mean "unknown" or a connection report, never an amount.
@@ -79,25 +80,20 @@ def read_metrics(component: Component, fields: _Fields, time_ns: int, attributes
     Raises:
         UsageError: A field is invalid, or a required field is missing.
     """
-    amounts = {unit: n for unit, n in _READERS[component](fields).items() if n}
+    reader, units = _READERS[component]
+    amounts = {unit: n for unit, n in zip(units, reader(fields), strict=True) if n}
     if not amounts:
         return None
     provider, model = read_names(attributes, fields)
-    if component is Component.LLM and provider == "google":
+    if provider == "google" and component is Component.LLM:
         _add_thinking(amounts, fields, Unit.REASONING_TOKEN, "prompt_tokens", "completion_tokens")
-    elif component is Component.REALTIME and provider == "google":
+    elif provider == "google" and component is Component.REALTIME:
         _add_thinking(amounts, fields, Unit.OUTPUT_TEXT_TOKEN, "input_tokens", "output_tokens")
-    return Usage(
-        component=component,
-        provider=provider,
-        model=model,
-        quantities={unit: Decimal(n) for unit, n in amounts.items()},
-        at=_reported_moment(fields) or to_moment(time_ns),
-        mode=_mode(fields) if component is Component.STT else None,
-    )
+    mode = _mode(fields) if component is _STT else None
+    return Reading(component, provider, model, amounts, _reported_seconds(fields) or time_ns / 1e9, mode)
 
 
-def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Usage | None:
+def read_gen_ai_usage(attributes: _Fields, time_ns: int) -> Reading | None:
     """Return the usage in ``gen_ai.usage.*`` of a text model, or None if there is none.
 
     For spans without metrics JSON: ``decision_model.evaluate``, a custom ``llm_node``, and spans whose
@@ -167,76 +163,106 @@ def to_fragments(attributes: _Fields) -> tuple[str, ...]:
 
 
 def _llm(fields: _Fields) -> _Amounts:
-    prompt, completion = read_count(fields, "prompt_tokens"), read_count(fields, "completion_tokens")
-    cached, written = read_count(fields, "prompt_cached_tokens"), read_count(fields, "cache_creation_tokens")
-    reasoning = read_count(fields, "reasoning_tokens")
-    return {
-        Unit.INPUT_TOKEN: _rest("prompt_tokens", prompt, cached + written),
-        Unit.CACHED_INPUT_TOKEN: cached,
-        Unit.CACHE_WRITE_TOKEN: written,
-        Unit.OUTPUT_TOKEN: _rest("completion_tokens", completion, reasoning),
-        Unit.REASONING_TOKEN: reasoning,
-    }
+    prompt, completion, cached, written, reasoning = read_counts(fields, _LLM_COUNTS)
+    return (
+        _rest("prompt_tokens", prompt, cached + written),
+        cached,
+        written,
+        _rest("completion_tokens", completion, reasoning),
+        reasoning,
+    )
 
 
 def _tts(fields: _Fields) -> _Amounts:
-    return {
-        Unit.CHARACTER: read_count(fields, "characters_count"),
-        Unit.INPUT_TEXT_TOKEN: read_count(fields, "input_tokens"),
-        Unit.OUTPUT_AUDIO_TOKEN: read_count(fields, "output_tokens"),
-        Unit.AUDIO_SECOND: read_amount(fields, "audio_duration", default=_ZERO),
-    }
+    characters, tokens, audio = read_counts(fields, _TTS_COUNTS)
+    return characters, tokens, audio, read_seconds(fields, "audio_duration", default=_ZERO)
 
 
 def _stt(fields: _Fields) -> _Amounts:
-    tokens, audio = read_count(fields, "input_tokens"), read_count(fields, "input_audio_tokens")
+    tokens, audio, text = read_counts(fields, _STT_COUNTS)
     audio = audio or tokens  # before 1.8 the split is not reported; nearly all is audio
-    return {
-        Unit.AUDIO_SECOND: read_amount(fields, "audio_duration"),
-        Unit.INPUT_AUDIO_TOKEN: audio,
-        Unit.INPUT_TEXT_TOKEN: _rest("input_tokens", tokens, audio),
-        Unit.OUTPUT_TEXT_TOKEN: read_count(fields, "output_tokens"),
-    }
+    return read_seconds(fields, "audio_duration"), audio, _rest("input_tokens", tokens, audio), text
 
 
 def _realtime(fields: _Fields) -> _Amounts:
     inputs, outputs = _object(fields, "input_token_details"), _object(fields, "output_token_details")
-    text, audio, image = (read_count(inputs, f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    text, audio, image = read_counts(inputs, _INPUT_DETAILS)
     text += max(read_count(fields, "input_tokens") - text - audio - image, 0)  # no modality named
     cached_text, cached_audio, cached_image = _cached(inputs, text, audio)
-    out_text, out_audio = read_count(outputs, "text_tokens"), read_count(outputs, "audio_tokens")
+    out_text, out_audio = read_counts(outputs, _OUTPUT_DETAILS)
     out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, 0)
-    return {
-        Unit.INPUT_TEXT_TOKEN: _rest("text_tokens", text, cached_text),
-        Unit.CACHED_INPUT_TEXT_TOKEN: cached_text,
-        Unit.INPUT_AUDIO_TOKEN: _rest("audio_tokens", audio, cached_audio),
-        Unit.CACHED_INPUT_AUDIO_TOKEN: cached_audio,
-        Unit.INPUT_IMAGE_TOKEN: _rest("image_tokens", image, cached_image),
-        Unit.CACHED_INPUT_IMAGE_TOKEN: cached_image,
-        Unit.OUTPUT_TEXT_TOKEN: out_text,
-        Unit.OUTPUT_AUDIO_TOKEN: out_audio,
-        Unit.SESSION_SECOND: read_amount(fields, "session_duration", default=_ZERO),
-    }
+    return (
+        _rest("text_tokens", text, cached_text),
+        cached_text,
+        _rest("audio_tokens", audio, cached_audio),
+        cached_audio,
+        _rest("image_tokens", image, cached_image),
+        cached_image,
+        out_text,
+        out_audio,
+        read_seconds(fields, "session_duration", default=_ZERO),
+    )
 
 
 def _requests(fields: _Fields) -> _Amounts:
-    return {Unit.REQUEST: read_count(fields, "num_requests")}
+    return (read_count(fields, "num_requests"),)
 
 
-_READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
-    Component.INTERRUPTION: _requests,
-    Component.LLM: _llm,
-    Component.REALTIME: _realtime,
-    Component.STT: _stt,
-    Component.TTS: _tts,
-    Component.TURN_DETECTION: _requests,
+_LLM_COUNTS = (
+    "prompt_tokens",
+    "completion_tokens",
+    "prompt_cached_tokens",
+    "cache_creation_tokens",
+    "reasoning_tokens",
+)
+_TTS_COUNTS = ("characters_count", "input_tokens", "output_tokens")
+_STT_COUNTS = ("input_tokens", "input_audio_tokens", "output_tokens")
+_INPUT_DETAILS = ("text_tokens", "audio_tokens", "image_tokens")
+_OUTPUT_DETAILS = ("text_tokens", "audio_tokens")
+
+# The reader of each component, and the units of the amounts that it returns.
+_READERS: dict[Component, tuple[Callable[[_Fields], _Amounts], tuple[Unit, ...]]] = {
+    Component.INTERRUPTION: (_requests, (Unit.REQUEST,)),
+    Component.LLM: (
+        _llm,
+        (
+            Unit.INPUT_TOKEN,
+            Unit.CACHED_INPUT_TOKEN,
+            Unit.CACHE_WRITE_TOKEN,
+            Unit.OUTPUT_TOKEN,
+            Unit.REASONING_TOKEN,
+        ),
+    ),
+    Component.REALTIME: (
+        _realtime,
+        (
+            Unit.INPUT_TEXT_TOKEN,
+            Unit.CACHED_INPUT_TEXT_TOKEN,
+            Unit.INPUT_AUDIO_TOKEN,
+            Unit.CACHED_INPUT_AUDIO_TOKEN,
+            Unit.INPUT_IMAGE_TOKEN,
+            Unit.CACHED_INPUT_IMAGE_TOKEN,
+            Unit.OUTPUT_TEXT_TOKEN,
+            Unit.OUTPUT_AUDIO_TOKEN,
+            Unit.SESSION_SECOND,
+        ),
+    ),
+    Component.STT: (
+        _stt,
+        (Unit.AUDIO_SECOND, Unit.INPUT_AUDIO_TOKEN, Unit.INPUT_TEXT_TOKEN, Unit.OUTPUT_TEXT_TOKEN),
+    ),
+    Component.TTS: (
+        _tts,
+        (Unit.CHARACTER, Unit.INPUT_TEXT_TOKEN, Unit.OUTPUT_AUDIO_TOKEN, Unit.AUDIO_SECOND),
+    ),
+    Component.TURN_DETECTION: (_requests, (Unit.REQUEST,)),
 }
 
 
 def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
     """Return cached text, audio and image tokens. If only their sum is known, fill text first, then audio."""
     details = _object(inputs, "cached_tokens_details")
-    kinds = tuple(read_count(details, f"{kind}_tokens") for kind in ("text", "audio", "image"))
+    kinds = read_counts(details, _INPUT_DETAILS)
     unnamed = read_count(inputs, "cached_tokens") - sum(kinds)
     if unnamed <= 0:
         return kinds[0], kinds[1], kinds[2]
@@ -252,7 +278,7 @@ def _rest(name: str, whole: int, parts: int) -> int:
     return whole - parts
 
 
-def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str) -> None:
+def _add_thinking(amounts: dict[Unit, Amount], fields: _Fields, unit: Unit, *counted: str) -> None:
     """Add the thinking tokens that Google's plugins count only in the total.
 
     Source:
@@ -267,16 +293,12 @@ def _mode(fields: _Fields) -> Mode:
     return Mode.BATCH if fields.get("streamed") is False else Mode.STREAMING
 
 
-def _reported_moment(fields: _Fields) -> datetime | None:
+def _reported_seconds(fields: _Fields) -> float | None:
+    """Return the time in metrics, if it can be one: livekit-plugins-aws 1.8.9 writes seconds since boot."""
     value = fields.get("timestamp")
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+    if type(value) is not float and type(value) is not int:
         return None
-    try:
-        seconds = float(value)
-        # livekit-plugins-aws 1.8.9 reports its realtime model in seconds since boot
-        return datetime.fromtimestamp(seconds, timezone.utc) if seconds >= _FIRST_RELEASE else None
-    except (OverflowError, OSError, ValueError):
-        return None
+    return float(value) if _FIRST_RELEASE <= value < _END_OF_TIME else None
 
 
 def _object(fields: _Fields, name: str) -> _Fields:

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentelemetry import trace
 
-from ...usage import Component, Usage
+from ...usage import Component, Reading
 from .. import Attributes, UsageReport
 from .metrics import COMPONENTS, decode, name_request, read_metrics, read_model
 
@@ -53,7 +53,7 @@ def read_report(metrics: Any, reporter: object) -> UsageReport | None:
     )
 
 
-def _read(component: Component, text: str, now_ns: int, attributes: Attributes) -> Usage | None:
+def _read(component: Component, text: str, now_ns: int, attributes: Attributes) -> Reading | None:
     return read_metrics(component, decode(text), now_ns, attributes)
 
 
