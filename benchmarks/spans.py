@@ -14,6 +14,8 @@ from time import perf_counter
 
 from genai_prices import Usage, calc_price
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from rich import box
 from rich.console import Console
@@ -62,6 +64,10 @@ def processors() -> dict[str, list[SpanProcessor]]:
         "no processor": [exporting()],
         "one that does nothing": [SpanProcessor(), exporting()],
         "ours": [VoiceCostSpanProcessor(), exporting()],
+        "ours, with an SDK meter provider": [
+            VoiceCostSpanProcessor(meter_provider=MeterProvider([InMemoryMetricReader()])),
+            exporting(),
+        ],
         "renaming, as OpenInference": [Renaming(), exporting()],
     }
     if find_spec("langsmith"):

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
 
 from .conftest import SPEECH, llm_metrics, realtime_metrics, tts_metrics
 
@@ -97,14 +97,14 @@ def test_the_call_goes_on_after_a_fault(end_span):
 def test_an_unexpected_fault_is_logged_without_its_message(exporter, caplog):
     """A bug's message may quote an attribute, so type and line are logged instead."""
 
-    class Broken:
+    class Broken(PriceCatalog):
         def card_for(self, usage):
             raise ValueError(SPEECH)
 
         rule_for = card_for
 
     provider = TracerProvider()
-    provider.add_span_processor(VoiceCostSpanProcessor(catalog=Broken()))
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=Broken([])))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     attributes = {"lk.tts_metrics": json.dumps(tts_metrics())}
     with provider.get_tracer("livekit-agents").start_as_current_span("tts_request", attributes=attributes):

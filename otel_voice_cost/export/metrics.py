@@ -80,6 +80,14 @@ class Countable(Protocol):
         """True for an estimate."""
 
 
+class _Sum:
+    __slots__ = ("amount", "labels")
+
+    def __init__(self, labels: Labels) -> None:
+        self.amount: float = 0
+        self.labels = labels
+
+
 class Instruments:
     """Counts for `Stats` and for OpenTelemetry. Never raises, and takes no lock of the metrics SDK to count."""
 
@@ -135,11 +143,14 @@ class Instruments:
         reset_after_fork(self)
 
     def reset(self) -> None:
-        """Note that no thread adds up in a forked child."""
+        """Note that no thread adds up in a forked child, and leave the sums to the parent."""
         self._adds_up = False
+        self._sums: dict[tuple[str, int], _Sum] = {}  # by counter or unit, and id of the labels
 
     def add_up(self) -> None:
         """Pass the counts to the metrics SDK. The calling thread must not hold its locks."""
+        if self._recording.items:
+            self._recording.items.append(self._flush_sums)
         self._recording.work()
         self._adds_up = False
 
@@ -196,11 +207,27 @@ class Instruments:
         usage = cost.usage
         labels = self._to_labels(usage, agent)
         for name in names:
-            self._counters[name].add(1, labels)
+            self._sum(name, labels, 1)
         for unit, amount in usage.quantities.items():
-            self._usage.add(float(amount), labels | _UNITS[unit])
+            self._sum(unit, labels, float(amount))
         if cost.usd is not None:
             self._cost.record(float(cost.usd), labels)
+
+    def _sum(self, name: str, labels: Labels, amount: float) -> None:
+        """Add to a counter, or to the usage of a unit: a counter of the metrics SDK takes as long as a price."""
+        total = self._sums.get((name, id(labels)))
+        if total is None:
+            total = self._sums[name, id(labels)] = _Sum(labels)
+        total.amount += amount
+
+    def _flush_sums(self) -> None:
+        while self._sums:
+            (name, _), total = self._sums.popitem()
+            if isinstance(name, Unit):
+                step = partial(self._usage.add, total.amount, total.labels | _UNITS[name])
+            else:
+                step = partial(self._counters[name].add, total.amount, total.labels)
+            self._record(step)
 
     def _add_session(self, record: SessionCost) -> None:
         labels = {AGENT_NAME: record.agent} if record.agent else {}

@@ -73,6 +73,7 @@ class TokenRates:
         self._snapshot = self.edition()
         self._origin = f"genai-prices {version('genai-prices')}"
         self._found: dict[tuple[str, str, Component], _Cards] = {}
+        self._provider("warm.invalid")  # its first look-up of a host compiles a pattern of each provider: 2 ms
 
     def card_for(self, provider: str, model: str, component: Component, at: datetime) -> RateCard | None:
         """Return the rates that hold for a model at a given time, or None if genai-prices has none."""

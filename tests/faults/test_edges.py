@@ -15,7 +15,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 
-from otel_voice_cost import Budget, Settings, VoiceCostSpanProcessor, install
+from otel_voice_cost import Budget, PriceCatalog, Settings, VoiceCostSpanProcessor, install
 from otel_voice_cost._runtime import process_end as _process_end
 from otel_voice_cost.testing.components import ScriptedSTT
 
@@ -132,10 +132,11 @@ def test_a_fault_is_logged_even_after_many_other_lines(line, caplog):
     assert "No cost for tts_request" in caplog.records[-1].message
 
 
-class Interrupting(dict):
-    """Metrics whose pricing is interrupted."""
+class Interrupting(PriceCatalog):
+    """Prices whose look-up is interrupted."""
 
     def __init__(self, error):
+        super().__init__([])
         self.error = error
 
     def rule_for(self, usage):
@@ -177,16 +178,14 @@ def test_an_interrupted_report_reaches_livekits_listeners(exporter):
 
 
 def test_an_interrupted_end_of_a_session_is_completed_at_shutdown(price_catalog, exporter):
-    class InterruptedOnce:
-        rule_for = price_catalog.rule_for
-
+    class InterruptedOnce(PriceCatalog):
         def card_for(self, usage):
             if usage.model == "interrupts":
                 raise KeyboardInterrupt
             return price_catalog.card_for(usage)
 
     records = []
-    line = Line(InterruptedOnce(), exporter, on_session_end=records.append)
+    line = Line(InterruptedOnce([]), exporter, on_session_end=records.append)
     session = line.tracer.start_span("agent_session")
     with trace.use_span(session):
         line.report("stt_metrics", stt_metrics())

@@ -9,6 +9,7 @@ import pytest
 from otel_voice_cost import Component, Unit, Usage
 from otel_voice_cost.errors import UsageError
 from otel_voice_cost.sources.fields import read_amount, read_count
+from otel_voice_cost.sources.livekit.metrics import read_metrics
 from otel_voice_cost.usage import Dimension
 
 from ..conftest import AT
@@ -40,6 +41,13 @@ def test_a_count_has_no_fraction():
 
 def test_seconds_keep_their_reported_digits():
     assert read_amount({"seconds": 0.1}, "seconds") == Decimal("0.1")
+
+
+def test_a_reported_time_is_the_time_of_the_usage():
+    reported = {"timestamp": AT.timestamp() + 0.25, "characters_count": 3}
+
+    assert read_metrics(Component.TTS, reported, 1).seconds == AT.timestamp() + 0.25
+    assert read_metrics(Component.TTS, {**reported, "timestamp": 10**13}, 2 * 10**9).seconds == 2
 
 
 def test_only_token_units_share_a_dimension():
