@@ -272,6 +272,8 @@ class Accounting:
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
         if session is not None and not session.identity and not _IDS.isdisjoint(attributes):
             session.identity = _ids_in(attributes)
+        if rule.role is _REQUEST:
+            return self._bill(ended), []
         if rule.role is _SESSION:
             if session is None:
                 return {}, []

@@ -65,7 +65,7 @@ class Plan:
         quantities = reading.quantities
         if self._most_input and sum([quantities[unit] for unit in self._inputs]) > self._most_input:
             return None
-        amounts: list[Any] = [quantities[unit] for unit in self._units]
+        amounts: list[Any] = [*map(quantities.__getitem__, self._units)]
         if self.has_seconds:
             amounts = [*map(to_decimal, amounts)]
         if len(self._prices) == len(amounts):

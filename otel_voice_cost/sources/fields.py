@@ -12,6 +12,7 @@ __all__ = ["read_amount", "read_count", "read_counts", "read_seconds"]
 
 _MOST = 10**15  # of a unit in one report; beyond is a mistake, and digits that take time
 _FINEST = -30
+_INTS = {int}
 _SHORT = 1e-6  # a float above has no finer digits
 
 
@@ -58,10 +59,9 @@ def read_seconds(fields: Mapping[str, object], name: str, *, default: Decimal | 
 def read_counts(fields: Mapping[str, object], names: Sequence[str]) -> list[int]:
     """Return the whole numbers under several names, as `read_count` does."""
     counts: list[Any] = [*map(fields.get, names)]
-    for count in counts:
-        if type(count) is not int or not 0 <= count <= _MOST:  # absent in older releases, or a mistake
-            return [read_count(fields, name) for name in names]
-    return counts
+    if set(map(type, counts)) == _INTS and min(counts) >= 0 and max(counts) <= _MOST:
+        return counts
+    return [read_count(fields, name) for name in names]  # one is absent, as in older releases, or a mistake
 
 
 def read_count(fields: Mapping[str, object], name: str) -> int:

@@ -70,16 +70,23 @@ def _caches() -> list[_lru_cache_wrapper]:
 
 @contextmanager
 def failing(function: FunctionType) -> Iterator[None]:
-    """Make a function raise `InjectedError`: its code is replaced, so tables, partials and bound methods fail too."""
+    """Make a function raise `InjectedError`: its code is replaced, so tables, partials and bound methods fail too.
+
+    A function inside another is made at each call of the outer one, so its code is replaced in there.
+    """
     for cached in _caches():
         cached.cache_clear()
-    code = function.__code__
-    function.__code__ = _RAISES.replace(co_freevars=code.co_freevars, co_name=code.co_name)
+    inner = function.__code__
+    failing_code = _RAISES.replace(co_freevars=inner.co_freevars, co_name=inner.co_name)
+    outer = next((f for code, f in functions().items() if inner in code.co_consts), None)
+    armed, code = (function, inner) if outer is None else (outer, outer.__code__)
+    consts = tuple(failing_code if const is inner else const for const in code.co_consts)
+    armed.__code__ = failing_code if outer is None else code.replace(co_consts=consts)
     InjectedError.times = 0
     try:
         yield
     finally:
-        function.__code__ = code
+        armed.__code__ = code
 
 
 def _raises() -> CodeType:
