@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from ...errors import UsageError
 from ...usage import Component, Mode, Unit, Usage, to_moment
 from ..fields import read_amount, read_count
+from ..tokens import Amounts, rest_of, split_cached, text_tokens
 from .providers import canonical_model, canonical_provider
 
 __all__ = [
@@ -47,7 +48,6 @@ _NOTHING: Mapping[str, object] = MappingProxyType({})
 _LONGEST_NAME = 256  # of a model, provider or class; longer or unprintable text is not a name
 _FIRST_RELEASE = 1_700_000_000  # seconds since the epoch, November 2023: livekit-agents 0.1
 _Fields = Mapping[str, object]
-_Amounts = dict[Unit, "Decimal | int"]  # counts stay ints until they are added up, so no decimal context rounds them
 
 
 def decode(text: str) -> dict[str, object]:
@@ -166,20 +166,14 @@ def to_fragments(attributes: _Fields) -> tuple[str, ...]:
     return tuple(f'"{name}":{count},' for name, count in counts.items() if count is not None)
 
 
-def _llm(fields: _Fields) -> _Amounts:
+def _llm(fields: _Fields) -> Amounts:
     prompt, completion = read_count(fields, "prompt_tokens"), read_count(fields, "completion_tokens")
     cached, written = read_count(fields, "prompt_cached_tokens"), read_count(fields, "cache_creation_tokens")
     reasoning = read_count(fields, "reasoning_tokens")
-    return {
-        Unit.INPUT_TOKEN: _rest("prompt_tokens", prompt, cached + written),
-        Unit.CACHED_INPUT_TOKEN: cached,
-        Unit.CACHE_WRITE_TOKEN: written,
-        Unit.OUTPUT_TOKEN: _rest("completion_tokens", completion, reasoning),
-        Unit.REASONING_TOKEN: reasoning,
-    }
+    return text_tokens(prompt, completion, cached=cached, written=written, reasoning=reasoning)
 
 
-def _tts(fields: _Fields) -> _Amounts:
+def _tts(fields: _Fields) -> Amounts:
     return {
         Unit.CHARACTER: read_count(fields, "characters_count"),
         Unit.INPUT_TEXT_TOKEN: read_count(fields, "input_tokens"),
@@ -188,18 +182,18 @@ def _tts(fields: _Fields) -> _Amounts:
     }
 
 
-def _stt(fields: _Fields) -> _Amounts:
+def _stt(fields: _Fields) -> Amounts:
     tokens, audio = read_count(fields, "input_tokens"), read_count(fields, "input_audio_tokens")
     audio = audio or tokens  # before 1.8 the split is not reported; nearly all is audio
     return {
         Unit.AUDIO_SECOND: read_amount(fields, "audio_duration"),
         Unit.INPUT_AUDIO_TOKEN: audio,
-        Unit.INPUT_TEXT_TOKEN: _rest("input_tokens", tokens, audio),
+        Unit.INPUT_TEXT_TOKEN: rest_of("input_tokens", tokens, audio),
         Unit.OUTPUT_TEXT_TOKEN: read_count(fields, "output_tokens"),
     }
 
 
-def _realtime(fields: _Fields) -> _Amounts:
+def _realtime(fields: _Fields) -> Amounts:
     inputs, outputs = _object(fields, "input_token_details"), _object(fields, "output_token_details")
     text, audio, image = (read_count(inputs, f"{kind}_tokens") for kind in ("text", "audio", "image"))
     text += max(read_count(fields, "input_tokens") - text - audio - image, 0)  # no modality named
@@ -207,11 +201,11 @@ def _realtime(fields: _Fields) -> _Amounts:
     out_text, out_audio = read_count(outputs, "text_tokens"), read_count(outputs, "audio_tokens")
     out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, 0)
     return {
-        Unit.INPUT_TEXT_TOKEN: _rest("text_tokens", text, cached_text),
+        Unit.INPUT_TEXT_TOKEN: rest_of("text_tokens", text, cached_text),
         Unit.CACHED_INPUT_TEXT_TOKEN: cached_text,
-        Unit.INPUT_AUDIO_TOKEN: _rest("audio_tokens", audio, cached_audio),
+        Unit.INPUT_AUDIO_TOKEN: rest_of("audio_tokens", audio, cached_audio),
         Unit.CACHED_INPUT_AUDIO_TOKEN: cached_audio,
-        Unit.INPUT_IMAGE_TOKEN: _rest("image_tokens", image, cached_image),
+        Unit.INPUT_IMAGE_TOKEN: rest_of("image_tokens", image, cached_image),
         Unit.CACHED_INPUT_IMAGE_TOKEN: cached_image,
         Unit.OUTPUT_TEXT_TOKEN: out_text,
         Unit.OUTPUT_AUDIO_TOKEN: out_audio,
@@ -219,11 +213,11 @@ def _realtime(fields: _Fields) -> _Amounts:
     }
 
 
-def _requests(fields: _Fields) -> _Amounts:
+def _requests(fields: _Fields) -> Amounts:
     return {Unit.REQUEST: read_count(fields, "num_requests")}
 
 
-_READERS: dict[Component, Callable[[_Fields], _Amounts]] = {
+_READERS: dict[Component, Callable[[_Fields], Amounts]] = {
     Component.INTERRUPTION: _requests,
     Component.LLM: _llm,
     Component.REALTIME: _realtime,
@@ -240,19 +234,11 @@ def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
     unnamed = read_count(inputs, "cached_tokens") - sum(kinds)
     if unnamed <= 0:
         return kinds[0], kinds[1], kinds[2]
-    more_text = min(unnamed, text - kinds[0])
-    more_audio = min(unnamed - more_text, audio - kinds[1])
+    more_text, more_audio = split_cached(unnamed, text - kinds[0], audio - kinds[1])
     return kinds[0] + more_text, kinds[1] + more_audio, kinds[2] + unnamed - more_text - more_audio
 
 
-def _rest(name: str, whole: int, parts: int) -> int:
-    """Subtract the parts from a count that includes them."""
-    if parts > whole:
-        raise UsageError(f"{name}: got {whole}, expected at least its parts, {parts}")
-    return whole - parts
-
-
-def _add_thinking(amounts: _Amounts, fields: _Fields, unit: Unit, *counted: str) -> None:
+def _add_thinking(amounts: Amounts, fields: _Fields, unit: Unit, *counted: str) -> None:
     """Add the thinking tokens that Google's plugins count only in the total.
 
     Source:
