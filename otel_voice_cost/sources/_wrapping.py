@@ -21,7 +21,6 @@ from . import Source, UsageReport, Work
 __all__ = ["Hook", "Listener", "ListenerSubscription", "OnStream"]
 
 _MAX_WRAPPERS = 100  # on a method
-_WAIT_SECONDS = 0.1
 
 Listener = Callable[[Source, Callable[[], UsageReport | None]], None]
 OnStream = Callable[[Source, Work], None]
@@ -76,6 +75,8 @@ class Hook:
     modules: ClassVar[tuple[str, ...]]
     """Wrapping is tried again after the import of each; an import may find the framework only partly imported."""
 
+    _wait_seconds: ClassVar = 0.1  # not a global: they are gone when the interpreter ends, and listeners are collected
+
     def __init__(self) -> None:
         """Begin without wrappers."""
         self.reset()
@@ -109,7 +110,7 @@ class Hook:
 
     def drop(self, subscription: ListenerSubscription) -> None:
         """Remove a listener; the last one takes the wrappers off."""
-        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+        if not self._lock.acquire(timeout=self._wait_seconds):
             return  # stays without effect: its listener is gone or its processor shut down
         try:
             self.subscriptions = tuple(other for other in self.subscriptions if other is not subscription)
@@ -120,7 +121,7 @@ class Hook:
 
     def wrap(self) -> None:
         """Wrap the classes without wrappers. If another thread holds the lock, the next session tries again."""
-        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+        if not self._lock.acquire(timeout=self._wait_seconds):
             return
         try:
             if self.subscriptions:
