@@ -42,7 +42,6 @@ _SESSION_IDS = (_CONVERSATION_ID, "gen_ai.conversation.id", "langfuse.session.id
 _IDS = frozenset(_SESSION_IDS)
 _NOT_INHERITED = ("conversation.", "gen_ai.", "voice_cost.", "langfuse.observation.", "exception.", "error.")
 
-_INTERRUPTED = "tts.interrupted"
 _SPOKEN = ("text",)
 _HEARD = ("transcript", "output")
 
@@ -76,10 +75,10 @@ class PipecatSource:
         elif component is Component.STT:
             amounts = read_seconds(attributes)
         elif rule.role is Role.REQUEST:
-            tokens, is_realtime = Tokens.from_span(attributes), component is Component.REALTIME
-            match_key = tokens.match_key if is_realtime else match_key
+            tokens, is_response = Tokens.from_span(attributes), component is Component.REALTIME
+            match_key = tokens.match_key if is_response else match_key
             component = Component.REALTIME if tokens.has_audio else component
-            amounts = tokens.to_amounts(is_net=_describe(attributes, component).is_net, is_realtime=is_realtime)
+            amounts = tokens.to_amounts(is_net=_describe(attributes, component).is_net, has_modalities=is_response)
         else:
             return None
         if not any(amounts.values()):
@@ -92,16 +91,8 @@ class PipecatSource:
         return _read_model(attributes, rule.component).without_amounts(span.end_time or 0)
 
     def read_ending(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> Ending:
-        """Return how a request without usage ended.
-
-        A language model that is cut off leaves no sign on its span. Speech without a report was refused, unless its
-        service reports none.
-        """
-        if span.status.status_code is StatusCode.ERROR:
-            return Ending.REFUSED
-        if rule.component is Component.TTS and not attributes.get(_INTERRUPTED):
-            return Ending.REFUSED
-        return Ending.CUT_OFF
+        """Return how a request without usage ended. One that is cut off leaves no sign on its span."""
+        return Ending.REFUSED if span.status.status_code is StatusCode.ERROR else Ending.CUT_OFF
 
     def current_work(self) -> Work | None:
         """Return None: work is not measured."""

@@ -83,18 +83,19 @@ class Tokens(NamedTuple):
         """Equal for a report and a span of the same response. Reasoning is named otherwise on spans before 1.14."""
         return ",".join(str(count) for count in self._replace(reasoning=0))
 
-    def to_amounts(self, *, is_net: bool, is_realtime: bool) -> Amounts:
+    def to_amounts(self, *, is_net: bool, has_modalities: bool) -> Amounts:
         """Return disjoint amounts by unit.
 
         Args:
             is_net: True if the vendor reports its input without cached and written tokens.
-            is_realtime: True for a model that hears or speaks, whose text and audio have prices of their own.
+            has_modalities: True if text and audio are told apart. Tokens of a realtime model that does not tell them
+                apart have no price: speech costs many times as much as text.
 
         Raises:
             UsageError: The parts of a count are more than the count.
         """
         prompt = self.prompt + (self.cached + self.written if is_net else 0)
-        if not (is_realtime or self.has_audio):
+        if not (has_modalities or self.has_audio):
             return text_tokens(
                 prompt, self.completion, cached=self.cached, written=self.written, reasoning=self.reasoning
             )

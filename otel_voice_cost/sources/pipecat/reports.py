@@ -28,7 +28,7 @@ from .. import Attributes, SpanKey, UsageReport
 from ..fields import read_amount
 from ..tokens import Amounts
 from .amounts import Tokens, add_up, latest_tokens
-from .services import Model, ServiceClass, describe, read_service_model
+from .services import Model, ServiceClass, describe, read_service_model, read_service_provider
 from .spans import LLM_SPAN, SCOPE
 
 __all__ = ["find_carried", "find_worker", "read_llm_report", "read_stt_report", "read_tts_report", "to_match_key"]
@@ -127,7 +127,7 @@ def read_stt_report(service: Any) -> UsageReport | None:
     if not seconds:
         return None
     model = _model_of(service, Component.STT, describe(service.__class__))
-    return _report(model, _find_place(service), "", {Unit.AUDIO_SECOND: seconds})
+    return _report(model, _find_place(service), "", lambda: {Unit.AUDIO_SECOND: seconds})
 
 
 def read_tts_report(service: Any, text: str) -> UsageReport | None:
@@ -137,7 +137,7 @@ def read_tts_report(service: Any, text: str) -> UsageReport | None:
     place, span = _find_place(service), _find_speech_span(service, text)
     model, part = _model_of(service, Component.TTS, describe(service.__class__)), measure_text(text)
     if span is None:
-        return _report(model, place, "", part)
+        return _report(model, place, "", lambda: part)
     return _carry(place, span, part, model, add_up)
 
 
@@ -145,7 +145,7 @@ def read_llm_report(processor: Any, tokens: object) -> UsageReport | None:
     """Return the tokens that a processor reports, or None if there are none or they add to a report that waits.
 
     Raises:
-        UsageError: A count is no whole number, or less than its parts.
+        UsageError: A count is no whole number.
     """
     counts = Tokens.from_report(tokens)
     if not any(counts):
@@ -153,14 +153,13 @@ def read_llm_report(processor: Any, tokens: object) -> UsageReport | None:
     facts, place = describe(processor.__class__), _find_place(processor)
     component = Component.REALTIME if facts.is_realtime or counts.has_audio else Component.LLM
     model = _model_of(processor, component, facts)
-    to_amounts = partial(Tokens.to_amounts, is_net=facts.is_net, is_realtime=facts.is_realtime)
+    to_amounts = partial(Tokens.to_amounts, is_net=facts.is_net, has_modalities=facts.has_response_span)
     span = _find_llm_span()
     if span is not None:
         return _carry(place, span, counts, model, lambda parts: to_amounts(latest_tokens(parts)))
-    if facts.has_response_span and place.is_traced:
-        match_key = counts.match_key
-        return _report(model, place, match_key, to_amounts(counts)) if place.is_conversation else None
-    return _report(model, place, "", to_amounts(counts))
+    if not (facts.has_response_span and place.is_traced):
+        return _report(model, place, "", partial(to_amounts, counts))
+    return _report(model, place, counts.match_key, partial(to_amounts, counts)) if place.is_conversation else None
 
 
 def _carry(
@@ -184,10 +183,11 @@ def _carry(
     return _to_report(model, place, to_match_key(key), now_ns, lambda _attributes: carried.read())
 
 
-def _report(model: Model, place: _Place, match_key: str, amounts: Mapping[Any, int | Decimal]) -> UsageReport | None:
+def _report(
+    model: Model, place: _Place, match_key: str, to_amounts: Callable[[], Mapping[Unit, int | Decimal]]
+) -> UsageReport:
     now_ns = time_ns()
-    usage = model.to_usage(amounts, now_ns)
-    return None if usage is None else _to_report(model, place, match_key, now_ns, lambda _attributes: usage)
+    return _to_report(model, place, match_key, now_ns, lambda _attributes: model.to_usage(to_amounts(), now_ns))
 
 
 def _to_report(
@@ -213,6 +213,8 @@ def _no_request() -> None:
 
 
 def _model_of(service: object, component: Component, facts: ServiceClass) -> Model:
+    if component is Component.LLM:
+        facts = facts._replace(provider=read_service_provider(service, facts.provider))
     return facts.to_model(component, read_service_model(service, component, facts.provider))
 
 

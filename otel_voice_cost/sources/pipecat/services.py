@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ...usage import Component, Mode, Unit, Usage, to_moment
+from ..hosts import find_vendor
 
 __all__ = [
     "Model",
@@ -27,6 +28,7 @@ __all__ = [
     "find_class",
     "is_speech_reported",
     "read_service_model",
+    "read_service_provider",
     "read_span_model",
 ]
 
@@ -125,7 +127,7 @@ class ServiceClass(NamedTuple):
         provider: Id of the vendor; the class in lower case, as on its spans, if it is in no vendor's module.
         is_net: True if it reports input tokens without those read from or written to a cache.
         is_realtime: True if its model hears and speaks.
-        has_response_span: True if a span ``llm_response`` carries the usage of each response.
+        has_response_span: True if a span ``llm_response`` carries the usage of each response, text and audio apart.
         is_batch: True if it sends each utterance on its own to be transcribed.
     """
 
@@ -215,6 +217,18 @@ def is_speech_reported(service_class: type[Any]) -> bool:
 
 
 # models
+
+
+def read_service_provider(service: object, provider: str) -> str:
+    """Return the vendor that a service calls: OpenAI's services call any that has its API, by the host of the client.
+
+    An unknown host may be a gateway in front of OpenAI.
+
+    Source:
+        pipecat-ai 1.14.0, ``services/openai/base_llm.py``, ``_client``, an ``AsyncOpenAI``.
+    """
+    host = getattr(getattr(getattr(service, "_client", None), "base_url", None), "host", None)
+    return (find_vendor(host) if provider == "openai" and isinstance(host, str) else None) or provider
 
 
 def read_service_model(service: object, component: Component, provider: str) -> str:

@@ -31,7 +31,8 @@ class PipecatRule:
     Attributes:
         role: The role of the span.
         component: The component that the span bills.
-        nests: True for a request whose usage Pipecat reports; none runs inside another of its kind.
+        nests: True for a request without usage that was made nevertheless; none runs inside another of its kind. Speech
+            without usage was not sent: the request failed, or the reply was interrupted before.
         is_reported: Never true.
         is_attempt: Never true: one span covers all tries.
         is_newer: Never true.
@@ -59,7 +60,7 @@ SPAN_RULES = {
     (SCOPE, "llm_tool_call"): _WRAPPER,
     (SCOPE, "llm_tool_result"): _WRAPPER,
     (SCOPE, _STT_SPAN): _STT,
-    (SCOPE, "tts"): PipecatRule(Role.REQUEST, Component.TTS, nests=True),
+    (SCOPE, "tts"): PipecatRule(Role.REQUEST, Component.TTS),
 }
 
 
