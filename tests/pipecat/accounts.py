@@ -35,7 +35,7 @@ _QUANTITY = "voice_cost.quantity."
 
 
 class UnpricedSpans(SpanProcessor):
-    """Keeps the attributes of each span as Pipecat ends it. Stands before this package's processor, which adds keys.
+    """Keeps the attributes of Pipecat's spans as it ends them. Stands before this package's processor, which adds keys.
 
     Attributes:
         spans: Name and attributes.
@@ -45,7 +45,8 @@ class UnpricedSpans(SpanProcessor):
         self.spans: list[tuple[str, dict[str, Any]]] = []
 
     def on_end(self, span: ReadableSpan) -> None:
-        self.spans.append((span.name, dict(span.attributes or {})))
+        if span.instrumentation_scope is not None and span.instrumentation_scope.name == "pipecat":
+            self.spans.append((span.name, dict(span.attributes or {})))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,18 @@ class Accounts:
     @property
     def reported(self) -> list[MeterEntry]:
         """The part of the meters that Pipecat reports."""
+        unreported, lost = self.conversation.unreported, self.conversation.lost
+        return [
+            entry
+            for entry in self.meter
+            if entry.component not in lost and (entry.component not in unreported or entry.reason == "complete")
+        ]
+
+    @property
+    def cut_off(self) -> int:
+        """The number of requests of which a vendor bills a part, and Pipecat reports nothing."""
         unreported = self.conversation.unreported
-        return [entry for entry in self.meter if entry.component not in unreported or entry.reason == "complete"]
+        return sum(entry.component in unreported and entry.reason == "cut off" for entry in self.meter)
 
     def truth(self) -> Amounts:
         """Return the units on the meters."""

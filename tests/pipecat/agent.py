@@ -12,37 +12,52 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from anthropic import AsyncAnthropic
 from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     EndFrame,
-    Frame,
     LLMFullResponseStartFrame,
+    LLMRunFrame,
+    ManuallySwitchServiceFrame,
     TTSSpeakFrame,
     UserStoppedSpeakingFrame,
 )
 from pipecat.pipeline.pipeline import Pipeline
+from pipecat.pipeline.service_switcher import ServiceSwitcher
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.aggregators.llm_response_universal import LLMContextAggregatorPair, LLMUserAggregatorParams
 from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.services.anthropic.llm import AnthropicLLMService
 from pipecat.services.cartesia.tts import CartesiaTTSService
 from pipecat.services.deepgram.stt import DeepgramSTTService
+from pipecat.services.elevenlabs.tts import ElevenLabsTTSService
 from pipecat.services.openai.llm import OpenAILLMService
+from pipecat.services.openai.realtime import events
+from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
+from pipecat.services.openai.stt import OpenAISTTService
+from pipecat.services.openai.tts import OpenAITTSService
+from pipecat.services.tts_service import TextAggregationMode
 from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
+from ..vendors.anthropic import FakeAnthropic
 from ..vendors.cartesia import FakeCartesia
 from ..vendors.completions import Answer, Fault
 from ..vendors.deepgram import FakeDeepgram
+from ..vendors.elevenlabs import FakeElevenLabs
 from ..vendors.meter import MeterEntry
 from ..vendors.openai import FakeOpenAI
+from ..vendors.openai_realtime import FakeOpenAIRealtime
+from ..vendors.openai_speech import FakeOpenAISpeech
+from ..vendors.openai_transcription import FakeOpenAITranscription
 from ..vendors.server import VendorServer
 from ..vendors.texts import INSTRUCTIONS, LINES, SHORT_ANSWERS
 from .telephone import FRAME_SECONDS, Earpiece, FrameWatch, LoudnessVAD, Microphone
 
-__all__ = ["Line", "Setup", "Vendors", "hold"]
+__all__ = ["SPEED", "Line", "Setup", "Vendors", "hold"]
 
 SPEED = 8.0
 
@@ -50,12 +65,24 @@ _STT_SECONDS = 0.25  # longest time for a final transcript
 _Server = TypeVar("_Server", bound=VendorServer)
 
 
+class _SnapshotOpenAI(FakeOpenAI):
+    """Answers with the name of a snapshot, as OpenAI does: Pipecat's spans have it from the second request on."""
+
+    snapshot = "-2025-04-14"
+
+
 class Vendors:
-    """The vendors of one call, and the services that call them."""
+    """The vendors of one call, and the services that call them.
+
+    Attributes:
+        servers: All of them.
+        switchers: Each with its second service.
+    """
 
     def __init__(self, setup: Setup, stack: AsyncExitStack) -> None:
         self.setup = setup
         self.servers: list[VendorServer] = []
+        self.switchers: list[tuple[ServiceSwitcher, FrameProcessor]] = []
         self._stack = stack
 
     async def open(self, server: _Server) -> _Server:
@@ -63,27 +90,89 @@ class Vendors:
         self.servers.append(server)
         return await self._stack.enter_async_context(server)
 
-    async def deepgram(self) -> FrameProcessor:
+    async def deepgram(self, kind: type[DeepgramSTTService] = DeepgramSTTService) -> FrameProcessor:
         server = await self.open(FakeDeepgram(self.setup.lines))
-        return DeepgramSTTService(api_key="none", base_url=server.url, ttfs_p99_latency=_STT_SECONDS)
+        return kind(api_key="none", base_url=server.url, ttfs_p99_latency=_STT_SECONDS)
 
-    async def openai(self) -> FrameProcessor:
+    async def whisper(self) -> FrameProcessor:
+        server = await self.open(FakeOpenAITranscription(self.setup.lines))
+        settings = OpenAISTTService.Settings(model="whisper-1")
+        url = f"{server.url}/v1"
+        return OpenAISTTService(api_key="none", base_url=url, settings=settings, ttfs_p99_latency=_STT_SECONDS)
+
+    async def openai(self, kind: type[OpenAILLMService] = OpenAILLMService) -> OpenAILLMService:
+        server = await self.open(_SnapshotOpenAI(self.setup.answers, **self._pace()))
+        settings = kind.Settings(model="gpt-4.1-mini", system_instruction=self.setup.instructions)
+        return kind(api_key="none", base_url=f"{server.url}/v1", settings=settings)
+
+    async def anthropic(self) -> AnthropicLLMService:
+        server = await self.open(FakeAnthropic(self.setup.answers, **self._pace()))
+        client = AsyncAnthropic(api_key="none", base_url=server.url)
+        settings = AnthropicLLMService.Settings(
+            model="claude-haiku-4-5", system_instruction=self.setup.instructions, enable_prompt_caching=True
+        )
+        return AnthropicLLMService(api_key="none", client=client, settings=settings)
+
+    async def openai_realtime(self, transcription: str | None = None) -> FrameProcessor:
         setup = self.setup
-        server = FakeOpenAI(
-            setup.answers,
-            tokens_per_second=setup.tokens_per_second,
-            first_token_seconds=setup.first_token_seconds,
-            faults=setup.faults,
+        server = FakeOpenAIRealtime(
+            setup.lines, list(setup.answers), audio_speed=setup.audio_speed, tells_session=True, caches=True
         )
         await self.open(server)
-        settings = OpenAILLMService.Settings(model="gpt-4.1-mini", system_instruction=setup.instructions)
-        return OpenAILLMService(api_key="none", base_url=f"{server.url}/v1", settings=settings)
+        audio = events.AudioConfiguration(
+            input=events.AudioInput(
+                transcription=events.InputAudioTranscription(model=transcription) if transcription else None
+            )
+        )
+        settings = OpenAIRealtimeLLMService.Settings(
+            model="gpt-realtime",
+            system_instruction=setup.instructions,
+            session_properties=events.SessionProperties(audio=audio),
+        )
+        url = f"{_socket_url(server)}/v1/realtime"
+        return OpenAIRealtimeLLMService(api_key="none", base_url=url, settings=settings)
 
-    async def cartesia(self) -> FrameProcessor:
+    async def cartesia(self, kind: type[CartesiaTTSService] = CartesiaTTSService, **options: Any) -> FrameProcessor:
         speed = self.setup.audio_speed
         server = await self.open(FakeCartesia(audio_speed=speed, word_speed=speed))
+        settings = kind.Settings(model="sonic-3", voice="voice-1")
+        return kind(api_key="none", url=f"{_socket_url(server)}/tts/websocket", settings=settings, **options)
+
+    async def closed_cartesia(self) -> FrameProcessor:
         settings = CartesiaTTSService.Settings(model="sonic-3", voice="voice-1")
-        return CartesiaTTSService(api_key="none", url=f"{_socket_url(server)}/tts/websocket", settings=settings)
+        return CartesiaTTSService(api_key="none", url="ws://127.0.0.1:9/tts/websocket", settings=settings)
+
+    async def cartesia_by_tokens(self) -> FrameProcessor:
+        return await self.cartesia(text_aggregation_mode=TextAggregationMode.TOKEN)
+
+    async def elevenlabs(self, **options: Any) -> FrameProcessor:
+        server = await self.open(FakeElevenLabs(audio_speed=self.setup.audio_speed))
+        settings = ElevenLabsTTSService.Settings(model="eleven_flash_v2_5", voice="voice-1")
+        return ElevenLabsTTSService(api_key="none", url=_socket_url(server), settings=settings, **options)
+
+    async def elevenlabs_by_tokens(self) -> FrameProcessor:
+        return await self.elevenlabs(text_aggregation_mode=TextAggregationMode.TOKEN)
+
+    async def openai_speech(self, status: int = 200) -> FrameProcessor:
+        server = await self.open(FakeOpenAISpeech(audio_speed=self.setup.audio_speed, status=status))
+        settings = OpenAITTSService.Settings(model="tts-1", voice="alloy")
+        return OpenAITTSService(api_key="none", base_url=f"{server.url}/v1", settings=settings)
+
+    def switcher(
+        self, first: FrameProcessor, second: FrameProcessor, kind: type[ServiceSwitcher] = ServiceSwitcher
+    ) -> FrameProcessor:
+        """Return both as one, of which the first works until the caller's `Line.switch`."""
+        switcher = kind([first, second])
+        self.switchers.append((switcher, second))
+        return switcher
+
+    def _pace(self) -> dict[str, Any]:
+        setup = self.setup
+        return {
+            "tokens_per_second": setup.tokens_per_second,
+            "first_token_seconds": setup.first_token_seconds,
+            "faults": setup.faults,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +192,7 @@ class Setup:
         stt: Connects speech-to-text.
         llm: Connects the model.
         tts: Connects text-to-speech.
+        detects_turns: Whether the agent detects the caller's turns, not its realtime model.
         params: Arguments of ``PipelineParams``.
         worker: Further arguments of ``PipelineWorker``.
     """
@@ -119,6 +209,7 @@ class Setup:
     stt: Callable[[Vendors], Awaitable[FrameProcessor]] | None = Vendors.deepgram
     llm: Callable[[Vendors], Awaitable[FrameProcessor]] | None = Vendors.openai
     tts: Callable[[Vendors], Awaitable[FrameProcessor]] | None = Vendors.cartesia
+    detects_turns: bool = True
     params: Mapping[str, Any] = field(default_factory=lambda: {"enable_metrics": True, "enable_usage_metrics": True})
     worker: Mapping[str, Any] = field(default_factory=lambda: {"enable_tracing": True})
 
@@ -126,9 +217,14 @@ class Setup:
 class Line:
     """The caller's end of the line. Seconds are those of the audio."""
 
-    def __init__(self, microphone: Microphone, watch: FrameWatch, worker: PipelineWorker) -> None:
-        self._microphone, self._watch = microphone, watch
-        self.worker = worker
+    def __init__(
+        self,
+        microphone: Microphone,
+        watch: FrameWatch,
+        worker: PipelineWorker,
+        switchers: Sequence[tuple[ServiceSwitcher, FrameProcessor]],
+    ) -> None:
+        self._microphone, self._watch, self._worker, self._switchers = microphone, watch, worker, switchers
 
     async def until_ready(self) -> None:
         """Wait until the pipeline has started."""
@@ -155,9 +251,9 @@ class Line:
         """Wait until the model begins to answer, the next time."""
         await self._watch.next(LLMFullResponseStartFrame)
 
-    async def until(self, kind: type[Frame]) -> None:
-        """Wait for the next frame of a class."""
-        await self._watch.next(kind)
+    async def pause(self, seconds: float) -> None:
+        """Wait, in seconds of the clock, without any audio."""
+        await asyncio.sleep(seconds)
 
     async def ask_and_listen(self) -> None:
         """Say the next line, and listen to the whole answer."""
@@ -165,13 +261,27 @@ class Line:
         await self.listen()
 
     async def greet(self, text: str) -> None:
-        """Let the agent say a text, and listen to it."""
-        await self.worker.queue_frame(TTSSpeakFrame(text))
-        await self.listen()
+        """Let the agent say a text."""
+        await self._worker.queue_frame(TTSSpeakFrame(text))
+
+    async def switch(self) -> None:
+        """Let the second services of all switchers do the work from now on."""
+        for switcher, service in self._switchers:
+            await self._worker.queue_frame(ManuallySwitchServiceFrame(service=service))
+            while switcher.strategy.active_service is not service:
+                await asyncio.sleep(0.01)
+
+    async def start(self) -> None:
+        """Let the model begin the conversation."""
+        await self._worker.queue_frame(LLMRunFrame())
+
+    async def cancel(self) -> None:
+        """Cancel the pipeline."""
+        await self._worker.cancel()
 
     async def hang_up(self) -> None:
         """End the pipeline once it has done its work."""
-        await self.worker.queue_frame(EndFrame())
+        await self._worker.queue_frame(EndFrame())
 
 
 async def hold(
@@ -192,7 +302,7 @@ async def hold(
     async with AsyncExitStack() as stack:
         vendors = Vendors(setup, stack)
         services = [await connect(vendors) if connect else None for connect in (setup.stt, setup.llm, setup.tts)]
-        line, worker = _connect(setup, services, context or LLMContext())
+        line, worker = _connect(vendors, services, context or LLMContext())
         runner = WorkerRunner(handle_sigint=False)
         await runner.add_workers(worker)
         running = asyncio.create_task(runner.run())
@@ -209,23 +319,23 @@ async def hold(
 
 
 def _connect(
-    setup: Setup, services: Sequence[FrameProcessor | None], context: LLMContext
+    vendors: Vendors, services: Sequence[FrameProcessor | None], context: LLMContext
 ) -> tuple[Line, PipelineWorker]:
-    stt, llm, tts = services
+    setup, (stt, llm, tts) = vendors.setup, services
     microphone = Microphone(speed=SPEED, frame_seconds=setup.frame_seconds)
     earpiece, watch = Earpiece(speed=setup.played_speed), FrameWatch()
-    strategies = UserTurnStrategies(stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=0.05)])
-    aggregators = LLMContextAggregatorPair(
-        context, user_params=LLMUserAggregatorParams(vad_analyzer=LoudnessVAD(), user_turn_strategies=strategies)
-    )
-    user, assistant = aggregators
+    user_params = LLMUserAggregatorParams()
+    if setup.detects_turns:
+        strategies = UserTurnStrategies(stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=0.05)])
+        user_params = LLMUserAggregatorParams(vad_analyzer=LoudnessVAD(), user_turn_strategies=strategies)
+    user, assistant = LLMContextAggregatorPair(context, user_params=user_params)
     processors = [microphone, stt, user, llm, tts, earpiece, watch, assistant]
     worker = PipelineWorker(
         Pipeline([processor for processor in processors if processor is not None]),
         params=PipelineParams(**setup.params),
         **setup.worker,
     )
-    return Line(microphone, watch, worker), worker
+    return Line(microphone, watch, worker, vendors.switchers), worker
 
 
 def _socket_url(server: VendorServer) -> str:

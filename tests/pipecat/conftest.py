@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
+from otel_voice_cost.prices.price_sheet import parse_sheet
 
 pytest.importorskip("pipecat", reason="Pipecat needs Python 3.11")
 
@@ -22,10 +23,34 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .conversations import Conversation
 
+_OWN_PRICES = """
+source = "https://example.com/pricing"
+checked = 2026-11-01
+
+[[rate]]
+provider = "echo"
+model = "echo-1"
+component = "llm"
+unit = "input_token"
+usd = 1
+per = 1_000_000
+
+[[rate]]
+provider = "echo"
+model = "echo-1"
+component = "llm"
+unit = "output_token"
+usd = 2
+per = 1_000_000
+"""
+
 
 @pytest.fixture(scope="session")
-def shipped_prices() -> PriceCatalog:
-    return PriceCatalog.default()
+def prices() -> PriceCatalog:
+    """The prices of this package, and those of a vendor that it does not know."""
+    sheet = parse_sheet(_OWN_PRICES, "own.toml")
+    assert not sheet.problems
+    return PriceCatalog.default().with_sheet(sheet)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -37,7 +62,7 @@ def _no_log() -> None:
 
 @pytest.fixture
 def hold_and_price(
-    shipped_prices: PriceCatalog, monkeypatch: pytest.MonkeyPatch
+    prices: PriceCatalog, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[Conversation], Accounts]]:
     """Hold a conversation with a processor of its own, on the global provider, and close the provider."""
     from .accounts import Accounts, UnpricedSpans  # noqa: PLC0415
@@ -46,7 +71,7 @@ def hold_and_price(
         exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
         sampler = {"sampler": conversation.sampler} if conversation.sampler is not None else {}
         provider = TracerProvider(shutdown_on_exit=False, **sampler)
-        processor = VoiceCostSpanProcessor(catalog=shipped_prices, meter_provider=MeterProvider([reader]))
+        processor = VoiceCostSpanProcessor(catalog=prices, meter_provider=MeterProvider([reader]))
         unpriced = UnpricedSpans()
         provider.add_span_processor(unpriced)
         provider.add_span_processor(processor)
@@ -61,7 +86,7 @@ def hold_and_price(
             unpriced=unpriced,
             spans=list(exporter.get_finished_spans()),
             stats=processor.stats(),
-            catalog=shipped_prices,
+            catalog=prices,
             reader=reader,
         )
 
