@@ -16,7 +16,7 @@ from .usage import Component, Mode, Unit, Usage
 if TYPE_CHECKING:
     from .prices.catalog import PriceCatalog
     from .settings import Settings
-    from .sources.livekit.actions import end_call
+    from .sources.actions import end_call
 
 __all__ = [
     "Budget",
@@ -42,7 +42,7 @@ __all__ = [
     "install",
 ]
 
-_LATER = {"PriceCatalog": ".prices.catalog", "Settings": ".settings", "end_call": ".sources.livekit.actions"}
+_LATER = {"PriceCatalog": ".prices.catalog", "Settings": ".settings", "end_call": ".sources.actions"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,6 +26,7 @@ from .prices.price_sheet import PriceSheet
 from .settings import Settings, load_price_sheets, session_sheet
 from .sources import Source
 from .sources.livekit import LiveKitSource
+from .sources.pipecat import PipecatSource
 
 __all__ = ["Built", "Prices", "build", "build_prices", "sources"]
 
@@ -60,7 +61,7 @@ class Built(NamedTuple):
 
 def sources() -> tuple[Source, ...]:
     """Return every framework that is read."""
-    return (LiveKitSource(),)
+    return (LiveKitSource(), PipecatSource())
 
 
 def build_prices(settings: Settings, catalog: PriceCatalog | None = None) -> Prices:

@@ -388,12 +388,14 @@ class VoiceCostSpanProcessor(SpanProcessor):
         """Book a report, with the lock held."""
         node = self._registry.spans.find(report.span_key)
         session = node.session if node is not None else None
-        if session is None and report.sampled and not report.has_span:
-            session = self._registry.only_running()
+        if session is None and report.sampled and not (report.has_span or report.knows_session):
+            session = self._registry.only_running(source=source)
         if session is not None and report.sampled:
             return accounting.on_report(report, session) if session.owner() is accounting else []
         if not self._is_first_on(source):
             return []
+        if report.hint is not None:
+            self._diagnostics.warn_once("untraced", report.hint)
         if not report.sampled:
             accounting.book_unsampled(report)  # for the metrics
             return []

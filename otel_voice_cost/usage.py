@@ -22,10 +22,12 @@ __all__ = [
     "Reading",
     "Unit",
     "Usage",
+    "measure_text",
     "to_decimal",
     "to_moment",
     "with_amounts",
     "with_text",
+    "without_text",
 ]
 
 
@@ -144,6 +146,7 @@ class Unit(_Text):
         self.fallbacks = tuple(members[name] for name in fallbacks)
 
 
+_TEXT_UNITS = frozenset({Unit.UNSPACED_CHARACTER, Unit.UTF8_BYTE, Unit.WIDE_CHARACTER})
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af]")
 
 
@@ -244,16 +247,30 @@ def with_text(usage: Usage, text: str) -> Usage:
     Args:
         usage: A usage with an amount of characters.
         text: The spoken text. If its length differs from that amount, the usage is returned unchanged.
+    """
+    if usage.quantities.get(Unit.CHARACTER) != len(text):
+        return usage
+    amounts = measure_text(text)
+    return replace(usage, quantities={**usage.quantities, **{unit: Decimal(n) for unit, n in amounts.items() if n}})
+
+
+def without_text(usage: Usage) -> Usage:
+    """Return a usage without the amounts that need the spoken text: without a price they only repeat the characters."""
+    if Unit.UTF8_BYTE not in usage.quantities:
+        return usage
+    return with_amounts(usage, {unit: n for unit, n in usage.quantities.items() if unit not in _TEXT_UNITS})
+
+
+def measure_text(text: str) -> dict[Unit, int]:
+    """Return the length of a text in all units that vendors bill.
 
     Source:
         Azure Speech pricing, note on billable characters: each Chinese character, kanji and hanja
         included, counts as two.
     """
-    if usage.quantities.get(Unit.CHARACTER) != len(text):
-        return usage
-    amounts = {
+    return {
+        Unit.CHARACTER: len(text),
         Unit.UTF8_BYTE: len(text.encode("utf-8", "surrogatepass")),
         Unit.UNSPACED_CHARACTER: sum(not character.isspace() for character in text),
         Unit.WIDE_CHARACTER: len(text) + len(_CHINESE.findall(text)),
     }
-    return replace(usage, quantities={**usage.quantities, **{unit: Decimal(n) for unit, n in amounts.items() if n}})

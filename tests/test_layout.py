@@ -10,11 +10,15 @@ import pytest
 import otel_voice_cost
 from otel_voice_cost.sources import Role
 from otel_voice_cost.sources.livekit.spans import IGNORED_SPANS, SPAN_RULES
+from otel_voice_cost.sources.pipecat.spans import SPAN_RULES as PIPECAT_SPAN_RULES
+from otel_voice_cost.usage import Component
 
 ROOT = Path(otel_voice_cost.__path__[0])
 MODULES = sorted(path for path in ROOT.rglob("*.py"))
-CORE = [path for path in MODULES if not {"livekit", "demo", "testing", "cli"} & set(path.relative_to(ROOT).parts)]
-SPAN_NAMES = {*SPAN_RULES, *IGNORED_SPANS} - {role.value for role in Role}  # which has two of the same name
+NOT_CORE = {"livekit", "pipecat", "demo", "testing", "cli"}
+CORE = [path for path in MODULES if not NOT_CORE & set(path.relative_to(ROOT).parts)]
+COMMON = {"turn", *(word.value for words in (Role, Component) for word in words)}  # words of the core too
+SPAN_NAMES = {*SPAN_RULES, *IGNORED_SPANS, *(name for _, name in PIPECAT_SPAN_RULES)} - COMMON
 
 
 def strings(path):

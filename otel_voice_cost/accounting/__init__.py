@@ -34,7 +34,7 @@ from ..export.metrics import LATE, UNMATCHED, UNREPORTED, Instruments
 from ..export.usage_spans import UsageSpan, UsageSpanEmitter
 from ..prices.calculate import calculate_cost
 from ..sources import Ending, Role, Source, SpanKey, SpanRule, UsageReport, Work
-from ..usage import Component, Reading, Usage, to_moment, with_text
+from ..usage import Component, Reading, Usage, to_moment, with_text, without_text
 from .budget import BudgetMonitor
 from .matching import Repeats
 from .plan import PlannedCost, Plans
@@ -433,9 +433,12 @@ class Accounting:
         """Return the speech-to-text usage since the last user turn as attributes of this turn.
 
         The turn gets the model with the largest amount; other models, after a fallback or handoff, get usage spans.
+        A turn that names a model leaves the others for the turns that name them.
         """
-        session = ended.session
-        pending = session.pop_stt_usage(before_turn=True) if session is not None else []
+        session, model = ended.session, None
+        if ended.rule.component is _STT:
+            model = ended.source.read_model(ended.span, ended.rule, ended.view.attributes)
+        pending = session.pop_stt_usage(before_turn=True, model=model) if session is not None else []
         if session is None or not pending:
             return self._dialects.wrapper_attributes(ended.view), []
         others = [self._usage_span(session, other) for other in pending[1:]]
@@ -452,12 +455,14 @@ class Accounting:
     # reports
 
     def on_report(self, report: UsageReport, session: Session) -> list[FollowUp]:
-        """Book a report: price speech-to-text at once, keep anything else for its span."""
+        """Book a report: price speech-to-text and usage without a span at once, keep anything else for its span."""
         session.touch(report.time_ns)
         if session.repeats.is_repeat(report):
             return []
         if report.component is _STT:
             return self._emitting(self._book_pending(report, session, is_stt=True))
+        if not report.match_key:
+            return self._emitting(self._book_pending(report, session, is_stt=False))
         oldest = session.matching.add(report)
         return self._emitting(self._book_pending(oldest, session, is_stt=False)) if oldest is not None else []
 
@@ -539,6 +544,8 @@ class Accounting:
         if card is not None and card.needs_text and view is not None:
             text = view.read_texts(view.attributes).spoken
             usage = with_text(usage, text) if text is not None else usage
+        elif card is None:
+            usage = without_text(usage)
         cost = calculate_cost(usage, card)
         if cost.usd is None:
             message = f"No cost: {cost.unpriced_reason}. Write a price in VOICE_COST_PRICES."

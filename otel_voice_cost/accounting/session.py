@@ -23,7 +23,7 @@ from ..bill import Bill, CostPart, SessionCost, TraceCost, TurnCost, UnreportedP
 from ..cost import EXACT, Cost, exact_sum, merge_costs
 from ..export.usage_spans import UsageSpan
 from ..sources import Source, SpanKey
-from ..usage import Component
+from ..usage import Component, Usage
 from .matching import Matching, Repeats
 from .plan import PlannedCost, PlannedCosts
 from .span_tree import SpanTree
@@ -129,6 +129,11 @@ class PendingCosts:
         """Return the costs, the oldest first."""
         return [pending.cost for pending in self._by_model.values()]
 
+    def pop_model(self, provider: str, model: str) -> list[PendingCost]:
+        """Remove and return the costs of one model."""
+        keys = [key for key in self._by_model if key[1:3] == (provider, model)]
+        return [self._by_model.pop(key) for key in keys]
+
     def pop_oldest(self) -> PendingCost:
         """Remove and return the oldest cost."""
         return self._by_model.pop(next(iter(self._by_model)))
@@ -232,13 +237,14 @@ class Session:
             self._add_to_bill(overflow.cost)
         return overflow
 
-    def pop_stt_usage(self, *, before_turn: bool = False) -> list[PendingCost]:
+    def pop_stt_usage(self, *, before_turn: bool = False, model: Usage | None = None) -> list[PendingCost]:
         """Remove and return the speech-to-text costs since the last call, the largest amount first.
 
         Args:
             before_turn: True to count them for the next agent turn too.
+            model: A usage of the only model to take; None for all.
         """
-        taken = self._stt_usage.pop_all()
+        taken = self._stt_usage.pop_all() if model is None else self._stt_usage.pop_model(model.provider, model.model)
         for pending in taken:
             self._add_to_bill(pending.cost)
             if before_turn:
@@ -414,12 +420,19 @@ class SessionRegistry:
         live = [(session, session.owner()) for session in self._live.values() if not session.has_ended]
         return [session for session, of in live if of is not None and (owner is None or of is owner)]
 
-    def only_running(self, owner: object = None) -> Session | None:
-        """Return the live session, or None unless there is exactly one."""
+    def only_running(self, owner: object = None, source: Source | None = None) -> Session | None:
+        """Return the live session, or None unless there is exactly one.
+
+        Args:
+            owner: Only those that one processor accounts for.
+            source: Only those of one framework.
+        """
         found: Session | None = None
         for session in self._live.values():
             of = session.owner()
             if of is None or session.has_ended or (owner is not None and of is not owner):
+                continue
+            if source is not None and session.source.name != source.name:
                 continue
             if found is not None:
                 return None

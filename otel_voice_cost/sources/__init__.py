@@ -111,7 +111,10 @@ class SpanRule(Protocol):
 
     @property
     def component(self) -> Component:
-        """The component that the span bills, if it bills."""
+        """The component that the span bills, if it bills.
+
+        Speech-to-text for a user turn that names a model: it gets the usage of that model alone.
+        """
 
     @property
     def nests(self) -> bool:
@@ -153,8 +156,8 @@ class UsageReport(NamedTuple):
 
     Attributes:
         component: The component that used it.
-        match_key: Equal to that of the span that carries the same usage.
-        span_key: The span that was current.
+        match_key: Equal to that of the span that carries the same usage; empty if there is certainly none.
+        span_key: The span that was current, or the span of the session.
         time_ns: Of the report, nanoseconds since the epoch.
         read: Returns the usage, or None if it bills nothing; takes the attributes of the span that carries it, which
             may name the model. Raises `UsageError` if it cannot be read.
@@ -165,6 +168,8 @@ class UsageReport(NamedTuple):
         reporter: The id of the object that reported.
         holds: Ids of the reporting objects that this one has as attributes: it may be a class around one of them.
         work: The request, empty if the vendor names none, and its amounts; None if a span tells the work apart.
+        knows_session: True if the span tells the session, so that none is assumed if the span is unknown.
+        hint: Said once in the log if no span can carry the usage.
     """
 
     component: Component
@@ -179,6 +184,8 @@ class UsageReport(NamedTuple):
     reporter: int = 0
     holds: frozenset[int] = frozenset()
     work: tuple[object, ...] | None = None
+    knows_session: bool = False
+    hint: str | None = None
 
 
 class SessionFacts(NamedTuple):

@@ -1,5 +1,7 @@
 """Anthropic's messages, ``/v1/messages`` as a stream.
 
+A prompt with a mark for the cache is written to it but for its last tokens; what an earlier one wrote is read.
+
 Bills the prompt, whose tokens the first event tells, and what was generated. What Anthropic charges when the client
 leaves is not documented; here it is what was generated until then.
 
@@ -21,9 +23,11 @@ from .tokens import prompt_tokens, split_tokens
 
 __all__ = ["FakeAnthropic"]
 
+_UNCACHED = 3  # tokens after the last mark
+
 
 class FakeAnthropic(CompletionServer):
-    """Messages without tools and without the cache, which has to be asked for."""
+    """Messages without tools. The cache has to be asked for."""
 
     provider = "api.anthropic.com"
     path = "/v1/messages"
@@ -37,8 +41,16 @@ class FakeAnthropic(CompletionServer):
         )
 
     def prompt(self, body: Mapping[str, Any]) -> tuple[str, ...]:
-        system = [{"role": "system", "content": block["text"]} for block in body.get("system", ())]
-        return prompt_tokens(body.get("tools", ()), [*system, *body["messages"]])
+        blocks = body.get("system", ())
+        texts = [blocks] if isinstance(blocks, str) else [block["text"] for block in blocks]
+        system = [{"role": "system", "content": text} for text in texts]
+        return prompt_tokens(body.get("tools", ()), [*system, *map(_without_marks, body["messages"])])
+
+    def cache(self, body: Mapping[str, Any], prompt: tuple[str, ...]) -> tuple[int, int]:
+        if "cache_control" not in json.dumps(body):
+            return 0, 0
+        cached = self._cache.cached_tokens(prompt)
+        return cached, max(0, len(prompt) - cached - _UNCACHED)
 
     def opening(self, completion: Completion) -> list[bytes]:
         message = {
@@ -47,7 +59,12 @@ class FakeAnthropic(CompletionServer):
             "role": "assistant",
             "model": completion.model,
             "content": [],
-            "usage": {"input_tokens": len(completion.prompt), "output_tokens": 1},
+            "usage": {
+                "input_tokens": completion.plain,
+                "cache_creation_input_tokens": completion.written,
+                "cache_read_input_tokens": completion.cached,
+                "output_tokens": 1,
+            },
         }
         return [
             _event("message_start", message=message),
@@ -67,6 +84,16 @@ class FakeAnthropic(CompletionServer):
             _event("message_delta", delta=delta, usage={"output_tokens": completion.generated}),
             _event("message_stop"),
         ]
+
+
+def _without_marks(message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a message without the marks for the cache, which are not part of the prompt."""
+    content = message.get("content")
+    if isinstance(content, list):
+        blocks = [{key: value for key, value in block.items() if key != "cache_control"} for block in content]
+        text_alone = len(blocks) == 1 and blocks[0].get("type") == "text"
+        return {**message, "content": blocks[0]["text"] if text_alone else blocks}
+    return dict(message)
 
 
 def _event(kind: str, **fields: Any) -> bytes:

@@ -47,6 +47,7 @@ class Completion:
         answer: The answer to be generated.
         prompt: Tokens of the prompt.
         cached: How many of them are billed as cached.
+        written: How many of them are billed as written to the cache.
         generated: Tokens generated so far.
     """
 
@@ -55,13 +56,20 @@ class Completion:
     answer: Answer
     prompt: tuple[str, ...]
     cached: int
+    written: int = 0
     generated: int = 0
+
+    @property
+    def plain(self) -> int:
+        """Tokens of the prompt that the cache has no part in."""
+        return len(self.prompt) - self.cached - self.written
 
     def quantities(self) -> dict[Unit, int]:
         """Return the billed amounts so far."""
         return {
-            Unit.INPUT_TOKEN: len(self.prompt) - self.cached,
+            Unit.INPUT_TOKEN: self.plain,
             Unit.CACHED_INPUT_TOKEN: self.cached,
+            Unit.CACHE_WRITE_TOKEN: self.written,
             Unit.OUTPUT_TOKEN: self.generated,
         }
 
@@ -109,6 +117,10 @@ class CompletionServer(VendorServer):
         """Return the tokens of the prompt in a request."""
         raise NotImplementedError
 
+    def cache(self, body: Mapping[str, Any], prompt: tuple[str, ...]) -> tuple[int, int]:
+        """Return how many tokens of a prompt are cached, and how many are written to the cache."""
+        return (self._cache.cached_tokens(prompt) if self.has_cache else 0), 0
+
     def opening(self, completion: Completion) -> list[bytes]:
         """Return the events before the first token."""
         raise NotImplementedError
@@ -132,12 +144,14 @@ class CompletionServer(VendorServer):
             self.bill(body["model"], {}, "failed")
             return web.json_response({"error": {"message": "internal error"}}, status=500)
         prompt = self.prompt(body)
+        cached, written = self.cache(body, prompt)
         completion = Completion(
             id=f"completion-{next(_ids)}",
             model=body["model"],
             answer=self._answer(body["messages"]),
             prompt=prompt,
-            cached=self._cache.cached_tokens(prompt) if self.has_cache else 0,
+            cached=cached,
+            written=written,
         )
         reason = "failed" if fault else "cut off"
         try:

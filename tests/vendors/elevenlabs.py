@@ -4,7 +4,7 @@ Bills the characters of all text received; the blank that opens a context is not
 
 Source:
     elevenlabs.io, credits: by characters of the input (a context that is closed early is not mentioned);
-    livekit-plugins-elevenlabs 1.8.9, ``tts.py``.
+    livekit-plugins-elevenlabs 1.8.9, ``tts.py``; pipecat-ai 1.14.0, ``services/elevenlabs/tts.py``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class FakeElevenLabs(VendorServer):
         self._audio_speed = audio_speed
 
     def routes(self) -> Iterable[web.RouteDef]:
-        return [web.get("/text-to-speech/{voice}/multi-stream-input", self._serve)]
+        path = "/text-to-speech/{voice}/multi-stream-input"
+        return [web.get(prefix + path, self._serve) for prefix in ("", "/v1")]
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -52,8 +53,14 @@ class FakeElevenLabs(VendorServer):
                 if message.type is not WSMsgType.TEXT:
                     continue
                 data = json.loads(message.data)
+                if data.get("close_socket"):
+                    break
+                if "context_id" not in data or data.get("flush"):  # to keep the socket alive, or not to wait for more
+                    continue
                 context = contexts.get(data["context_id"])
                 if context is None:
+                    if data.get("close_context"):
+                        continue
                     context = _Context(socket, data["context_id"], model, sample_rate, self._audio_speed)
                     contexts[data["context_id"]] = context
                 elif data.get("close_context"):
@@ -64,6 +71,7 @@ class FakeElevenLabs(VendorServer):
             for context in contexts.values():
                 context.stop()
                 self.bill(model, {Unit.CHARACTER: context.characters}, context.reason)
+        await socket.close()
         return socket
 
 

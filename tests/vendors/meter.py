@@ -26,6 +26,7 @@ class MeterEntry:
         model: Model as the plugin reports it.
         quantities: Billed amount per unit; empty if the vendor bills nothing.
         reason: How it ended: ``complete``, ``cut off`` (the client left) or ``failed`` (the vendor's fault).
+        mode: Mode of speech-to-text; streaming if it is None.
     """
 
     component: Component
@@ -33,6 +34,7 @@ class MeterEntry:
     model: str
     quantities: Mapping[Unit, Decimal]
     reason: str
+    mode: Mode | None = None
 
 
 def meter_usd(entries: Iterable[MeterEntry], catalog: PriceCatalog) -> Decimal:
@@ -70,7 +72,7 @@ def _entry_usd(entry: MeterEntry, catalog: PriceCatalog) -> Decimal:
         model=canonical_model(entry.model),
         quantities=entry.quantities,
         at=datetime.now(timezone.utc),
-        mode=Mode.STREAMING if entry.component is Component.STT else None,
+        mode=(entry.mode or Mode.STREAMING) if entry.component is Component.STT else None,
     )
     cost = calculate_cost(usage, catalog.card_for(usage))
     assert cost.usd is not None, f"no price for {entry}"

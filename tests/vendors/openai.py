@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import openai
 
@@ -26,6 +26,7 @@ class FakeOpenAI(CompletionServer):
     """Chat completions with usage in the last chunk."""
 
     provider = "api.openai.com"
+    snapshot: ClassVar[str] = ""  # appended to the model's name in answers
     path = "/v1/chat/completions"
     has_cache = True
 
@@ -50,7 +51,7 @@ class FakeOpenAI(CompletionServer):
             call = {"id": f"call-{completion.id}", "type": "function", "function": {"name": answer.tool}}
             parts = [call, *({"function": {"arguments": token}} for token in split_tokens("{}"))]
             deltas = [{"role": "assistant", "tool_calls": [{"index": 0, **part}]} for part in parts]
-        return [_chunk(completion, delta) for delta in deltas]
+        return [self._chunk(completion, delta) for delta in deltas]
 
     def closing(self, completion: Completion) -> list[bytes]:
         usage = {
@@ -61,13 +62,13 @@ class FakeOpenAI(CompletionServer):
             "completion_tokens_details": {"reasoning_tokens": 0},
         }
         reason = "tool_calls" if completion.answer.tool else "stop"
-        return [_chunk(completion, {}, reason), _event(completion, choices=[], usage=usage), b"data: [DONE]\n\n"]
+        end = [self._chunk(completion, {}, reason), self._event(completion, choices=[], usage=usage)]
+        return [*end, b"data: [DONE]\n\n"]
 
+    def _chunk(self, completion: Completion, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+        return self._event(completion, choices=[{"index": 0, "delta": delta, "finish_reason": finish_reason}])
 
-def _chunk(completion: Completion, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
-    return _event(completion, choices=[{"index": 0, "delta": delta, "finish_reason": finish_reason}])
-
-
-def _event(completion: Completion, **fields: Any) -> bytes:
-    event = {"id": completion.id, "object": "chat.completion.chunk", "created": 0, "model": completion.model, **fields}
-    return f"data: {json.dumps(event)}\n\n".encode()
+    def _event(self, completion: Completion, **fields: Any) -> bytes:
+        model = completion.model + self.snapshot
+        event = {"id": completion.id, "object": "chat.completion.chunk", "created": 0, "model": model, **fields}
+        return f"data: {json.dumps(event)}\n\n".encode()

@@ -1,7 +1,8 @@
 """OpenAI's realtime API over a WebSocket, ``/v1/realtime``.
 
 Bills every response by its tokens, a cancelled one by the tokens made until then, and the transcription of the
-caller's speech by the tokens of its own model. The calls are too short for prompts to be cached.
+caller's speech by the tokens of its own model. The calls are too short for prompts to be cached, unless a server is
+told to cache them.
 
 Source:
     developers.openai.com/api/docs/guides/realtime-costs: one token for 100 ms of the user's audio and for 50 ms of the
@@ -51,7 +52,14 @@ class FakeOpenAIRealtime(VendorServer):
     base_url = f"http://{_HOST}/v1"
 
     def __init__(
-        self, lines: Sequence[str], answers: Sequence[str], *, audio_speed: float = 4.0, created_seconds: float = 0.05
+        self,
+        lines: Sequence[str],
+        answers: Sequence[str],
+        *,
+        audio_speed: float = 4.0,
+        created_seconds: float = 0.05,
+        tells_session: bool = False,
+        caches: bool = False,
     ) -> None:
         """Serve a script.
 
@@ -60,8 +68,11 @@ class FakeOpenAIRealtime(VendorServer):
             answers: One per response; the last answers all further ones.
             audio_speed: Seconds of audio made per second of the clock.
             created_seconds: Time until a response is created.
+            tells_session: Whether the client is told that its session was created and updated.
+            caches: Whether the prompt of each response is cached for the next one.
         """
         super().__init__()
+        self.tells_session, self.caches = tells_session, caches
         self.lines, self.answers = deque(lines), deque(answers)
         self.audio_speed, self.created_seconds = audio_speed, created_seconds
 
@@ -76,6 +87,8 @@ class FakeOpenAIRealtime(VendorServer):
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         conversation = _Conversation(self, socket, request.query["model"])
+        if self.tells_session:
+            await conversation.send("session.created", session={})
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
@@ -94,6 +107,7 @@ class _Conversation:
         self._session_text: dict[str, str] = {}  # instructions and tools
         self._transcription_model = ""
         self._text_tokens = self._audio_tokens = 0  # of the items
+        self._cached = (0, 0)  # tokens of text and audio in the prompt before
         self._last_item: str | None = None
         self._response: _Response | None = None
         self._task: asyncio.Task[None] | None = None
@@ -106,6 +120,8 @@ class _Conversation:
                 await self._take_turn(transcript)
         elif kind == "session.update":
             self._update_session(event["session"])
+            if self._server.tells_session:
+                await self.send("session.updated", session={})
         elif kind == "conversation.item.create":
             self._text_tokens += len(split_tokens(json.dumps(event["item"].get("content", ""))))
             await self._add_item(event["item"])
@@ -138,7 +154,8 @@ class _Conversation:
             await self._add_item({"id": self._item, "type": "message", "role": "user", "content": content})
             audio_tokens = round((transcript.end - transcript.start) * _INPUT_TOKENS_PER_SECOND)
             self._audio_tokens += audio_tokens
-            await self._transcribe(transcript.text, audio_tokens)
+            if self._transcription_model:
+                await self._transcribe(transcript.text, audio_tokens)
             self._respond(None)
 
     async def _transcribe(self, text: str, audio_tokens: int) -> None:
@@ -163,7 +180,18 @@ class _Conversation:
         text_tokens = self._text_tokens + sum(len(split_tokens(text)) for text in self._session_text.values())
         answers = self._server.answers
         answer = answers.popleft() if len(answers) > 1 else answers[0]
-        response = _Response(answer, metadata, text_tokens, self._audio_tokens)
+        cached_text, cached_audio = self._cached if self._server.caches else (0, 0)
+        self._cached = text_tokens, self._audio_tokens
+        response = _Response(
+            answer,
+            metadata,
+            {
+                Unit.INPUT_TEXT_TOKEN: text_tokens - cached_text,
+                Unit.CACHED_INPUT_TEXT_TOKEN: cached_text,
+                Unit.INPUT_AUDIO_TOKEN: self._audio_tokens - cached_audio,
+                Unit.CACHED_INPUT_AUDIO_TOKEN: cached_audio,
+            },
+        )
         self._task = asyncio.create_task(self._make(response))
 
     async def _make(self, response: _Response) -> None:
@@ -228,15 +256,12 @@ class _Response:
         text_tokens: Tokens of the transcript made so far.
     """
 
-    def __init__(
-        self, answer: str, metadata: dict[str, str] | None, input_text_tokens: int, input_audio_tokens: int
-    ) -> None:
+    def __init__(self, answer: str, metadata: dict[str, str] | None, prompt: dict[Unit, int]) -> None:
         self.id = f"response-{next(_ids)}"
         self.answer = answer
         self.status = "in_progress"
         self.seconds, self.text_tokens = 0.0, 0
-        self._metadata = metadata
-        self._input_text_tokens, self._input_audio_tokens = input_text_tokens, input_audio_tokens
+        self._metadata, self._prompt = metadata, prompt
 
     @property
     def audio_tokens(self) -> int:
@@ -253,24 +278,25 @@ class _Response:
     def quantities(self) -> dict[Unit, int]:
         """Return the billed amounts so far."""
         return {
-            Unit.INPUT_TEXT_TOKEN: self._input_text_tokens,
-            Unit.INPUT_AUDIO_TOKEN: self._input_audio_tokens,
+            **self._prompt,
             Unit.OUTPUT_TEXT_TOKEN: self.text_tokens,
             Unit.OUTPUT_AUDIO_TOKEN: self.audio_tokens,
         }
 
     def usage(self) -> dict[str, Any]:
         """Return the same amounts as ``response.done`` has them."""
-        sent, made = self._input_text_tokens + self._input_audio_tokens, self.text_tokens + self.audio_tokens
+        prompt, made = self._prompt, self.text_tokens + self.audio_tokens
+        cached_text, cached_audio = prompt[Unit.CACHED_INPUT_TEXT_TOKEN], prompt[Unit.CACHED_INPUT_AUDIO_TOKEN]
+        sent = sum(prompt.values())
         return {
             "input_tokens": sent,
             "output_tokens": made,
             "total_tokens": sent + made,
             "input_token_details": {
-                "text_tokens": self._input_text_tokens,
-                "audio_tokens": self._input_audio_tokens,
-                "cached_tokens": 0,
-                "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 0},
+                "text_tokens": prompt[Unit.INPUT_TEXT_TOKEN] + cached_text,
+                "audio_tokens": prompt[Unit.INPUT_AUDIO_TOKEN] + cached_audio,
+                "cached_tokens": cached_text + cached_audio,
+                "cached_tokens_details": {"text_tokens": cached_text, "audio_tokens": cached_audio},
             },
             "output_token_details": {"text_tokens": self.text_tokens, "audio_tokens": self.audio_tokens},
         }

@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 
 from aiohttp import web
 
-from otel_voice_cost.usage import Component, Unit
+from otel_voice_cost.usage import Component, Mode, Unit
 
 from .meter import MeterEntry
 
@@ -26,11 +26,13 @@ class VendorServer:
     Attributes:
         component: The part of an agent that it serves.
         provider: Provider as the plugin reports it.
+        mode: As for `MeterEntry`.
         stops_when_client_leaves: Whether a handler is cancelled when its client disconnects.
     """
 
     component: ClassVar[Component]
     provider: ClassVar[str]
+    mode: ClassVar[Mode | None] = None
     stops_when_client_leaves: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -57,6 +59,7 @@ class VendorServer:
                 model=model,
                 quantities={unit: Decimal(amount) for unit, amount in quantities.items() if amount},
                 reason=reason,
+                mode=self.mode,
             )
         )
 

@@ -1,9 +1,7 @@
 """Hooks for LiveKit's usage reports.
 
 `subscribe` wraps ``emit`` of the base classes that report usage. Events of ``AgentSession`` would not do: it
-unsubscribes before its speech-to-text reports the last seconds. The wrapper is put on top of any others once
-livekit.agents is imported, and is checked when a session begins. It is removed with the last subscription; if
-another wrapper is on top of it, it stays and does nothing.
+unsubscribes before its speech-to-text reports the last seconds.
 
 Source:
     livekit-agents 1.8.9, ``stt/stt.py``, ``llm/llm.py``, ``llm/realtime.py``, ``tts/tts.py``: ``emit`` is
@@ -19,22 +17,19 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from inspect import getattr_static
-from typing import Any, NamedTuple
+from typing import Any
 
 import wrapt
 
-from ..._runtime.forks import reset_after_fork
 from .. import Source, SpanKey, UsageReport, Work
+from .._wrapping import Hook, Listener, ListenerSubscription, OnStream
 from .server_events import SERVER_EVENT, ServerEvents
 from .streams import note_report, stream_methods
 
 __all__ = ["find_agent_session", "subscribe", "unhooked_classes"]
 
 _EVENT = "metrics_collected"
-_MAX_WRAPPERS = 100  # on a method
 _MAX_REMEMBERED = 16  # metrics objects that are not counted again if they are passed on later
-_WAIT_SECONDS = 0.1
 _TRIES = 3
 
 _HOOKED = (
@@ -51,133 +46,63 @@ _NEWER = {"AdaptiveInterruptionDetector", "TurnDetector"}  # missing in older re
 _MODULES = ("livekit.agents", "livekit.agents.voice.agent_session", "livekit.agents.worker")
 
 Read = Callable[[object, object], UsageReport | None]  # takes a metrics object and its reporter
-Listener = Callable[[Source, Callable[[], UsageReport | None]], None]
-OnStream = Callable[[Source, Work], None]
 
 
-class _Wrapper(NamedTuple):
-    """A wrapper of this package on a method of a class."""
-
-    method: Any  # a wrapt.FunctionWrapper
-    is_own: bool  # True if the class defined the method, False if it inherited it
-
-    def is_on_top_of(self, holder: type, name: str) -> bool:
-        return vars(holder).get(name) is self.method
-
-
-class _Subscription:
-    """One listener. Implements `Subscription`."""
+class _Subscription(ListenerSubscription):
+    """One listener, with its reader of metrics."""
 
     def __init__(self, hook: _Hook, source: Source, listener: Listener, read: Read, on_stream: OnStream | None) -> None:
-        self.source, self.read = source, read
-        self.on_stream = getattr(on_stream, "__func__", None)
-        self._hook = hook
-        # not a WeakMethod: its callback fails if the WeakMethod is collected first
-        self.owner: weakref.ref[Any] = weakref.ref(getattr(listener, "__self__"), lambda _: self.cancel())  # noqa: B009
-        self.function = getattr(listener, "__func__")  # noqa: B009
-
-    def cancel(self) -> None:
-        self._hook.drop(self)
-
-    def renew(self) -> list[str]:
-        self._hook.wrap()
-        return _find_unhooked()
-
-    def is_first(self) -> bool:
-        return self._hook.subscriptions[:1] == (self,)
+        super().__init__(hook, source, listener, on_stream)
+        self.read = read
 
 
-class _Hook:
-    """The wrappers of the process, and their subscriptions."""
+class _Hook(Hook):
+    """The wrappers of the process on LiveKit's classes."""
+
+    modules = _MODULES
 
     def __init__(self) -> None:
-        self.reset()
-        reset_after_fork(self)
-        self.subscriptions: tuple[_Subscription, ...] = ()
-        self._wrappers: dict[tuple[type, str], _Wrapper] = {}
+        super().__init__()
         self._sessions: weakref.WeakSet[Any] = weakref.WeakSet()  # AgentSessions that were started
         self._reported: tuple[object, ...] = ()  # the latest metrics; never changed in place
-        self._awaits_import = False
         self._server_events = ServerEvents(self._notify)
 
     def reset(self) -> None:
         """Create a new lock in a forked child."""
-        self._lock = threading.RLock()  # a listener may be collected at any point
+        super().reset()
         self._emitting = threading.local()
 
     def subscribe(
         self, source: Source, listener: Listener, read: Read, on_stream: OnStream | None = None
     ) -> _Subscription:
         subscription = _Subscription(self, source, listener, read, on_stream)
-        with self._lock:
-            self.subscriptions += (subscription,)
-            first_ever, self._awaits_import = not self._awaits_import, True
-        if first_ever:
-            for module in _MODULES:
-                wrapt.when_imported(module)(lambda _module: self.wrap())
-        else:
-            self.wrap()
+        self.add(subscription)
         return subscription
 
-    def drop(self, subscription: _Subscription) -> None:
-        if not self._lock.acquire(timeout=_WAIT_SECONDS):
-            return  # stays without effect: its listener is gone or its processor shut down
-        try:
-            self.subscriptions = tuple(other for other in self.subscriptions if other is not subscription)
-            if not self.subscriptions:
-                self._unwrap()
-        finally:
-            self._lock.release()
-
-    def wrap(self) -> None:
-        """Wrap the classes without wrappers. If another thread holds the lock, the next session tries again."""
+    def wrap_all(self) -> None:
         agents = sys.modules.get("livekit.agents")
-        if agents is None or not self._lock.acquire(timeout=_WAIT_SECONDS):
+        if agents is None:
             return
-        try:
-            if not self.subscriptions:
-                return
-            for _, base in _bases(agents):
-                if isinstance(base, type):
-                    self._wrap(base, "emit", partial(wrapt.FunctionWrapper, wrapper=self._emit))
-            session = getattr(agents, "AgentSession", None)
-            if isinstance(session, type):
-                self._wrap(session, "start", partial(wrapt.FunctionWrapper, wrapper=self._start))
-            if any(subscription.on_stream for subscription in self.subscriptions):
-                for holder, name, decorator in stream_methods(agents, self._notify_of_stream):
-                    self._wrap(holder, name, decorator)
-        finally:
-            self._lock.release()
-
-    def _wrap(self, holder: type, name: str, decorate: Callable[[Any], Any]) -> None:
-        if self.is_hooked(holder, name):
-            return
-        is_own = name in vars(holder)
-        with suppress(AttributeError, TypeError):  # an immutable class stays unhooked
-            setattr(holder, name, decorate(getattr_static(holder, name)))
-            self._wrappers[holder, name] = _Wrapper(vars(holder)[name], is_own)
+        for _, base in _bases(agents):
+            if isinstance(base, type):
+                self.put(base, "emit", partial(wrapt.FunctionWrapper, wrapper=self._emit))
+        session = getattr(agents, "AgentSession", None)
+        if isinstance(session, type):
+            self.put(session, "start", partial(wrapt.FunctionWrapper, wrapper=self._start))
+        if any(subscription.on_stream for subscription in self.subscriptions):
+            for holder, name, decorator in stream_methods(agents, self._notify_of_stream):
+                self.put(holder, name, decorator)
 
     def is_hooked(self, holder: type, name: str = "emit") -> bool:
-        """Return True if this package's wrapper is on the class, on top or below wrappers with ``__wrapped__``."""
-        own = self._wrappers.get((holder, name))
-        method: Any = vars(holder).get(name)
-        for _ in range(_MAX_WRAPPERS):
-            if own is None or method is None:
-                return False
-            if method is own.method:
-                return True
-            method = getattr(method, "__wrapped__", None)
-        return False
+        return super().is_hooked(holder, name)
 
-    def _unwrap(self) -> None:
-        for (holder, name), wrapper in list(self._wrappers.items()):
-            if not wrapper.is_on_top_of(holder, name):
-                continue  # below another wrapper, or removed
-            if wrapper.is_own:
-                setattr(holder, name, wrapper.method.__wrapped__)
-            else:
-                delattr(holder, name)  # inherited again, as before
-            del self._wrappers[holder, name]
+    def find_unhooked(self) -> list[str]:
+        agents = sys.modules.get("livekit.agents")
+        return [
+            name
+            for name, base in (_bases(agents) if agents is not None else ())
+            if not (base is None and name in _NEWER) and not (isinstance(base, type) and self.is_hooked(base))
+        ]
 
     def _start(self, wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
         with suppress(TypeError):  # a class without weak references
@@ -292,15 +217,6 @@ def unhooked_classes(source: Source) -> list[str]:
         return subscription.renew()
     finally:
         subscription.cancel()
-
-
-def _find_unhooked() -> list[str]:
-    agents = sys.modules.get("livekit.agents")
-    return [
-        name
-        for name, base in (_bases(agents) if agents is not None else ())
-        if not (base is None and name in _NEWER) and not (isinstance(base, type) and _hook.is_hooked(base))
-    ]
 
 
 class _Probe:

@@ -18,6 +18,7 @@ from pydantic_core import from_json
 from ...errors import UsageError
 from ...usage import Amount, Component, Mode, Reading, Unit, Usage, to_moment
 from ..fields import read_count, read_counts, read_seconds
+from ..tokens import TEXT_TOKEN_UNITS, rest_of, split_cached, text_tokens
 from .providers import canonical_model, canonical_provider
 
 __all__ = [
@@ -164,13 +165,7 @@ def to_fragments(attributes: _Fields) -> tuple[str, ...]:
 
 def _llm(fields: _Fields) -> _Amounts:
     prompt, completion, cached, written, reasoning = read_counts(fields, _LLM_COUNTS)
-    return (
-        _rest("prompt_tokens", prompt, cached + written),
-        cached,
-        written,
-        _rest("completion_tokens", completion, reasoning),
-        reasoning,
-    )
+    return text_tokens(prompt, completion, cached, written, reasoning)
 
 
 def _tts(fields: _Fields) -> _Amounts:
@@ -181,7 +176,7 @@ def _tts(fields: _Fields) -> _Amounts:
 def _stt(fields: _Fields) -> _Amounts:
     tokens, audio, text = read_counts(fields, _STT_COUNTS)
     audio = audio or tokens  # before 1.8 the split is not reported; nearly all is audio
-    return read_seconds(fields, "audio_duration"), audio, _rest("input_tokens", tokens, audio), text
+    return read_seconds(fields, "audio_duration"), audio, rest_of("input_tokens", tokens, audio), text
 
 
 def _realtime(fields: _Fields) -> _Amounts:
@@ -192,11 +187,11 @@ def _realtime(fields: _Fields) -> _Amounts:
     out_text, out_audio = read_counts(outputs, _OUTPUT_DETAILS)
     out_text += max(read_count(fields, "output_tokens") - out_text - out_audio, 0)
     return (
-        _rest("text_tokens", text, cached_text),
+        rest_of("text_tokens", text, cached_text),
         cached_text,
-        _rest("audio_tokens", audio, cached_audio),
+        rest_of("audio_tokens", audio, cached_audio),
         cached_audio,
-        _rest("image_tokens", image, cached_image),
+        rest_of("image_tokens", image, cached_image),
         cached_image,
         out_text,
         out_audio,
@@ -223,16 +218,7 @@ _OUTPUT_DETAILS = ("text_tokens", "audio_tokens")
 # The reader of each component, and the units of the amounts that it returns.
 _READERS: dict[Component, tuple[Callable[[_Fields], _Amounts], tuple[Unit, ...]]] = {
     Component.INTERRUPTION: (_requests, (Unit.REQUEST,)),
-    Component.LLM: (
-        _llm,
-        (
-            Unit.INPUT_TOKEN,
-            Unit.CACHED_INPUT_TOKEN,
-            Unit.CACHE_WRITE_TOKEN,
-            Unit.OUTPUT_TOKEN,
-            Unit.REASONING_TOKEN,
-        ),
-    ),
+    Component.LLM: (_llm, TEXT_TOKEN_UNITS),
     Component.REALTIME: (
         _realtime,
         (
@@ -266,16 +252,8 @@ def _cached(inputs: _Fields, text: int, audio: int) -> tuple[int, int, int]:
     unnamed = read_count(inputs, "cached_tokens") - sum(kinds)
     if unnamed <= 0:
         return kinds[0], kinds[1], kinds[2]
-    more_text = min(unnamed, text - kinds[0])
-    more_audio = min(unnamed - more_text, audio - kinds[1])
+    more_text, more_audio = split_cached(unnamed, text - kinds[0], audio - kinds[1])
     return kinds[0] + more_text, kinds[1] + more_audio, kinds[2] + unnamed - more_text - more_audio
-
-
-def _rest(name: str, whole: int, parts: int) -> int:
-    """Subtract the parts from a count that includes them."""
-    if parts > whole:
-        raise UsageError(f"{name}: got {whole}, expected at least its parts, {parts}")
-    return whole - parts
 
 
 def _add_thinking(amounts: dict[Unit, Amount], fields: _Fields, unit: Unit, *counted: str) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import urlsplit
 
+from ..hosts import find_vendor
+
 __all__ = ["canonical_model", "canonical_provider"]
 
 _UNKNOWN = {"", "unknown"}
@@ -22,22 +24,6 @@ _ALIASES = {
     "amazon": "aws",
     "amazon polly": "aws",
     "amazon transcribe": "aws",
-    "api.anthropic.com": "anthropic",
-    "api.cerebras.ai": "cerebras",
-    "api.cometapi.com": "cometapi",
-    "api.deepgram.com": "deepgram",
-    "api.deepseek.com": "deepseek",
-    "api.fireworks.ai": "fireworksai",
-    "api.groq.com": "groq",
-    "api.letta.com": "letta",
-    "api.mistral.ai": "mistral",
-    "api.openai.com": "openai",
-    "api.perplexity.ai": "perplexity",
-    "api.sambanova.ai": "sambanova",
-    "api.studio.nebius.com": "nebius",
-    "api.telnyx.com": "telnyx",
-    "api.together.xyz": "together",
-    "api.x.ai": "xai",
     "aws bedrock": "aws",
     "aws.bedrock": "aws",
     "azure stt": "azure",
@@ -53,19 +39,9 @@ _ALIASES = {
     "microsoft ai": "microsoft_ai",
     "mistral_ai": "mistral",
     "mistralai": "mistral",
-    "oai.endpoints.kepler.ai.cloud.ovh.net": "ovhcloud",
-    "openrouter.ai": "openrouter",
-    "text.octoai.run": "octoai",
     "vertex ai": "google",
     "vertex ai model garden": "google",
     "x_ai": "xai",
-}
-
-# Host suffixes that follow a resource or region name.
-_HOST_SUFFIXES = {
-    ".cognitiveservices.azure.com": "azure",
-    ".openai.azure.com": "azure",
-    ".services.ai.azure.com": "azure",
 }
 
 
@@ -87,9 +63,7 @@ def canonical_provider(provider: str | None, label: str | None = None) -> str:
     if name in _UNKNOWN:
         parts = (label or "").lower().split(".")
         name = parts[2] if len(parts) > 3 and parts[:2] == ["livekit", "plugins"] else "unknown"
-    if name in _ALIASES:
-        return _ALIASES[name]
-    return next((to for suffix, to in _HOST_SUFFIXES.items() if name.endswith(suffix)), name)
+    return _ALIASES.get(name) or find_vendor(name) or name
 
 
 @lru_cache(maxsize=4_096)

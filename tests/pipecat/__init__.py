@@ -1,0 +1,1 @@
+"""Conversations of Pipecat's own services with vendors that meter."""

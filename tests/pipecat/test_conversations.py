@@ -1,0 +1,36 @@
+"""Conversations with Pipecat's own services: the cost on the spans against the vendors' meters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from .accounts import Accounts, table
+from .conversations import CONVERSATIONS, Conversation
+
+_ROUNDING_ERROR = Decimal("1e-15")  # US dollars, of seconds that are added up as doubles
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
+def test_the_cost_on_all_spans_is_the_price_of_the_meters(
+    conversation: Conversation, hold_and_price: Callable[[Conversation], Accounts]
+) -> None:
+    accounts = hold_and_price(conversation)
+    print("\n" + table([accounts]))  # noqa: T201  # shown if it fails
+    metered, on_spans = accounts.usd_of_meter(), accounts.usd_on_spans()
+
+    assert metered, "no vendor bills anything"
+    if conversation.traced:
+        assert on_spans.keys() == metered.keys()
+        allowed = 0 if conversation.exact_seconds else _ROUNDING_ERROR
+        assert {key: usd for key, usd in on_spans.items() if abs(usd - metered[key]) > allowed} == {}
+    else:
+        assert on_spans == {}
+    by_component: dict[str, float] = {}
+    for (component, _), usd in metered.items():
+        by_component[component] = by_component.get(component, 0.0) + float(usd)
+    assert accounts.usd_in_metrics() == pytest.approx(by_component, rel=1e-12)
+    assert accounts.stats.unpriced == accounts.cut_off
+    assert accounts.stats.failed == accounts.stats.late == 0
