@@ -127,7 +127,7 @@ def read_model(component: Component, text: object, time_ns: int, attributes: _Fi
         attributes: Attributes of the span.
     """
     try:
-        fields = decode(text) if isinstance(text, str) else {}
+        fields = decode(text) if isinstance(text, str) else text if isinstance(text, dict) else {}
     except UsageError:
         fields = {}
     provider, model = read_names(attributes, fields)
