@@ -262,7 +262,7 @@ def _find_llm_span() -> Any:
 def _find_speech_span(service: Any, text: str) -> Any:
     """Return the open span of the reply that a text belongs to, or None.
 
-    It is the reply whose last text is this object; the last reply, if the service changed the text before it was sent.
+    It is the reply whose last text is this object; the last open one, if the service changed the text before.
 
     Source:
         pipecat-ai 1.7.0 to 1.14.0, ``utils/tracing/service_decorators.py``, ``traced_tts``: ``_tts_spans`` and
@@ -271,7 +271,7 @@ def _find_speech_span(service: Any, text: str) -> Any:
     spans, texts = getattr(service, "_tts_spans", None), getattr(service, "_tts_texts", None)
     if not spans or not texts:
         return None
-    replies = list(texts)
-    reply = next((each for each in reversed(replies) if texts[each] and texts[each][-1] is text), replies[-1])
-    entry = spans.get(reply)
+    replies = [reply for reply in reversed(list(texts)) if texts[reply]]
+    last_open = next((reply for reply in replies if reply in spans), None)
+    entry = spans.get(next((reply for reply in replies if texts[reply][-1] is text), last_open))
     return entry["span"] if entry is not None and entry["span"].is_recording() else None

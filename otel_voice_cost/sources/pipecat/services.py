@@ -234,12 +234,14 @@ def read_service_provider(service: object, provider: str) -> str:
 def read_service_model(service: object, component: Component, provider: str) -> str:
     """Return the model that a service is set to.
 
-    Azure's setting is the name of a deployment, so there the name in the vendor's answer comes first.
+    Azure's setting is the name of a deployment, so there the name in the vendor's answer comes first. A live model that
+    delegates to another one reports the other's tokens.
 
     Source:
-        pipecat-ai 1.14.0, ``utils/tracing/service_decorators.py``, ``_get_model_name``.
+        pipecat-ai 1.14.0, ``utils/tracing/service_decorators.py``, ``_get_model_name``;
+        ``services/openai/live/llm.py``, ``_report_backend_usage``.
     """
-    settings = getattr(service, "_settings", None)
+    settings = getattr(getattr(service, "_delegation", None), "settings", None) or getattr(service, "_settings", None)
     names = [getattr(settings, "model", None), getattr(service, "_full_model_name", None)]
     if provider == "azure":
         names.reverse()
