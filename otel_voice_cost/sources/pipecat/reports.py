@@ -177,7 +177,9 @@ def _carry(
     now_ns = time_ns()
     carried = CarriedUsage(lambda parts: model.to_usage(to_amounts(parts), now_ns))
     carried.add(part)
-    _carried[key] = _carried_by[span] = carried
+    _carried[key] = carried
+    with suppress(TypeError):  # a span without weak references: the report alone keeps it
+        _carried_by[span] = carried
     if not place.is_conversation:
         return None
     return _to_report(model, place, to_match_key(key), now_ns, lambda _attributes: carried.read())
