@@ -84,7 +84,7 @@ class CarriedUsage:
         return True
 
     def read(self) -> Usage | None:
-        """Return the usage, and take no more parts. Raises `UsageError` if it cannot be read."""
+        """Return the usage and close it to further parts. Raises `UsageError` if it cannot be read."""
         self._is_closed = True
         parts = []
         with suppress(IndexError):
@@ -121,7 +121,7 @@ def read_stt_report(service: Any) -> UsageReport | None:
         ``_stt_usage_pending_seconds``, which the base class counts.
 
     Raises:
-        UsageError: They are no number of seconds.
+        UsageError: The seconds are not a number.
     """
     seconds = read_amount({"audio_seconds": getattr(service, "_stt_usage_pending_seconds", 0)}, "audio_seconds")
     if not seconds:
@@ -145,7 +145,7 @@ def read_llm_report(processor: Any, tokens: object) -> UsageReport | None:
     """Return the tokens that a processor reports, or None if there are none or they add to a report that waits.
 
     Raises:
-        UsageError: A count is no whole number.
+        UsageError: A count is not a whole number.
     """
     counts = Tokens.from_report(tokens)
     if not any(counts):

@@ -204,7 +204,7 @@ def is_speech_reported(service_class: type[Any]) -> bool:
 
     Source:
         pipecat-ai 1.14.0: ``services/groq/tts.py`` and ``services/deepgram/sagemaker/tts.py`` do not; the other 50
-        call ``start_tts_usage_metrics`` in one of their own methods.
+        call ``start_tts_usage_metrics`` in one of their methods.
     """
     for each in service_class.__mro__:
         if each.__module__ == "pipecat.services.tts_service":
