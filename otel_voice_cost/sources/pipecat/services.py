@@ -81,8 +81,8 @@ _WITH_RESPONSE_SPAN = ("pipecat.services.google.gemini_live", "pipecat.services.
 _SEGMENTED = "SegmentedSTTService"
 _SPEECH_REPORT = "start_tts_usage_metrics"
 
-# Vendors whose services may have no model: the setting that decides the price.
-_PRICED_BY = {"aws": "engine", "azure": "voice", "google": "voice"}
+# Vendors whose speech services may have no model: the setting that decides the price, and the vendor's default.
+_PRICED_BY = {"aws": ("engine", "standard"), "azure": ("voice", _UNKNOWN), "google": ("voice", _UNKNOWN)}
 _DEEPGRAM_GENERAL = {"nova-3", "nova-3-general"}
 _DEEPGRAM_MULTI = "nova-3-multi"
 
@@ -264,7 +264,8 @@ def _to_model(component: Component, provider: str, name: str | None, read: Calla
     """Return a model id as the catalog has it, from a name and other settings that decide the price."""
     model = (name or _UNKNOWN).strip().lower()
     if component is Component.TTS and model == _UNKNOWN and provider in _PRICED_BY:
-        return (_to_text(read(_PRICED_BY[provider])) or _UNKNOWN).lower()
+        setting, default = _PRICED_BY[provider]
+        return (_to_text(read(setting)) or default).lower()
     if component is Component.STT and provider == "deepgram" and model in _DEEPGRAM_GENERAL:
         return _DEEPGRAM_MULTI if _to_text(read("language")) == "multi" else model
     return model
