@@ -37,9 +37,9 @@ class SessionCosts:
         self.processor = VoiceCostSpanProcessor(catalog=catalog, settings=settings, on_session_end=self._costs.append)
         self._provider.add_span_processor(self.processor)
         _use_in_livekit(self._provider)
-        self._former_provider = trace._TRACER_PROVIDER  # noqa: SLF001
+        self._former_provider = trace._TRACER_PROVIDER
         if "pipecat" in sys.modules:
-            trace._TRACER_PROVIDER = self._provider  # noqa: SLF001  # the API sets it once per process, tests need more
+            trace._TRACER_PROVIDER = self._provider  # the API sets it once per process, tests need more
 
     @property
     def sessions(self) -> list[SessionCost]:
@@ -61,7 +61,7 @@ class SessionCosts:
     def close(self) -> None:
         """Shut the provider down."""
         self._provider.shutdown()
-        trace._TRACER_PROVIDER = self._former_provider  # noqa: SLF001
+        trace._TRACER_PROVIDER = self._former_provider
 
 
 def _use_in_livekit(provider: TracerProvider) -> None:

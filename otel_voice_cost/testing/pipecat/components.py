@@ -24,6 +24,7 @@ from typing import Any
 
 from pipecat.frames.frames import (
     Frame,
+    FunctionCallFromLLM,
     LLMContextFrame,
     LLMFullResponseEndFrame,
     LLMFullResponseStartFrame,
@@ -33,7 +34,7 @@ from pipecat.frames.frames import (
 from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameDirection
-from pipecat.services.llm_service import FunctionCallFromLLM, LLMService
+from pipecat.services.llm_service import LLMService
 from pipecat.services.settings import LLMSettings, STTSettings, TTSSettings
 from pipecat.services.stt_service import STTService
 from pipecat.services.tts_service import TTSService
@@ -47,7 +48,7 @@ from .telephone import FRAME_SECONDS, is_loud, tone
 __all__ = ["ScriptedLLM", "ScriptedSTT", "ScriptedTTS"]
 
 _PAUSE_FRAMES = 5  # silent frames that end an utterance
-_STT_SECONDS = 0.05  # longest time for a transcript
+_STT_SECONDS = 0.25  # longest time for a transcript
 _SAMPLE_BYTES = 2
 _ids = count(1)
 
@@ -58,7 +59,7 @@ def _named_after(provider: str, base: type[Any], kind: str) -> type[Any]:
     return type(f"{provider}{kind}", (base,), {"__module__": base.__module__})
 
 
-class ScriptedSTT(STTService):  # type: ignore[misc]
+class ScriptedSTT(STTService):
     """Detects speech by loudness and transcribes by script; reports audio as Deepgram's service does.
 
     Args:
@@ -74,7 +75,7 @@ class ScriptedSTT(STTService):  # type: ignore[misc]
 
     component = Component.STT
 
-    def __new__(cls, *_: Any, provider: str = "Deepgram", **__: Any) -> ScriptedSTT:
+    def __new__(cls, *_: Any, provider: str = "Deepgram", **__: Any) -> Any:
         return super().__new__(_named_after(provider, cls, "STTService"))
 
     def __init__(
@@ -116,7 +117,7 @@ class ScriptedSTT(STTService):  # type: ignore[misc]
         """Mark the class for Pipecat's tracing, which opens and ends the spans."""
 
 
-class ScriptedLLM(LLMService):  # type: ignore[misc]
+class ScriptedLLM(LLMService):
     """Answers by script, word for word, with the usage at the end.
 
     Args:
@@ -134,7 +135,7 @@ class ScriptedLLM(LLMService):  # type: ignore[misc]
 
     component = Component.LLM
 
-    def __new__(cls, *_: Any, provider: str = "OpenAI", **__: Any) -> ScriptedLLM:
+    def __new__(cls, *_: Any, provider: str = "OpenAI", **__: Any) -> Any:
         return super().__new__(_named_after(provider, cls, "LLMService"))
 
     def __init__(
@@ -147,9 +148,10 @@ class ScriptedLLM(LLMService):  # type: ignore[misc]
         speed: float = 1.0,
         **options: Any,
     ) -> None:
-        settings = LLMSettings(**{field.name: None for field in fields(LLMSettings) if field.name != "extra"})
-        settings.model, settings.system_instruction = model, instructions
-        settings.filter_incomplete_user_turns = False
+        unset: dict[str, Any] = {field.name: None for field in fields(LLMSettings) if field.name != "extra"}
+        settings = LLMSettings(
+            **{**unset, "model": model, "system_instruction": instructions, "filter_incomplete_user_turns": False}
+        )
         super().__init__(**{"settings": settings, **options})
         self.answers = deque(answers)
         self.model, self.provider, self.speed = model, provider, speed
@@ -207,13 +209,14 @@ class ScriptedLLM(LLMService):  # type: ignore[misc]
                 self.metered[unit] = self.metered.get(unit, Decimal(0)) + tokens
 
 
-class ScriptedTTS(TTSService):  # type: ignore[misc]
+class ScriptedTTS(TTSService):
     """Speaks a tone of fixed length per character, each sentence in one request.
 
     Args:
         model: As reported.
         provider: As reported, in the case of Pipecat's class names.
         seconds_per_character: Seconds of audio.
+        frame_delay: Seconds of real time that it takes to make a frame of audio.
         options: Further arguments of ``TTSService``.
 
     Attributes:
@@ -223,7 +226,7 @@ class ScriptedTTS(TTSService):  # type: ignore[misc]
 
     component = Component.TTS
 
-    def __new__(cls, *_: Any, provider: str = "Cartesia", **__: Any) -> ScriptedTTS:
+    def __new__(cls, *_: Any, provider: str = "Cartesia", **__: Any) -> Any:
         return super().__new__(_named_after(provider, cls, "TTSService"))
 
     def __init__(
@@ -232,13 +235,14 @@ class ScriptedTTS(TTSService):  # type: ignore[misc]
         model: str = "sonic-3",
         provider: str = "Cartesia",
         seconds_per_character: float = 0.05,
+        frame_delay: float = 0.0,
         **options: Any,
     ) -> None:
         settings = TTSSettings(model=model, voice="scripted", language="en")
         super().__init__(
             **{"push_start_frame": True, "push_stop_frames": True, "settings": settings, **options},
         )
-        self.seconds_per_character = seconds_per_character
+        self.seconds_per_character, self.frame_delay = seconds_per_character, frame_delay
         self.model, self.provider = model, provider
         self.metered: dict[Unit, Decimal] = {Unit.CHARACTER: Decimal(0)}
 
@@ -251,3 +255,4 @@ class ScriptedTTS(TTSService):  # type: ignore[misc]
         await self.start_tts_usage_metrics(text)
         for _ in range(math.ceil(len(text) * self.seconds_per_character / FRAME_SECONDS)):
             yield TTSAudioRawFrame(tone(self.sample_rate), self.sample_rate, 1, context_id=context_id)
+            await asyncio.sleep(self.frame_delay)
