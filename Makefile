@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,12 +22,20 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(PIP) --editable ".[cli,livekit,otlp]"
 	@touch $@
 
+$(VENV)/.demo-pipecat: pyproject.toml | $(BIN)/python
+	@$(BIN)/python -c 'import sys; sys.exit("Pipecat needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PIP) --editable ".[cli,otlp,pipecat]"
+	@touch $@
+
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.demo
 
 demo: $(VENV)/.demo ## hold a phone call offline and print what it cost
 	@$(BIN)/python -m otel_voice_cost.demo
+
+demo-pipecat: $(VENV)/.demo-pipecat ## the same call with Pipecat, and the meters of its components
+	@$(BIN)/python -m otel_voice_cost.demo.pipecat
 
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest

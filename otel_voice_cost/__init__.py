@@ -1,4 +1,4 @@
-"""The true cost of a voice call on the OpenTelemetry spans of LiveKit Agents."""
+"""The true cost of a voice call on the OpenTelemetry spans of LiveKit Agents and Pipecat."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -58,7 +58,7 @@ _HIDDEN_ATTRIBUTES = (
 
 
 class VoiceCostSpanProcessor(SpanProcessor):
-    """Adds the cost of a voice call to the spans of LiveKit Agents.
+    """Adds the cost of a voice call to the spans of LiveKit Agents and Pipecat.
 
     Without ``downstream``, add it before the exporting processor: it replaces the attributes of
     the ended span for the processors after it. With ``downstream`` it wraps one processor, in

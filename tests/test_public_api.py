@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import json
 import pkgutil
@@ -13,10 +13,12 @@ import pytest
 
 import otel_voice_cost
 
+NEEDS_PIPECAT = ("otel_voice_cost.demo.pipecat.", "otel_voice_cost.testing.pipecat")  # which needs Python 3.11
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(otel_voice_cost.__path__, "otel_voice_cost.")
     if not module.name.endswith("__main__")
+    and (importlib.util.find_spec("pipecat") or not module.name.startswith(NEEDS_PIPECAT))
 ]
 
 

@@ -1,61 +1,20 @@
-"""Run the call, send its spans over OTLP to a receiver in this process, print the received spans."""
+"""Hold the call with LiveKit Agents and print its bill."""
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import logging
-import os
 import sys
-from contextlib import nullcontext
 
 from livekit.agents.telemetry import set_tracer_provider
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from rich.console import Console
 
-from .. import SessionCost, VoiceCostSpanProcessor
 from .call import hold_call
-from .receiver import OtlpReceiver
 from .report import print_report
+from .run import run
 
 
 def main() -> int:
     """Run the demo; return 0 if spans, the session's total and the record of the call agree."""
-    logging.basicConfig(level=logging.ERROR)
-    logging.getLogger("otel_voice_cost").setLevel(logging.WARNING)
-    console, progress = Console(width=None if sys.stdout.isatty() else 100), Console(stderr=True)
-    with OtlpReceiver() as receiver:
-        provider = TracerProvider()
-        records: list[SessionCost] = []
-        provider.add_span_processor(VoiceCostSpanProcessor(on_session_end=records.append))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
-        for name, exporter in _further_exporters():
-            provider.add_span_processor(BatchSpanProcessor(exporter))
-            progress.print(f"The spans also go to {name}.")
-        set_tracer_provider(provider)
-        progress.print("A phone call of about 20 seconds, in real time, offline.")
-        with progress.status("Calling") if progress.is_terminal else nullcontext() as status:
-            asyncio.run(hold_call(progress=status.update if status else progress.print))
-        provider.shutdown()
-        return 0 if print_report(receiver.spans, records[0], console) else 1
-
-
-def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:
-    """Return the exporters that the environment configures."""
-    exporters = []
-    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
-        exporters.append(("OTEL_EXPORTER_OTLP_ENDPOINT", OTLPSpanExporter()))
-    public, secret = os.environ.get("LANGFUSE_PUBLIC_KEY"), os.environ.get("LANGFUSE_SECRET_KEY")
-    if public and secret:
-        host = os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com").rstrip("/")
-        token = base64.b64encode(f"{public}:{secret}".encode()).decode()
-        exporter = OTLPSpanExporter(
-            endpoint=f"{host}/api/public/otel/v1/traces", headers={"Authorization": f"Basic {token}"}
-        )
-        exporters.append((host, exporter))
-    return exporters
+    title = "A phone call of about 20 seconds, in real time, offline."
+    return run(title, set_tracer_provider, lambda progress: hold_call(progress=progress), print_report)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -25,6 +24,8 @@ from livekit import rtc
 from livekit.agents import llm, stt, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.agents.voice import io
+
+from .answers import Answer, ToolCall
 
 __all__ = ["Answer", "Microphone", "ScriptedLLM", "ScriptedSTT", "ScriptedTTS", "Speaker", "ToolCall"]
 
@@ -198,30 +199,6 @@ class _Hearing(stt.RecognizeStream):
         event = self._stt.event(stt.SpeechEventType.RECOGNITION_USAGE)  # type: ignore[attr-defined]
         event.recognition_usage = stt.RecognitionUsage(audio_duration=round(seconds, 3))
         self._event_ch.send_nowait(event)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ToolCall:
-    """A tool call of the model."""
-
-    name: str
-    arguments: str = "{}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """One answer of the model, and the tokens it reports.
-
-    ``prompt_tokens`` includes ``cached_tokens``, as in OpenAI's counts.
-    """
-
-    text: str = ""
-    tool: ToolCall | None = None
-    prompt_tokens: int = 100
-    cached_tokens: int = 0
-    completion_tokens: int = 20
-    error: Exception | None = None
-    chunk_seconds: float = 0.01
 
 
 class ScriptedLLM(llm.LLM[str]):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from livekit.agents.telemetry import set_tracer_provider
+import sys
+from contextlib import suppress
+
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from ..bill import SessionCost
@@ -16,14 +19,14 @@ _FLUSH_MILLIS = 10_000
 
 
 class SessionCosts:
-    """A tracer provider for LiveKit, with a `VoiceCostSpanProcessor` whose costs are kept.
+    """A tracer provider for LiveKit and Pipecat, with a `VoiceCostSpanProcessor` whose costs are kept.
 
     Attributes:
         processor: For `current_cost` and `stats`.
     """
 
     def __init__(self, *, catalog: PriceCatalog | None = None, settings: Settings | None = None) -> None:
-        """Make LiveKit use a new provider.
+        """Make LiveKit use a new provider, and Pipecat if it is imported: until `close` it is the global one.
 
         Args:
             catalog: As for the processor.
@@ -33,7 +36,10 @@ class SessionCosts:
         self._provider = TracerProvider(shutdown_on_exit=False)
         self.processor = VoiceCostSpanProcessor(catalog=catalog, settings=settings, on_session_end=self._costs.append)
         self._provider.add_span_processor(self.processor)
-        set_tracer_provider(self._provider)
+        _use_in_livekit(self._provider)
+        self._former_provider = trace._TRACER_PROVIDER
+        if "pipecat" in sys.modules:
+            trace._TRACER_PROVIDER = self._provider  # the API sets it once per process, tests need more
 
     @property
     def sessions(self) -> list[SessionCost]:
@@ -55,3 +61,11 @@ class SessionCosts:
     def close(self) -> None:
         """Shut the provider down."""
         self._provider.shutdown()
+        trace._TRACER_PROVIDER = self._former_provider
+
+
+def _use_in_livekit(provider: TracerProvider) -> None:
+    with suppress(ImportError):  # it is not installed
+        from livekit.agents.telemetry import set_tracer_provider  # noqa: PLC0415
+
+        set_tracer_provider(provider)

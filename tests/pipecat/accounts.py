@@ -20,7 +20,7 @@ from otel_voice_cost._diagnostics import Stats
 from ..vendors.meter import MeterEntry, meter_usd
 from .conversations import Conversation
 
-__all__ = ["Accounts", "UnpricedSpans", "table"]
+__all__ = ["Accounts", "Amounts", "UnpricedSpans", "table"]
 
 Amounts = Counter[tuple[str, str, str]]  # (component, model, unit) → amount
 Costs = dict[tuple[str, str], Decimal]  # (component, model) → US dollars

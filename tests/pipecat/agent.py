@@ -43,6 +43,8 @@ from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
+from otel_voice_cost.usage import Component
+
 from ..vendors.anthropic import FakeAnthropic
 from ..vendors.cartesia import FakeCartesia
 from ..vendors.completions import Answer, Fault
@@ -90,12 +92,14 @@ class Vendors:
         self.servers.append(server)
         return await self._stack.enter_async_context(server)
 
-    async def deepgram(self, kind: type[DeepgramSTTService] = DeepgramSTTService) -> FrameProcessor:
-        server = await self.open(FakeDeepgram(self.setup.lines))
+    async def deepgram(
+        self, kind: type[DeepgramSTTService] = DeepgramSTTService, *, finalizes: bool = False
+    ) -> FrameProcessor:
+        server = await self.open(FakeDeepgram(self.setup.lines, finalizes=finalizes))
         return kind(api_key="none", base_url=server.url, ttfs_p99_latency=_STT_SECONDS)
 
-    async def whisper(self) -> FrameProcessor:
-        server = await self.open(FakeOpenAITranscription(self.setup.lines))
+    async def whisper(self, seconds: float = 0.0) -> FrameProcessor:
+        server = await self.open(FakeOpenAITranscription(self.setup.lines, seconds=seconds))
         settings = OpenAISTTService.Settings(model="whisper-1")
         url = f"{server.url}/v1"
         return OpenAISTTService(api_key="none", base_url=url, settings=settings, ttfs_p99_latency=_STT_SECONDS)
@@ -222,17 +226,18 @@ class Line:
         microphone: Microphone,
         watch: FrameWatch,
         worker: PipelineWorker,
-        switchers: Sequence[tuple[ServiceSwitcher, FrameProcessor]],
+        vendors: Vendors,
     ) -> None:
-        self._microphone, self._watch, self._worker, self._switchers = microphone, watch, worker, switchers
+        self._microphone, self._watch, self._worker = microphone, watch, worker
+        self._servers, self._switchers = vendors.servers, vendors.switchers
 
     async def until_ready(self) -> None:
         """Wait until the pipeline has started."""
         await self._microphone.is_ready.wait()
 
-    async def ask(self, seconds: float = 0.75) -> None:
+    async def ask(self) -> None:
         """Say the next line and fall silent, until the turn is the agent's."""
-        await self._microphone.speak(seconds)
+        await self._microphone.speak(0.75)
         await self._microphone.be_silent(0.75)
         await self._watch.next(UserStoppedSpeakingFrame)
 
@@ -251,9 +256,21 @@ class Line:
         """Wait until the model begins to answer, the next time."""
         await self._watch.next(LLMFullResponseStartFrame)
 
+    async def until_written(self) -> None:
+        """Wait until the model's vendor has written the answer, and a little longer for the service to read it."""
+        while not any(entry.component is Component.LLM for server in self._servers for entry in server.meter):
+            await asyncio.sleep(0.01)
+        await self.pause(0.1)
+
     async def pause(self, seconds: float) -> None:
         """Wait, in seconds of the clock, without any audio."""
         await asyncio.sleep(seconds)
+
+    async def ask_haltingly(self) -> None:
+        """Say the next two lines with a pause between them that ends an utterance and not the turn."""
+        await self._microphone.speak(0.75)
+        await self._microphone.be_silent(0.375)
+        await self.ask()
 
     async def ask_and_listen(self) -> None:
         """Say the next line, and listen to the whole answer."""
@@ -335,7 +352,7 @@ def _connect(
         params=PipelineParams(**setup.params),
         **setup.worker,
     )
-    return Line(microphone, watch, worker, vendors.switchers), worker
+    return Line(microphone, watch, worker, vendors), worker
 
 
 def _socket_url(server: VendorServer) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Sampler
 from pipecat.pipeline.llm_switcher import LLMSwitcher
 from pipecat.pipeline.parallel_pipeline import ParallelPipeline
@@ -14,7 +15,7 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.llm_service import FunctionCallParams
 
-from otel_voice_cost.usage import Component
+from otel_voice_cost.usage import Component, Unit
 
 from ..vendors.completions import Answer, Fault
 from ..vendors.meter import MeterEntry
@@ -39,6 +40,8 @@ class Conversation:
         traced: Whether it has spans that are exported.
         sampler: Sampler of the provider, if not the default.
         exact_seconds: Whether Pipecat's sums of seconds have no rounding errors.
+        guesses_output: Whether Pipecat guesses the output tokens of a request that is cut off.
+        happened: Tells from meters and spans whether the conversation went as it is described.
     """
 
     name: str
@@ -48,6 +51,8 @@ class Conversation:
     traced: bool = True
     sampler: Sampler | None = None
     exact_seconds: bool = True
+    guesses_output: bool = False
+    happened: Callable[[list[MeterEntry], Sequence[ReadableSpan]], bool] = lambda meter, spans: True
 
 
 CONVERSATIONS: list[Conversation] = []
@@ -65,9 +70,37 @@ def conversation(*unreported: Component, **fields: Any) -> Callable[[_Hold], _Ho
     return put
 
 
+def _interrupts(_meter: list[MeterEntry], spans: Sequence[ReadableSpan]) -> bool:
+    return any((span.attributes or {}).get("tts.interrupted") for span in spans)
+
+
+def _cuts_off(meter: list[MeterEntry], _spans: Sequence[ReadableSpan]) -> bool:
+    return any(entry.reason == "cut off" for entry in meter if entry.component is Component.LLM)
+
+
+def _interrupts_and_cuts_off(meter: list[MeterEntry], spans: Sequence[ReadableSpan]) -> bool:
+    return _interrupts(meter, spans) and _cuts_off(meter, spans)
+
+
+def _bills(*units: Unit) -> Callable[[list[MeterEntry], Sequence[ReadableSpan]], bool]:
+    return lambda meter, _spans: {unit for entry in meter for unit in entry.quantities} >= set(units)
+
+
+def _fails(component: Component) -> Callable[[list[MeterEntry], Sequence[ReadableSpan]], bool]:
+    return lambda meter, _spans: any(entry.reason == "failed" for entry in meter if entry.component is component)
+
+
+def _uses(*models: str) -> Callable[[list[MeterEntry], Sequence[ReadableSpan]], bool]:
+    return lambda meter, _spans: {entry.model for entry in meter if entry.quantities} >= set(models)
+
+
+def _has_no_span(name: str) -> Callable[[list[MeterEntry], Sequence[ReadableSpan]], bool]:
+    return lambda _meter, spans: all(span.name != name for span in spans)
+
+
 _HEARD_AT_ONCE = Setup()
-_HEARD_IN_TIME = Setup(answers=ANSWERS, played_speed=2 * SPEED)  # so that an answer can be cut off
-_WRITTEN_IN_TIME = replace(_HEARD_IN_TIME, tokens_per_second=60.0)
+_HEARD_IN_TIME = Setup(answers=(ANSWERS[0], "You are very welcome."), played_speed=2 * SPEED)  # not over at once
+_WRITTEN_IN_TIME = replace(_HEARD_IN_TIME, tokens_per_second=25.0)
 _BY_TOKENS = replace(_HEARD_IN_TIME, tts=Vendors.cartesia_by_tokens)
 
 
@@ -77,12 +110,25 @@ async def _two_turns(line: Line) -> None:
 
 
 async def _cut_off_speech(line: Line) -> None:
-    """Interrupt the first answer while it is heard, and listen to the second."""
+    """Interrupt the first answer while it is heard and after it is written, and listen to the second."""
     await line.ask()
     await line.until_speaking()
+    await line.until_written()
+    await _interrupt(line)
+
+
+async def _cut_off_answer(line: Line) -> None:
+    """Interrupt the first answer while it is heard and written, and listen to the second."""
     await line.ask()
     await line.until_speaking()
-    await line.listen()  # of the first
+    await line.be_silent(2.0)
+    await _interrupt(line)
+
+
+async def _interrupt(line: Line) -> None:
+    await line.ask()
+    await line.until_speaking()
+    await line.listen()  # of what is interrupted
     await line.listen()
 
 
@@ -111,36 +157,56 @@ async def whisper_and_openai_speech() -> list[MeterEntry]:
 
 
 @conversation()
+async def finalized_transcripts() -> list[MeterEntry]:
+    """Two questions, whose transcripts Deepgram finalizes when it is asked to."""
+    return await hold(Setup(stt=lambda vendors: vendors.deepgram(finalizes=True)), _two_turns)
+
+
+@conversation()
+async def late_transcripts() -> list[MeterEntry]:
+    """Two halves of a question are uploaded before the first transcript is there: each is billed by whole seconds.
+
+    There is no model, which would answer the first half.
+    """
+
+    async def script(line: Line) -> None:
+        await line.ask_haltingly()
+        await line.pause(1.0)
+
+    return await hold(Setup(stt=lambda vendors: vendors.whisper(seconds=0.3), llm=None, tts=None), script)
+
+
+@conversation()
 async def elevenlabs() -> list[MeterEntry]:
     """Two questions, answered with ElevenLabs' voice."""
     return await hold(Setup(tts=Vendors.elevenlabs), _two_turns)
 
 
-@conversation()
+@conversation(happened=_interrupts)
 async def speech_cut_off() -> list[MeterEntry]:
     """An answer is cut off while it is heard; it is synthesised by sentences."""
     return await hold(_HEARD_IN_TIME, _cut_off_speech)
 
 
-@conversation()
+@conversation(happened=_interrupts)
 async def speech_by_tokens_cut_off() -> list[MeterEntry]:
     """The same, and it is synthesised by tokens."""
     return await hold(_BY_TOKENS, _cut_off_speech)
 
 
-@conversation()
+@conversation(happened=_interrupts)
 async def elevenlabs_by_tokens_cut_off() -> list[MeterEntry]:
     """The same with ElevenLabs' voice."""
     return await hold(replace(_BY_TOKENS, tts=Vendors.elevenlabs_by_tokens), _cut_off_speech)
 
 
-@conversation()
+@conversation(happened=_interrupts)
 async def speech_over_http_cut_off() -> list[MeterEntry]:
     """The same with a vendor that is asked by HTTP, one sentence after the other."""
     return await hold(replace(_HEARD_IN_TIME, tts=Vendors.openai_speech, audio_speed=SPEED), _cut_off_speech)
 
 
-@conversation(Component.LLM)
+@conversation(Component.LLM, happened=_cuts_off)
 async def answer_cut_off() -> list[MeterEntry]:
     """The caller goes on speaking while the model writes: OpenAI bills what Pipecat is never told."""
 
@@ -154,29 +220,32 @@ async def answer_cut_off() -> list[MeterEntry]:
     return await hold(Setup(first_token_seconds=0.5), script)
 
 
-@conversation(Component.LLM)
+@conversation(Component.LLM, happened=_interrupts_and_cuts_off)
 async def answer_and_speech_cut_off() -> list[MeterEntry]:
     """An answer is cut off while it is written and its first sentence is heard."""
-    return await hold(_WRITTEN_IN_TIME, _cut_off_speech)
+    return await hold(_WRITTEN_IN_TIME, _cut_off_answer)
 
 
-@conversation(Component.LLM)
-async def answer_and_speech_by_tokens_cut_off() -> list[MeterEntry]:
-    """The same, and it is synthesised by tokens: what is sent is known before the answer is complete."""
-    return await hold(replace(_WRITTEN_IN_TIME, tts=Vendors.cartesia_by_tokens), _cut_off_speech)
+@conversation(Component.LLM, happened=_cuts_off)
+async def answer_by_tokens_cut_off() -> list[MeterEntry]:
+    """The same, and it is synthesised by tokens: all that is written is spoken."""
+    return await hold(replace(_WRITTEN_IN_TIME, tts=Vendors.cartesia_by_tokens), _cut_off_answer)
 
 
-@conversation()
+@conversation(guesses_output=True, happened=_interrupts_and_cuts_off)
+async def anthropic_answer_cut_off() -> list[MeterEntry]:
+    """An answer of Anthropic's model is cut off: Pipecat reports its input, and a guess of its output."""
+    return await hold(replace(_WRITTEN_IN_TIME, llm=Vendors.anthropic), _cut_off_answer)
+
+
+@conversation(happened=_interrupts)
 async def greeting_by_tokens_cut_off() -> list[MeterEntry]:
     """A greeting without the model is cut off, and the answer heard; both are synthesised by tokens."""
 
     async def script(line: Line) -> None:
         await line.greet(GREETING)
         await line.until_speaking()
-        await line.ask()
-        await line.until_speaking()
-        await line.listen()  # of the greeting
-        await line.listen()
+        await _interrupt(line)
 
     return await hold(replace(_BY_TOKENS, answers=SHORT_ANSWERS), script)
 
@@ -186,7 +255,7 @@ async def _ask_in_vain(line: Line) -> None:
     await line.pause(0.5)
 
 
-@conversation()
+@conversation(happened=_fails(Component.TTS))
 async def speech_not_found() -> list[MeterEntry]:
     """Text-to-speech answers 404 and bills nothing."""
     return await hold(Setup(tts=lambda vendors: vendors.openai_speech(status=404)), _ask_in_vain)
@@ -234,13 +303,13 @@ async def function_call() -> list[MeterEntry]:
     return await hold(Setup(answers=answers), Line.ask_and_listen, context=LLMContext(tools=[find_room]))
 
 
-@conversation()
+@conversation(happened=_bills(Unit.CACHED_INPUT_TOKEN, Unit.CACHE_WRITE_TOKEN))
 async def anthropic_cache() -> list[MeterEntry]:
     """Two questions to Anthropic's model, whose long prompt is written to the cache and read from it."""
     return await hold(Setup(llm=Vendors.anthropic, instructions=HANDBOOK), _two_turns)
 
 
-@conversation()
+@conversation(happened=_bills(Unit.CACHED_INPUT_TOKEN))
 async def openai_cache() -> list[MeterEntry]:
     """Two questions to OpenAI's model, whose long prompt is cached unasked."""
     return await hold(Setup(instructions=HANDBOOK), _two_turns)
@@ -255,20 +324,20 @@ async def _realtime_turns(line: Line) -> None:
     await _two_turns(line)
 
 
-@conversation()
+@conversation(happened=_bills(Unit.CACHED_INPUT_AUDIO_TOKEN, Unit.CACHED_INPUT_TEXT_TOKEN))
 async def realtime() -> list[MeterEntry]:
     """A realtime model greets and answers twice: text and audio, also from its cache."""
     return await hold(_REALTIME, _realtime_turns)
 
 
-@conversation(lost=frozenset({Component.STT}))
+@conversation(lost=frozenset({Component.STT}), happened=_uses("gpt-4o-mini-transcribe"))
 async def realtime_with_transcripts() -> list[MeterEntry]:
     """The same, and OpenAI transcribes the caller: Pipecat drops the usage of that model."""
     setup = replace(_REALTIME, llm=lambda vendors: vendors.openai_realtime("gpt-4o-mini-transcribe"))
     return await hold(setup, _realtime_turns)
 
 
-@conversation()
+@conversation(happened=_uses("sonic-3", "eleven_flash_v2_5"))
 async def two_voices() -> list[MeterEntry]:
     """Two services in parallel pipelines speak each answer."""
 
@@ -278,7 +347,7 @@ async def two_voices() -> list[MeterEntry]:
     return await hold(Setup(tts=voices), Line.ask_and_listen)
 
 
-@conversation()
+@conversation(happened=_uses("nova-3-general", "whisper-1"))
 async def switched_transcription() -> list[MeterEntry]:
     """The second question is transcribed by another service."""
 
@@ -288,7 +357,7 @@ async def switched_transcription() -> list[MeterEntry]:
     return await hold(Setup(stt=ears), _switched)
 
 
-@conversation()
+@conversation(happened=_uses("gpt-4.1-mini", "claude-haiku-4-5"))
 async def switched_model() -> list[MeterEntry]:
     """The second question is answered by another model."""
 
@@ -298,7 +367,7 @@ async def switched_model() -> list[MeterEntry]:
     return await hold(Setup(llm=models), _switched)
 
 
-@conversation()
+@conversation(happened=_uses("sonic-3", "tts-1"))
 async def switched_voice() -> list[MeterEntry]:
     """The second question is answered by another voice."""
 
@@ -332,13 +401,13 @@ async def own_subclasses() -> list[MeterEntry]:
     return await hold(setup, Line.ask_and_listen)
 
 
-@conversation()
+@conversation(happened=_has_no_span("llm"))
 async def untraced_model() -> list[MeterEntry]:
     """The model is a class of the application, which makes no spans."""
     return await hold(Setup(llm=lambda vendors: vendors.openai(UntracedOpenAILLMService)), _two_turns)
 
 
-@conversation()
+@conversation(happened=_has_no_span("llm"))
 async def own_model() -> list[MeterEntry]:
     """The model is of a vendor that Pipecat does not know, and makes no spans."""
 
@@ -348,7 +417,7 @@ async def own_model() -> list[MeterEntry]:
     return await hold(Setup(llm=model), _two_turns)
 
 
-@conversation()
+@conversation(happened=_fails(Component.LLM))
 async def model_retried() -> list[MeterEntry]:
     """The first request to the model fails with status 500, and is sent again."""
     return await hold(Setup(faults={1: Fault.REFUSE}), Line.ask_and_listen)

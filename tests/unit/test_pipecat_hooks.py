@@ -26,7 +26,7 @@ from pipecat.utils.tracing.tracing_context import TracingContext
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.sources.pipecat import PipecatSource
-from otel_voice_cost.sources.pipecat.hooks import is_stt_heard, subscribe
+from otel_voice_cost.sources.pipecat.hooks import is_stt_hooked, subscribe
 from otel_voice_cost.usage import Component, Unit
 
 HOOKED = (
@@ -98,13 +98,13 @@ async def test_the_hooks_are_removed_with_the_last_listener():
     before = originals()
     first, second = Listener(), Listener()
     subscriptions = [subscribe(SOURCE, first.hear), subscribe(SOURCE, second.hear)]
-    assert is_stt_heard()
+    assert is_stt_hooked()
 
     subscriptions[0].cancel()
-    assert is_stt_heard()
+    assert is_stt_hooked()
     subscriptions[1].cancel()
 
-    assert not is_stt_heard()
+    assert not is_stt_hooked()
     assert originals() == before
 
 
@@ -262,7 +262,7 @@ async def test_a_transparent_wrapper_of_others_keeps_the_hook(tracing):
             await own(self)
 
         STTService.emit_stt_usage_metrics = foreign
-        assert is_stt_heard()
+        assert is_stt_hooked()
         service._stt_usage_pending_seconds = 1.0
         await service.emit_stt_usage_metrics()
 

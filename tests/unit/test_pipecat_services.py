@@ -116,6 +116,7 @@ def test_the_model_is_the_setting_but_for_azure_whose_setting_is_a_deployment():
     ("provider", "attributes", "model"),
     [
         ("aws", {"settings.engine": "neural"}, "neural"),
+        ("aws", {}, "standard"),
         ("azure", {"voice_id": "en-US-JennyNeural"}, "en-us-jennyneural"),
         ("cartesia", {"voice_id": "voice-1"}, "unknown"),
     ],

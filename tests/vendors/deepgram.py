@@ -39,13 +39,15 @@ class FakeDeepgram(VendorServer):
     component = Component.STT
     provider = "Deepgram"
 
-    def __init__(self, lines: Sequence[str]) -> None:
+    def __init__(self, lines: Sequence[str], *, finalizes: bool = False) -> None:
         """Serve a script.
 
         Args:
             lines: As for `Transcriber`; connections of one call continue the same script.
+            finalizes: Whether the client's request to finalize ends an utterance at once.
         """
         super().__init__()
+        self._finalizes = finalizes
         self.open_seconds = 0.0
         self._lines = deque(lines)
 
@@ -64,7 +66,12 @@ class FakeDeepgram(VendorServer):
                     received += len(message.data)
                     for transcript in transcriber.transcribe(message.data):
                         await socket.send_json(_message(transcript, request_id))
-                elif message.type is WSMsgType.TEXT and json.loads(message.data)["type"] == "CloseStream":
+                    continue
+                kind = json.loads(message.data)["type"] if message.type is WSMsgType.TEXT else ""
+                if kind == "Finalize" and self._finalizes:
+                    for transcript in transcriber.finish():
+                        await socket.send_json({**_message(transcript, request_id), "from_finalize": True})
+                elif kind == "CloseStream":
                     break
         finally:
             self.open_seconds += time.perf_counter() - opened_at

@@ -8,6 +8,7 @@ Source:
 
 from __future__ import annotations
 
+import asyncio
 import io
 import wave
 from collections import deque
@@ -30,13 +31,15 @@ class FakeOpenAITranscription(VendorServer):
     mode = Mode.BATCH
     provider = "api.openai.com"
 
-    def __init__(self, lines: Sequence[str]) -> None:
+    def __init__(self, lines: Sequence[str], *, seconds: float = 0.0) -> None:
         """Serve a script.
 
         Args:
             lines: One per file.
+            seconds: Time until a transcript.
         """
         super().__init__()
+        self._seconds = seconds
         self._lines = deque(lines)
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -48,5 +51,6 @@ class FakeOpenAITranscription(VendorServer):
         assert isinstance(file, web.FileField)
         with wave.open(io.BytesIO(file.file.read())) as audio:
             seconds = Decimal(audio.getnframes()) / audio.getframerate()
+        await asyncio.sleep(self._seconds)
         self.bill(model, {Unit.AUDIO_SECOND: seconds}, "complete")
         return web.json_response({"text": self._lines.popleft() if self._lines else ""})

@@ -74,7 +74,12 @@ class Transcriber:
                 yield self._transcript("")
             if self._parts:
                 yield from self._transcribe_speech()
-        elif self._parts and self.seconds - self._speech_end > _PAUSE_SECONDS:
+        elif self.seconds - self._speech_end > _PAUSE_SECONDS:
+            yield from self.finish()
+
+    def finish(self) -> Iterator[Transcript]:
+        """Yield the rest of the current utterance as final, if there is one."""
+        if self._parts:
             yield self._transcript(" ".join(self._parts), is_final=True, is_end=True)
             self._parts.clear()
 

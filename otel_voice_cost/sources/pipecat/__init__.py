@@ -27,7 +27,7 @@ from .. import (
     Work,
 )
 from .amounts import Tokens, read_characters, read_seconds
-from .hooks import is_stt_heard, is_tts_heard, subscribe
+from .hooks import is_stt_hooked, is_tts_hooked, subscribe
 from .reports import find_carried, to_match_key
 from .services import Model, ServiceClass, describe_span, find_class, is_speech_reported, read_span_model
 from .spans import PROVIDER, SCOPE, TURN_SCOPE, find_rule
@@ -58,13 +58,13 @@ class PipecatSource:
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a Pipecat span, or None if nothing is known of it."""
-        return find_rule(span, is_stt_heard)
+        return find_rule(span, is_stt_hooked)
 
     def read_span(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> SpanUsage | None:
         """Return the usage that was reported for a span, or else the one in its attributes; None if there is none.
 
         Raises:
-            UsageError: A count in the attributes is no number.
+            UsageError: A count in the attributes is not a number.
         """
         component, key = rule.component, _to_key(span)
         match_key, carried = to_match_key(key), find_carried(key)
@@ -148,7 +148,7 @@ def _read_model(attributes: Attributes, component: Component) -> Model:
 def _was_not_sent(attributes: Attributes) -> bool:
     """Return True if the service of a speech span reports what it sends, so that no report means a failure."""
     name = attributes.get(PROVIDER)
-    found = find_class(Component.TTS, name) if isinstance(name, str) and is_tts_heard() else None
+    found = find_class(Component.TTS, name) if isinstance(name, str) and is_tts_hooked() else None
     return found is not None and is_speech_reported(found)
 
 

@@ -62,7 +62,7 @@ class Tokens(NamedTuple):
         """Read a report.
 
         Raises:
-            UsageError: A count is no whole number.
+            UsageError: A count is not a whole number.
         """
         return cls(*(read_count({name: getattr(report, name, None)}, name) for name, _ in _FIELDS.values()))
 
@@ -71,7 +71,7 @@ class Tokens(NamedTuple):
         """Read a span.
 
         Raises:
-            UsageError: A count is no whole number.
+            UsageError: A count is not a whole number.
         """
         return cls(*(read_count(attributes, key) for _, key in _FIELDS.values()))
 
@@ -90,8 +90,8 @@ class Tokens(NamedTuple):
 
         Args:
             is_net: True if the vendor reports its input without cached and written tokens.
-            has_modalities: True if text and audio are told apart. Tokens of a realtime model that does not tell them
-                apart have no price: speech costs many times as much as text.
+            has_modalities: True if text and audio are separate. Tokens of a realtime model without that split have no
+                price: speech costs many times as much as text.
 
         Raises:
             UsageError: The parts of a count are more than the count.
@@ -144,7 +144,7 @@ def read_seconds(attributes: Mapping[str, Any]) -> Amounts:
     """Return the seconds of audio on a span; none if it has none.
 
     Raises:
-        UsageError: They are no number.
+        UsageError: They are not a number.
     """
     return {Unit.AUDIO_SECOND: read_amount(attributes, AUDIO_SECONDS, default=EXACT.create_decimal(0))}
 
@@ -153,6 +153,6 @@ def read_characters(attributes: Mapping[str, Any]) -> Amounts:
     """Return the characters of speech on a span: those that were to be sent; none if it has none.
 
     Raises:
-        UsageError: They are no whole number.
+        UsageError: They are not a whole number.
     """
     return {Unit.CHARACTER: read_count(attributes, CHARACTERS)}

@@ -20,7 +20,7 @@ from .. import Source, UsageReport
 from .._wrapping import Hook, Listener, ListenerSubscription
 from .reports import read_llm_report, read_stt_report, read_tts_report
 
-__all__ = ["is_stt_heard", "is_tts_heard", "subscribe"]
+__all__ = ["is_stt_hooked", "is_tts_hooked", "subscribe"]
 
 Read = Callable[..., "UsageReport | None"]  # takes the arguments of the method
 
@@ -51,7 +51,7 @@ _REPORTING = (
 
 
 class _Once:
-    """Reads a report when the first listener asks for it, and gives the same to all of them."""
+    """Reads a report for the first listener, and returns the same report to all others."""
 
     def __init__(self, read: Callable[[], UsageReport | None]) -> None:
         self._read: Callable[[], UsageReport | None] | None = read
@@ -88,7 +88,7 @@ class _Hook(Hook):
             if (holder := _find(reporting)) is not None and not self.is_hooked(holder, reporting.method)
         ]
 
-    def is_heard(self, reporting: _Reporting) -> bool:
+    def is_receiving(self, reporting: _Reporting) -> bool:
         """Return True if calls of a method are received."""
         holder = _find(reporting)
         return holder is not None and bool(self.subscriptions) and self.is_hooked(holder, reporting.method)
@@ -99,7 +99,7 @@ class _Hook(Hook):
             if self.is_latest(holder, reporting.method, reported):
                 try:
                     self._notify(partial(reporting.read, processor, *args, **kwargs))
-                except BaseException:  # an interrupt: Pipecat reports it all the same
+                except BaseException:  # an interrupt: Pipecat's own report is still made
                     await method(processor, *args, **kwargs)
                     raise
             return await method(processor, *args, **kwargs)
@@ -120,10 +120,10 @@ def _find(reporting: _Reporting) -> type | None:
 
 
 _hook = _Hook()
-is_stt_heard = partial(_hook.is_heard, _STT)
+is_stt_hooked = partial(_hook.is_receiving, _STT)
 """Returns True if the usage of speech-to-text is reported in this process."""
 
-is_tts_heard = partial(_hook.is_heard, _TTS)
+is_tts_hooked = partial(_hook.is_receiving, _TTS)
 """Returns True if the usage of text-to-speech is reported in this process."""
 
 

@@ -82,7 +82,7 @@ class CarriedUsage:
         return True
 
     def read(self) -> Reading | None:
-        """Return the usage, and take no more parts. Raises `UsageError` if it cannot be read."""
+        """Return the usage and close it to further parts. Raises `UsageError` if it cannot be read."""
         self._is_closed = True
         parts = []
         with suppress(IndexError):
@@ -119,7 +119,7 @@ def read_stt_report(service: Any) -> UsageReport | None:
         ``_stt_usage_pending_seconds``, which the base class counts.
 
     Raises:
-        UsageError: They are no number of seconds.
+        UsageError: The seconds are not a number.
     """
     seconds = read_amount({"audio_seconds": getattr(service, "_stt_usage_pending_seconds", 0)}, "audio_seconds")
     if not seconds:
@@ -143,7 +143,7 @@ def read_llm_report(processor: Any, tokens: object) -> UsageReport | None:
     """Return the tokens that a processor reports, or None if there are none or they add to a report that waits.
 
     Raises:
-        UsageError: A count is no whole number.
+        UsageError: A count is not a whole number.
     """
     counts = Tokens.from_report(tokens)
     if not any(counts):
@@ -175,7 +175,9 @@ def _carry(
     now_ns = time_ns()
     carried = CarriedUsage(lambda parts: model.to_reading(to_amounts(parts), now_ns))
     carried.add(part)
-    _carried[key] = _carried_by[span] = carried
+    _carried[key] = carried
+    with suppress(TypeError):  # a span without weak references: the report alone keeps it
+        _carried_by[span] = carried
     if not place.is_conversation:
         return None
     return _to_report(model, place, to_match_key(key), now_ns, lambda _attributes: carried.read())
@@ -260,7 +262,7 @@ def _find_llm_span() -> Any:
 def _find_speech_span(service: Any, text: str) -> Any:
     """Return the open span of the reply that a text belongs to, or None.
 
-    It is the reply whose last text is this object; the last reply, if the service changed the text before it was sent.
+    It is the reply whose last text is this object; the last open one, if the service changed the text before.
 
     Source:
         pipecat-ai 1.7.0 to 1.14.0, ``utils/tracing/service_decorators.py``, ``traced_tts``: ``_tts_spans`` and
@@ -269,7 +271,7 @@ def _find_speech_span(service: Any, text: str) -> Any:
     spans, texts = getattr(service, "_tts_spans", None), getattr(service, "_tts_texts", None)
     if not spans or not texts:
         return None
-    replies = list(texts)
-    reply = next((each for each in reversed(replies) if texts[each] and texts[each][-1] is text), replies[-1])
-    entry = spans.get(reply)
+    replies = [reply for reply in reversed(list(texts)) if texts[reply]]
+    last_open = next((reply for reply in replies if reply in spans), None)
+    entry = spans.get(next((reply for reply in replies if texts[reply][-1] is text), last_open))
     return entry["span"] if entry is not None and entry["span"].is_recording() else None

@@ -80,8 +80,8 @@ _WITH_RESPONSE_SPAN = ("pipecat.services.google.gemini_live", "pipecat.services.
 _SEGMENTED = "SegmentedSTTService"
 _SPEECH_REPORT = "start_tts_usage_metrics"
 
-# Vendors whose services may have no model: the setting that decides the price.
-_PRICED_BY = {"aws": "engine", "azure": "voice", "google": "voice"}
+# Vendors whose speech services may have no model: the setting that decides the price, and the vendor's default.
+_PRICED_BY = {"aws": ("engine", "standard"), "azure": ("voice", _UNKNOWN), "google": ("voice", _UNKNOWN)}
 _DEEPGRAM_GENERAL = {"nova-3", "nova-3-general"}
 _DEEPGRAM_MULTI = "nova-3-multi"
 
@@ -195,7 +195,7 @@ def is_speech_reported(service_class: type[Any]) -> bool:
 
     Source:
         pipecat-ai 1.14.0: ``services/groq/tts.py`` and ``services/deepgram/sagemaker/tts.py`` do not; the other 50
-        call ``start_tts_usage_metrics`` in one of their own methods.
+        call ``start_tts_usage_metrics`` in one of their methods.
     """
     for each in service_class.__mro__:
         if each.__module__ == "pipecat.services.tts_service":
@@ -225,12 +225,14 @@ def read_service_provider(service: object, provider: str) -> str:
 def read_service_model(service: object, component: Component, provider: str) -> str:
     """Return the model that a service is set to.
 
-    Azure's setting is the name of a deployment, so there the name in the vendor's answer comes first.
+    Azure's setting is the name of a deployment, so there the name in the vendor's answer comes first. A live model that
+    delegates to another one reports the other's tokens.
 
     Source:
-        pipecat-ai 1.14.0, ``utils/tracing/service_decorators.py``, ``_get_model_name``.
+        pipecat-ai 1.14.0, ``utils/tracing/service_decorators.py``, ``_get_model_name``;
+        ``services/openai/live/llm.py``, ``_report_backend_usage``.
     """
-    settings = getattr(service, "_settings", None)
+    settings = getattr(getattr(service, "_delegation", None), "settings", None) or getattr(service, "_settings", None)
     names = [getattr(settings, "model", None), getattr(service, "_full_model_name", None)]
     if provider == "azure":
         names.reverse()
@@ -253,7 +255,8 @@ def _to_model(component: Component, provider: str, name: str | None, read: Calla
     """Return a model id as the catalog has it, from a name and other settings that decide the price."""
     model = (name or _UNKNOWN).strip().lower()
     if component is Component.TTS and model == _UNKNOWN and provider in _PRICED_BY:
-        return (_to_text(read(_PRICED_BY[provider])) or _UNKNOWN).lower()
+        setting, default = _PRICED_BY[provider]
+        return (_to_text(read(setting)) or default).lower()
     if component is Component.STT and provider == "deepgram" and model in _DEEPGRAM_GENERAL:
         return _DEEPGRAM_MULTI if _to_text(read("language")) == "multi" else model
     return model

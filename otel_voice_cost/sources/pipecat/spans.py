@@ -31,8 +31,8 @@ class PipecatRule:
     Attributes:
         role: The role of the span.
         component: The component that the span bills.
-        nests: True for a request without usage that was made nevertheless; none runs inside another of its kind. Speech
-            without usage was not sent: the request failed, or the reply was interrupted before.
+        nests: True if the span is a request even without usage. Speech without usage was not sent: the request failed,
+            or the reply was interrupted before. No request runs inside another of the same component.
         is_reported: Never true.
         is_attempt: Never true: one span covers all tries.
         is_newer: Never true.
@@ -48,7 +48,7 @@ class PipecatRule:
 
 _WRAPPER = PipecatRule(Role.WRAPPER, Component.REALTIME)
 _STT = PipecatRule(Role.USER_TURN, Component.STT)
-_UNHEARD_STT = PipecatRule(Role.REQUEST, Component.STT, nests=True)
+_UNHOOKED_STT = PipecatRule(Role.REQUEST, Component.STT, nests=True)
 
 SPAN_RULES = {
     (TURN_SCOPE, "conversation"): PipecatRule(Role.SESSION),
@@ -64,15 +64,15 @@ SPAN_RULES = {
 }
 
 
-def find_rule(span: ReadableSpan, is_stt_heard: Callable[[], bool]) -> PipecatRule | None:
+def find_rule(span: ReadableSpan, is_stt_hooked: Callable[[], bool]) -> PipecatRule | None:
     """Return the rule for a Pipecat span, or None if the table does not have it.
 
-    A span ``stt`` gets what was reported since the last one. It is a request of its own if reports are not received:
+    A span ``stt`` gets what was reported since the last one. It is a separate request if reports are not received:
     Pipecat before 1.7 has none, and a span may come from another process. A realtime model's is its transcript.
 
     Args:
         span: The span, which may be live.
-        is_stt_heard: Returns True if reports of speech-to-text are received.
+        is_stt_hooked: Returns True if reports of speech-to-text are received.
     """
     scope = span.instrumentation_scope
     rule = SPAN_RULES.get((scope.name, span.name)) if scope is not None else None
@@ -81,4 +81,4 @@ def find_rule(span: ReadableSpan, is_stt_heard: Callable[[], bool]) -> PipecatRu
     provider = (span.attributes or {}).get(PROVIDER)
     if isinstance(provider, str) and provider.endswith(_LLM_CLASS):
         return _WRAPPER
-    return _STT if is_stt_heard() else _UNHEARD_STT
+    return _STT if is_stt_hooked() else _UNHOOKED_STT

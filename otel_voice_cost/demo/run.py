@@ -1,0 +1,69 @@
+"""Run a call, send its spans over OTLP to a receiver in this process, print the received spans."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from rich.console import Console
+
+from .. import SessionCost, VoiceCostSpanProcessor
+from .receiver import OtlpReceiver, ReceivedSpan
+
+__all__ = ["Hold", "Print", "run"]
+
+Hold = Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]  # calls its argument with progress messages
+Print = Callable[[list[ReceivedSpan], SessionCost, Console], bool]  # returns True if all figures agree
+
+
+def run(title: str, use: Callable[[TracerProvider], None], hold: Hold, print_all: Print) -> int:
+    """Run a call and print its bill; return 0 if all figures agree.
+
+    Args:
+        title: A sentence about the call.
+        use: Makes the framework use a provider.
+        hold: Holds the call.
+        print_all: Prints the received spans and the record of the call.
+    """
+    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("otel_voice_cost").setLevel(logging.WARNING)
+    console, progress = Console(width=None if sys.stdout.isatty() else 100), Console(stderr=True)
+    with OtlpReceiver() as receiver:
+        provider = TracerProvider()
+        records: list[SessionCost] = []
+        provider.add_span_processor(VoiceCostSpanProcessor(on_session_end=records.append))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
+        for name, exporter in _further_exporters():
+            provider.add_span_processor(BatchSpanProcessor(exporter))
+            progress.print(f"The spans also go to {name}.")
+        use(provider)
+        progress.print(title)
+        with progress.status("Calling") if progress.is_terminal else nullcontext() as status:
+            asyncio.run(hold(status.update if status else progress.print))
+        provider.shutdown()
+        return 0 if print_all(receiver.spans, records[0], console) else 1
+
+
+def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:
+    """Return the exporters that the environment configures."""
+    exporters = []
+    if os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        exporters.append(("OTEL_EXPORTER_OTLP_ENDPOINT", OTLPSpanExporter()))
+    public, secret = os.environ.get("LANGFUSE_PUBLIC_KEY"), os.environ.get("LANGFUSE_SECRET_KEY")
+    if public and secret:
+        host = os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com").rstrip("/")
+        token = base64.b64encode(f"{public}:{secret}".encode()).decode()
+        exporter = OTLPSpanExporter(
+            endpoint=f"{host}/api/public/otel/v1/traces", headers={"Authorization": f"Basic {token}"}
+        )
+        exporters.append((host, exporter))
+    return exporters
