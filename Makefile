@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat-classes check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,10 @@ prices: $(VENV)/.dev ## compare our prices with genai-prices, litellm and voice-
 
 gaps: $(VENV)/.dev ## make docs/gaps.md, the table of what is priced
 	$(BIN)/voice-cost gaps --markdown > docs/gaps.md
+
+pipecat-classes: $(VENV)/.dev ## read the service classes of the newest Pipecat into the package
+	$(PIP) --upgrade pipecat-ai
+	$(BIN)/python -m tests.pipecat_classes
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term

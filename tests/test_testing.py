@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -12,6 +13,18 @@ import pytest
 from otel_voice_cost.testing import SessionCosts
 
 PAGE = Path(__file__).parents[1] / "docs" / "testing.md"
+LIVEKIT, PIPECAT = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+EVERY_TEST = pytest.mark.parametrize(
+    "code",
+    [
+        pytest.param(LIVEKIT, id="livekit"),
+        pytest.param(
+            PIPECAT,
+            id="pipecat",
+            marks=pytest.mark.skipif(not importlib.util.find_spec("pipecat"), reason="Pipecat needs Python 3.11"),
+        ),
+    ],
+)
 
 
 def run(folder, code):
@@ -20,21 +33,29 @@ def run(folder, code):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_page_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-
+@EVERY_TEST
+def test_the_page_runs(tmp_path, code):
     done = run(tmp_path, code)
 
     assert "1 passed" in done.stdout, done.stdout
 
 
-def test_a_call_that_costs_too_much_fails_the_test(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-
+@EVERY_TEST
+def test_a_call_that_costs_too_much_fails_the_test(tmp_path, code):
     done = run(tmp_path, code.replace('Decimal("0.10")', 'Decimal("0.000001")'))
 
     assert "1 failed" in done.stdout, done.stdout
     assert "assert Decimal(" in done.stdout
+
+
+def test_two_tests_with_pipecat_do_not_share_their_costs(tmp_path):
+    """Pipecat uses the global provider, which the API sets once."""
+    pytest.importorskip("pipecat", reason="Pipecat needs Python 3.11")
+    second = PIPECAT[PIPECAT.index("@pytest") :].replace("test_a_reservation", "test_another_reservation")
+
+    done = run(tmp_path, PIPECAT + second)
+
+    assert "2 passed" in done.stdout, done.stdout
 
 
 def test_a_test_without_a_session_gets_an_error(price_catalog):

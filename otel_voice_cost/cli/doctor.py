@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import entry_points, version
 from typing import Annotated, Literal
 
 import typer
@@ -21,15 +21,24 @@ from ..export.span_attributes import sdk_shares_spans
 from ..prices.catalog import PriceCatalog
 from ..processor import VoiceCostSpanProcessor
 from ..settings import Settings
-from ..sources.livekit import LiveKitSource
-from ..sources.livekit.hooks import unhooked_classes
+from ..sources.framework import Framework, Release
 from .app import Json, app, fail, output, print_json, table
-from .gaps import find_gaps
+from .gaps import FRAMEWORKS, find_gaps
 
 __all__ = ["Finding"]
 
-_PACKAGES = {"opentelemetry-sdk": "1.34", "genai-prices": "0.1.13", "livekit-agents": "1.2"}
-_NEWEST_LIVEKIT = (1, 8)
+_PACKAGES = {"opentelemetry-sdk": Release("1.34"), "genai-prices": Release("0.1.13")}
+_CLIENTS = (  # of vendors, by the entry points of OpenTelemetry's, OpenLLMetry's and OpenInference's instrumentations
+    "anthropic",
+    "bedrock",
+    "google-genai",
+    "google_genai",
+    "google_generativeai",
+    "groq",
+    "mistralai",
+    "openai",
+    "vertexai",
+)
 _SHORT = 2_000  # characters; metrics JSON is longer
 
 
@@ -55,7 +64,7 @@ def doctor(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Check versions, variables, prices, the hook into LiveKit and the order of processors.
+    """Check versions, variables, prices, the hooks into LiveKit and Pipecat, and the order of processors.
 
     The exit status is 1 if something is wrong.
 
@@ -63,17 +72,19 @@ def doctor(
     """
     settings, problems = Settings.from_environment()
     catalog, _, more = build_prices(settings)
+    frameworks = [framework for framework in FRAMEWORKS if framework.installed()]
     findings = [
-        *_versions(),
+        *_versions(frameworks),
         *(Finding(topic="variables", status="wrong", text=str(problem)) for problem in problems),
         *_switches(settings),
         *(Finding(topic="prices", status="wrong", text=str(problem)) for problem in more),
         Finding(topic="prices", status="ok", text=f"{sum(1 for _ in catalog.rates())} rates, and genai-prices"),
         *(Finding(topic="dialects", status="wrong", text=str(p)) for p in resolve_dialects(settings.dialects)[1]),
         Finding(topic="dialects", status="ok", text=", ".join(settings.dialects) or "none but our own"),
-        *_hook(),
+        *_hooks(frameworks),
         *_order(provider),
-        *_models(catalog),
+        *_instrumentations(frameworks),  # after the user's module is imported
+        *_models(frameworks, catalog),
     ]
     if as_json:
         print_json([{"topic": f.topic, "status": f.status, "text": f.text} for f in findings])
@@ -86,28 +97,29 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".")[:3] if part.isdigit())
-
-
-def _versions() -> Iterator[Finding]:
+def _versions(frameworks: Sequence[Framework]) -> Iterator[Finding]:
     own = version("otel-voice-cost")
     yield Finding(topic="versions", status="ok", text=f"otel-voice-cost {own}, Python {sys.version.split()[0]}")
-    for package, lowest in _PACKAGES.items():
-        try:
-            found = version(package)
-        except PackageNotFoundError:
-            text = f"{package} is not installed here: run this where the agent runs."
-            yield Finding(topic="versions", status="note", text=text)
-            continue
-        if _numbers(found) < _numbers(lowest):
-            text = f"{package} {found} is older than {lowest}, the oldest that is supported: upgrade it."
-            yield Finding(topic="versions", status="wrong", text=text)
-        elif package == "livekit-agents" and _numbers(found)[:2] > _NEWEST_LIVEKIT:
-            text = f"{package} {found} is newer than what was tested: spans are priced by the metrics they carry."
+    for package, oldest in _PACKAGES.items():
+        yield _version(package, version(package), oldest)
+    for framework in frameworks:
+        package, found = framework.package, framework.installed() or ""
+        if Release(found)[:2] > framework.newest[:2]:
+            text = f"{package} {found} is newer than {framework.newest}, the newest that was tested."
             yield Finding(topic="versions", status="note", text=text)
         else:
-            yield Finding(topic="versions", status="ok", text=f"{package} {found}")
+            yield _version(package, found, framework.oldest, framework.before_oldest)
+    if not frameworks:
+        names = " nor ".join(framework.package for framework in FRAMEWORKS)
+        text = f"Neither {names} is installed here: run this where the agent runs."
+        yield Finding(topic="versions", status="note", text=text)
+
+
+def _version(package: str, found: str, oldest: Release, reason: str = "") -> Finding:
+    if Release(found) >= oldest:
+        return Finding(topic="versions", status="ok", text=f"{package} {found}")
+    text = f"{package} {found} is older than {oldest}, the oldest that is supported: upgrade it. {reason}"
+    return Finding(topic="versions", status="wrong", text=text.strip())
 
 
 def _switches(settings: Settings) -> Iterator[Finding]:
@@ -127,24 +139,41 @@ def _switches(settings: Settings) -> Iterator[Finding]:
             yield Finding(topic="variables", status="note", text=text)
 
 
-def _hook() -> Iterator[Finding]:
+def _hooks(frameworks: Sequence[Framework]) -> Iterator[Finding]:
     if not sdk_shares_spans():
         text = "This SDK hides swapped attributes: wrap the exporter, VoiceCostSpanProcessor(BatchSpanProcessor(...))."
         yield Finding(topic="SDK", status="wrong", text=text)
-    try:
-        importlib.import_module("livekit.agents")
-    except ImportError:
-        yield Finding(
-            topic="hook", status="note", text="livekit-agents cannot be imported here: the hook was not tried."
-        )
-        return
-    missing = unhooked_classes(LiveKitSource())
-    if missing:
-        names = ", ".join(missing)
-        text = f"LiveKit's {names} cannot be listened to: usage without a span is lost. Upgrade otel-voice-cost."
-        yield Finding(topic="hook", status="wrong", text=text)
-    else:
-        yield Finding(topic="hook", status="ok", text="LiveKit's usage reports are heard")
+    for framework in frameworks:
+        name = framework.source.name
+        try:
+            missing = ", ".join(framework.find_unhooked())
+        except ImportError as error:
+            text = f"{framework.package} cannot be imported here ({error}): the hook was not tried."
+            yield Finding(topic="hook", status="note", text=text)
+            continue
+        if missing:
+            text = f"{name}'s {missing} cannot be listened to: usage without a span is lost. Upgrade otel-voice-cost."
+            yield Finding(topic="hook", status="wrong", text=text)
+        else:
+            yield Finding(topic="hook", status="ok", text=f"{name}'s usage reports are heard")
+        yield from (Finding(topic=topic, status="note", text=text) for topic, text in framework.notes)
+
+
+def _instrumentations(frameworks: Sequence[Framework]) -> Iterator[Finding]:
+    """Yield findings on installed instrumentations that repeat usage on spans of their own."""
+    repeating = {name: framework for framework in frameworks for name in framework.instrumentations}
+    names = {*repeating, *_CLIENTS} if frameworks else set()
+    entries = [entry for entry in entry_points(group="opentelemetry_instrumentor") if entry.name in names]
+    for package, entry in sorted((entry.dist.name, entry) for entry in entries if entry.dist):
+        owner = repeating.get(entry.name)
+        what = f"{owner.source.name}'s usage" if owner else f"requests of the {entry.name} client"
+        instance = getattr(getattr(sys.modules.get(entry.module), entry.attr, None), "_instance", None)
+        is_active = bool(getattr(instance, "is_instrumented_by_opentelemetry", False))
+        text = f"{package} puts {what} on further spans, so a backend counts it twice"
+        if is_active:
+            yield Finding(topic="spans", status="wrong", text=f"{text}: call {entry.attr}().uninstrument().")
+        else:
+            yield Finding(topic="spans", status="note", text=f"{text} if it is switched on: it is not so far.")
 
 
 def _order(target: str | None) -> Iterator[Finding]:
@@ -182,18 +211,16 @@ def _imported(target: str) -> TracerProvider:
     return provider
 
 
-def _models(catalog: PriceCatalog) -> Iterator[Finding]:
-    """Yield findings on models of the installed plugins without a price."""
-    names = {(found.metadata["Name"] or "").lower().replace("_", "-") for found in distributions()}
-    installed = {name.removeprefix("livekit-plugins-").replace("-", "_") for name in names if "livekit-plugins" in name}
-    gaps = [g for g in find_gaps(catalog, datetime.now(timezone.utc)) if g.plugin_class.plugin in installed]
-    if not gaps:
-        yield Finding(topic="models", status="note", text="No LiveKit plugins are installed here.")
-        return
-    unpriced = [gap for gap in gaps if gap.status == "unpriced" and gap.model]
-    for gap in unpriced:
-        text = f"{gap.plugin_class.plugin} {gap.plugin_class.name} {gap.model}: {gap.reason}"
-        yield Finding(topic="models", status="note", text=text)
-    yield Finding(
-        topic="models", status="ok", text=f"{len(gaps) - len(unpriced)} models of installed plugins are known"
-    )
+def _models(frameworks: Sequence[Framework], catalog: PriceCatalog) -> Iterator[Finding]:
+    """Yield findings on models without a price, of classes that are used here."""
+    for framework in frameworks:
+        used = find_gaps(framework, catalog, datetime.now(timezone.utc), framework.used_classes())
+        if not used:
+            yield Finding(topic="models", status="note", text=framework.unused)
+            continue
+        unpriced = [gap for gap in used if gap.status == "unpriced" and gap.model]
+        for gap in unpriced:
+            text = f"{gap.billed_class.title} {gap.model}: {gap.reason}"
+            yield Finding(topic="models", status="note", text=text)
+        text = f"{len(used) - len(unpriced)} models of {framework.source.name}'s classes that are used here are known"
+        yield Finding(topic="models", status="ok", text=text)

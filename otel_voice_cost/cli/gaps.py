@@ -1,12 +1,11 @@
-"""``gaps``: list models that are priced, estimated, free or unpriced, by plugin class."""
+"""``gaps``: list models that are priced, estimated, free or unpriced, by class of a framework."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from importlib.metadata import version
 from typing import Annotated
 
@@ -14,127 +13,179 @@ import typer
 
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
-from ..sources.livekit.plugins import PluginClass, load_plugin_classes
-from ..sources.livekit.providers import canonical_model, canonical_provider
-from ..usage import Usage, with_text
+from ..sources.framework import BilledClass, Framework
+from ..sources.livekit.framework import LIVEKIT
+from ..sources.pipecat.framework import PIPECAT
+from ..usage import Unit, with_text
 from .app import Json, On, app, catalog, moment, output, print_json, table
 
-__all__ = ["Gap", "find_gaps"]
+__all__ = ["FRAMEWORKS", "Gap", "find_gaps"]
 
-_ONE = Decimal(1)
+FRAMEWORKS = (LIVEKIT, PIPECAT)
+
 _PASSES_ON = "passes on what it wraps"
-_SILENT = "LiveKit reports no usage"
+_SILENT = "{} reports no usage"
 _NO_MODEL = "the model is yours to name"
+_WIDE = 120  # columns
+_STATUSES = ("priced", "estimated", "free", "unpriced", "adapter")
+_HEADINGS = ("framework", "module", "class", "component", "model", "status", "why")
+_OPTIONS = tuple(framework.option for framework in FRAMEWORKS)
+_Row = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """The price of one model of one plugin class, or the reason why it has none.
+    """The price of one model of one class, or the reason why it has none.
 
     Attributes:
-        plugin_class: The class.
+        billed_class: The class.
         model: A model as it reports it; empty for adapters and if the user names it.
         status: ``priced``, ``estimated``, ``free``, ``unpriced`` or ``adapter``.
         reason: Source of the price, or reason for a missing one.
     """
 
-    plugin_class: PluginClass
+    billed_class: BilledClass
     model: str
     status: str
     reason: str
 
+    @property
+    def row(self) -> _Row:
+        """The columns of a table."""
+        of = self.billed_class
+        return of.module, of.name, of.component.value, self.model, self.status, self.reason
 
-def find_gaps(prices: PriceCatalog, at: datetime) -> list[Gap]:
-    """Price one of each unit that each class reports, model by model."""
+
+def find_gaps(
+    framework: Framework, prices: PriceCatalog, at: datetime, classes: Iterable[BilledClass] | None = None
+) -> list[Gap]:
+    """Price one of each unit that classes of a framework report, model by model.
+
+    Args:
+        framework: The framework.
+        prices: All rates.
+        at: Time of the usage.
+        classes: Some of its classes; all by default.
+    """
+    silent = _SILENT.format(framework.source.name)
     return [
-        _gap(prices, plugin_class, model, at)
-        for plugin_class in load_plugin_classes()
-        for model in plugin_class.models or ("",)
+        Gap(billed_class=billed_class, model=model, status=status, reason=reason)
+        for billed_class in (framework.classes() if classes is None else classes)
+        for model in billed_class.models or ("",)
+        for status, reason in (_find_status(prices, billed_class, model, at, silent),)
     ]
 
 
-def _gap(prices: PriceCatalog, plugin_class: PluginClass, model: str, at: datetime) -> Gap:
-    def gap(status: str, reason: str) -> Gap:
-        return Gap(plugin_class=plugin_class, model=model, status=status, reason=reason)
-
-    if plugin_class.is_adapter:
-        return gap("adapter", _PASSES_ON)
+def _find_status(prices: PriceCatalog, of: BilledClass, model: str, at: datetime, silent: str) -> tuple[str, str]:
+    if of.is_adapter:
+        return "adapter", _PASSES_ON
     if not model:
-        return gap("unpriced", _NO_MODEL)
-    if not plugin_class.units:
-        return gap("unpriced", _SILENT)
-    usage = Usage(
-        component=plugin_class.component,
-        provider=canonical_provider(plugin_class.provider, plugin_class.label),
-        model=canonical_model(model),
-        quantities=dict.fromkeys(plugin_class.units, _ONE),
-        at=at,
-        mode=plugin_class.mode,
-    )
-    cost = calculate_cost(with_text(usage, "a"), prices.card_for(usage))
+        return "unpriced", _NO_MODEL
+    if not of.units:
+        return "unpriced", silent
+    usage = of.to_usage(model, at)
+    card = prices.card_for(usage)
+    cost = calculate_cost(with_text(usage, "a"), card)
     if cost.usd is None:
         ended = [c.rate.until for c in prices.explain(usage) if c.verdict == "another day" and c.rate.until]
-        return gap("unpriced", f"its price ended on {max(ended)}" if ended else cost.unpriced_reason or "")
+        if of.is_self_hosted:
+            return "unpriced", of.remark
+        if card is not None and not _dimensions(card.rates) & _dimensions(of.units):
+            return "unpriced", f"billed by {_list(card.rates)}, reported by {_list(of.units)}"
+        return "unpriced", f"its price ended on {max(ended)}" if ended else cost.unpriced_reason or ""
     origin = ", ".join(dict.fromkeys(line.rate.loaded_from for line in cost.lines))
+    if of.remark:
+        origin = f"{origin}; {of.remark}"
     if cost.estimated:
         low = any(line.rate.confidence == "low" for line in cost.lines)
-        return gap("estimated", f"{origin}, {'low confidence' if low else 'by a stand-in unit'}")
-    return gap("free" if cost.usd == 0 else "priced", origin)
+        return "estimated", f"{origin}, {'low confidence' if low else 'by a stand-in unit'}"
+    return "free" if cost.usd == 0 else "priced", origin
+
+
+def _dimensions(units: Iterable[Unit]) -> set[str]:
+    return {unit.dimension.value for unit in units}
+
+
+def _list(units: Iterable[Unit]) -> str:
+    return " and ".join(sorted(_dimensions(units)))
+
+
+def _known(name: str | None) -> str | None:
+    if name is not None and name not in _OPTIONS:
+        raise typer.BadParameter(f"got {name!r}, expected {' or '.join(_OPTIONS)}")
+    return name
 
 
 @app.command()
 def gaps(
+    framework: Annotated[
+        str | None, typer.Option(callback=_known, metavar="|".join(_OPTIONS), help="One framework; default all.")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the documentation page.")] = False,
     on: On = None,
     as_json: Json = False,
 ) -> None:
-    """Show how the models of LiveKit's plugin classes are priced, with your overrides.
+    """Show how the models of LiveKit's plugins and Pipecat's services are priced, with your overrides.
 
-    Example: voice-cost gaps
+    Example: voice-cost gaps --framework pipecat
     """
-    found = find_gaps(catalog(), moment(on))
-    rows = [
-        (
-            gap.plugin_class.plugin,
-            gap.plugin_class.name,
-            gap.plugin_class.component.value,
-            gap.model,
-            gap.status,
-            gap.reason,
-        )
-        for gap in found
-    ]
-    headings = ("plugin", "class", "component", "model", "status", "why")
-    counts = Counter(gap.status for gap in found)
-    summary = ", ".join(
-        f"{counts[status]} {status}" for status in ("priced", "estimated", "free", "unpriced", "adapter")
-    )
+    prices, at = catalog(), moment(on)
+    chosen = [each for each in FRAMEWORKS if framework in (None, each.option)]
+    found = {each.option: find_gaps(each, prices, at) for each in chosen}
     if as_json:
-        print_json([dict(zip(headings, row, strict=True)) for row in rows])
+        print_json([dict(zip(_HEADINGS, (name, *gap.row), strict=True)) for name in found for gap in found[name]])
     elif markdown:
-        typer.echo(_page(headings, rows, summary))
+        typer.echo("\n".join(_page([(each, found[each.option]) for each in chosen])))
     else:
-        made = table(*headings)
-        for row in rows:
-            made.add_row(*row)
-        output().print(made)
-        typer.echo(f"{len(load_plugin_classes())} classes, {len(found)} models: {summary}.")
+        for each in chosen:
+            _print_tables(found[each.option])
+            output().print(_summarize(each, found[each.option]), markup=False)
 
 
-def _page(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]], summary: str) -> str:
-    lines = [
+def _print_tables(gaps: Sequence[Gap]) -> None:
+    """Print a table per component, with names of classes unbroken in a terminal of 80 columns."""
+    longest = max(len(word) for gap in gaps for word in gap.billed_class.title.split())
+    console = output()
+    for component in dict.fromkeys(gap.billed_class.component for gap in gaps):
+        made = table(component.value, "model", "price")
+        made.columns[0].width = longest if console.width < _WIDE else None
+        for gap in gaps:
+            if gap.billed_class.component is component:
+                made.add_row(gap.billed_class.title, gap.model, f"{gap.status}: {gap.reason}")
+        console.print(made)
+
+
+def _summarize(framework: Framework, gaps: Sequence[Gap]) -> str:
+    counts = Counter(gap.status for gap in gaps)
+    summary = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
+    name = f"{framework.source.name} {framework.newest}"
+    return f"{len(framework.classes())} classes of {name}, {len(gaps)} models: {summary}."
+
+
+def _page(found: Sequence[tuple[Framework, Sequence[Gap]]]) -> list[str]:
+    return [
         "# What is priced",
         "",
-        f"{len(load_plugin_classes())} classes of LiveKit 1.8.9, {len(rows)} models: {summary}.",
         f"Made by `make gaps` with genai-prices {version('genai-prices')}.",
         "With your own overrides: `voice-cost gaps`.",
         "",
-        f"- *{_SILENT}*: the plugin sends no metrics in a session, so there is nothing to price.",
+        "- *reports no usage*: the framework is told no usage by this class, so there is nothing to price.",
         "- *estimated*: the price is of low confidence, or the unit really billed was not reported.",
         "- *no rate*: the vendor publishes no unit price, or only credits; [write your own](prices.md).",
+        "- *unknown*: the class has no default model, and its vendor's price may depend on one.",
+        *(line for framework, gaps in found for line in _chapter(framework, gaps)),
+    ]
+
+
+def _chapter(framework: Framework, gaps: Sequence[Gap]) -> list[str]:
+    headings = _HEADINGS[1:]
+    return [
+        "",
+        f"## {framework.source.name}",
+        "",
+        _summarize(framework, gaps),
         "",
         f"| {' | '.join(headings)} |",
         f"|{'---|' * len(headings)}",
-        *(f"| {' | '.join(row)} |" for row in rows),
+        *(f"| {' | '.join(gap.row)} |" for gap in gaps),
     ]
-    return "\n".join(lines)

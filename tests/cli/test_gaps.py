@@ -8,14 +8,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from otel_voice_cost import PriceCatalog
-from otel_voice_cost.cli.gaps import find_gaps
+from otel_voice_cost.cli import gaps as gaps_command
+from otel_voice_cost.cli.gaps import FRAMEWORKS, find_gaps
 
 from .test_commands import run
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
-GAPS = find_gaps(PriceCatalog.default(), AT)
+GAPS = [gap for framework in FRAMEWORKS for gap in find_gaps(framework, PriceCatalog.default(), AT)]
 PAGE = Path(__file__).parents[2] / "docs" / "gaps.md"
 
 
@@ -29,23 +31,69 @@ PAGE = Path(__file__).parents[2] / "docs" / "gaps.md"
         ("livekit.plugins.neuphonic.tts.TTS", "Octave", "unpriced", "no tts rate for neuphonic/octave"),
         ("livekit.agents.stt.stream_adapter.StreamAdapter", "", "adapter", "passes on what it wraps"),
         ("livekit.plugins.microsoft_ai.stt.STT", "", "unpriced", "the model is yours to name"),
+        ("pipecat.services.cartesia.tts.CartesiaHttpTTSService", "sonic-3.6", "priced", "cartesia.toml"),
+        ("pipecat.services.sarvam.stt.SarvamSTTService", "saaras:v4", "estimated", "sarvam.toml, low confidence"),
+        ("pipecat.services.whisper.stt.WhisperSTTService", None, "unpriced", "runs on a machine of your own"),
+        ("pipecat.services.resembleai.tts.ResembleAITTSService", None, "unpriced", "billed by time, reported by text"),
+        ("pipecat.services.ultravox.llm.UltravoxRealtimeLLMService", None, "unpriced", "Pipecat reports no usage"),
+        ("pipecat.services.rime.tts_v1.RimeV1TTSService", "", "unpriced", "the model is yours to name"),
+        (
+            "pipecat.services.groq.tts.GroqTTSService",
+            "canopylabs/orpheus-v1-english",
+            "priced",
+            "groq.toml; by the characters on spans, unsent ones included",
+        ),
     ],
 )
 def test_each_model_has_its_status(label, model, status, reason):
-    (found,) = [gap for gap in GAPS if (gap.plugin_class.label, gap.model) == (label, model)]
+    (found,) = [gap for gap in GAPS if gap.billed_class.label == label and model in (None, gap.model)]
 
     assert (found.status, found.reason) == (status, reason)
 
 
 def test_custom_prices_close_gaps():
     result = run("gaps", "--json", VOICE_COST_PRICES='{"neuphonic/*": {"tts": "free"}}')
-    rows = {(row["plugin"], row["component"]): row["status"] for row in json.loads(result.output)}
+    rows = {(row["framework"], row["class"]): row["status"] for row in json.loads(result.output)}
 
-    assert rows["neuphonic", "tts"] == "free"
+    assert rows["livekit", "inference.TTS"] == "unpriced"
+    assert rows["pipecat", "NeuphonicHttpTTSService"] == "free"
+    assert ("livekit", "neuphonic", "TTS", "free") in {
+        (row["framework"], row["module"], row["class"], row["status"]) for row in json.loads(result.output)
+    }
 
 
-def test_the_table_ends_with_a_summary():
-    assert "138 classes," in run("gaps").output.splitlines()[-1]
+def test_the_tables_of_each_framework_end_with_a_summary():
+    summaries = [line for line in run("gaps").output.splitlines() if " classes of " in line]
+
+    assert [line.split(",")[0] for line in summaries] == [
+        "138 classes of LiveKit 1.8.9",
+        "131 classes of Pipecat 1.14.0",
+    ]
+
+
+@pytest.mark.parametrize("framework", ["livekit", "pipecat"])
+def test_one_framework_can_be_chosen(framework):
+    rows = json.loads(run("gaps", "--framework", framework, "--json").output)
+
+    assert {row["framework"] for row in rows} == {framework}
+    assert run("gaps", "--framework", framework).output.count(" classes of ") == 1
+
+
+def test_an_unknown_framework_is_refused():
+    result = run("gaps", "--framework", "vocode")
+
+    assert result.exit_code == 2
+    assert "expected livekit or pipecat" in result.stderr
+
+
+def test_a_narrow_terminal_breaks_no_name_of_a_class(monkeypatch):
+    monkeypatch.setattr(gaps_command, "output", lambda: Console(width=80, highlight=False))
+
+    lines = run("gaps").output.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    for gap in GAPS:
+        assert any(gap.billed_class.title.split()[-1] in line for line in lines), gap.billed_class.title
 
 
 @pytest.mark.skipif(

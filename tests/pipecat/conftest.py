@@ -1,4 +1,7 @@
-"""Fixtures: a provider that Pipecat uses, and the accounts of a conversation on it."""
+"""Fixtures: a provider that Pipecat uses, and the accounts of a conversation on it.
+
+Nothing here imports Pipecat, which needs Python 3.11: the modules of tests skip without it, a conftest cannot.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
 from otel_voice_cost.prices.price_sheet import parse_sheet
-
-pytest.importorskip("pipecat", reason="Pipecat needs Python 3.11")
 
 if TYPE_CHECKING:
     from .accounts import Accounts
@@ -51,13 +52,6 @@ def prices() -> PriceCatalog:
     sheet = parse_sheet(_OWN_PRICES, "own.toml")
     assert not sheet.problems
     return PriceCatalog.default().with_sheet(sheet)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _no_log() -> None:
-    from loguru import logger  # noqa: PLC0415
-
-    logger.remove()
 
 
 @pytest.fixture

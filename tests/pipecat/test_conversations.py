@@ -8,8 +8,14 @@ from decimal import Decimal
 
 import pytest
 
+pytest.importorskip("pipecat", reason="Pipecat needs Python 3.11")
+
+from loguru import logger
+
 from .accounts import Accounts, Amounts, table
 from .conversations import CONVERSATIONS, Conversation
+
+logger.disable("pipecat")  # its log quotes what is said
 
 _ROUNDING_ERROR = Decimal("1e-15")  # US dollars, of seconds that are added up as doubles
 

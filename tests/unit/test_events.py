@@ -14,7 +14,8 @@ from livekit.agents.metrics import STTMetrics, VADMetrics
 
 from otel_voice_cost import VoiceCostSpanProcessor
 from otel_voice_cost.sources.livekit import LiveKitSource, hooks
-from otel_voice_cost.sources.livekit.hooks import find_agent_session, subscribe, unhooked_classes
+from otel_voice_cost.sources.livekit.framework import LIVEKIT
+from otel_voice_cost.sources.livekit.hooks import find_agent_session, subscribe
 from otel_voice_cost.sources.livekit.reports import read_report
 from otel_voice_cost.testing.components import ScriptedSTT
 
@@ -304,7 +305,7 @@ def test_a_start_patched_by_others_stays_patched(price_catalog):
 def test_a_class_that_cannot_be_hooked_is_reported(monkeypatch):
     monkeypatch.setattr(llm, "RealtimeSession", None)
 
-    assert unhooked_classes(SOURCE) == ["RealtimeSession"]
+    assert LIVEKIT.find_unhooked() == ["RealtimeSession"]
 
 
 def test_a_copy_emitted_during_a_report_is_not_another_report():

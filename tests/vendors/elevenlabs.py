@@ -55,7 +55,7 @@ class FakeElevenLabs(VendorServer):
                 data = json.loads(message.data)
                 if data.get("close_socket"):
                     break
-                if "context_id" not in data or data.get("flush"):  # to keep the socket alive, or not to wait for more
+                if "context_id" not in data:  # keeps the socket alive
                     continue
                 context = contexts.get(data["context_id"])
                 if context is None:
@@ -66,7 +66,7 @@ class FakeElevenLabs(VendorServer):
                 elif data.get("close_context"):
                     context.end()
                 else:
-                    context.receive(data["text"])
+                    context.receive(data.get("text", ""))  # none if the client only asks not to wait for more
         finally:
             for context in contexts.values():
                 context.stop()

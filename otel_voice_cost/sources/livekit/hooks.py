@@ -26,7 +26,7 @@ from .._wrapping import Hook, Listener, ListenerSubscription, OnStream
 from .server_events import SERVER_EVENT, ServerEvents
 from .streams import note_report, stream_methods
 
-__all__ = ["find_agent_session", "subscribe", "unhooked_classes"]
+__all__ = ["find_agent_session", "subscribe"]
 
 _EVENT = "metrics_collected"
 _MAX_REMEMBERED = 16  # metrics objects that are not counted again if they are passed on later
@@ -207,18 +207,3 @@ def find_agent_session(key: SpanKey) -> Any:
         livekit-agents 1.2 to 1.8, ``voice/agent_session.py``: ``AgentSession._session_span``.
     """
     return _hook.get_session(key)
-
-
-def unhooked_classes(source: Source) -> list[str]:
-    """Return the names of LiveKit's classes whose reports cannot be received; livekit.agents must be imported."""
-    probe = _Probe()
-    subscription = _hook.subscribe(source, probe.ignore, lambda _metrics, _reporter: None)
-    try:
-        return subscription.renew()
-    finally:
-        subscription.cancel()
-
-
-class _Probe:
-    def ignore(self, _source: Source, _read: object) -> None:
-        """Do nothing."""

@@ -75,7 +75,7 @@ class ScriptedSTT(STTService):
 
     component = Component.STT
 
-    def __new__(cls, *_: Any, provider: str = "Deepgram", **__: Any) -> Any:
+    def __new__(cls: Any, *_: Any, provider: str = "Deepgram", **__: Any) -> Any:
         return super().__new__(_named_after(provider, cls, "STTService"))
 
     def __init__(
@@ -135,7 +135,7 @@ class ScriptedLLM(LLMService):
 
     component = Component.LLM
 
-    def __new__(cls, *_: Any, provider: str = "OpenAI", **__: Any) -> Any:
+    def __new__(cls: Any, *_: Any, provider: str = "OpenAI", **__: Any) -> Any:
         return super().__new__(_named_after(provider, cls, "LLMService"))
 
     def __init__(
@@ -226,7 +226,7 @@ class ScriptedTTS(TTSService):
 
     component = Component.TTS
 
-    def __new__(cls, *_: Any, provider: str = "Cartesia", **__: Any) -> Any:
+    def __new__(cls: Any, *_: Any, provider: str = "Cartesia", **__: Any) -> Any:
         return super().__new__(_named_after(provider, cls, "TTSService"))
 
     def __init__(

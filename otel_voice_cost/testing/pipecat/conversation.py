@@ -71,6 +71,11 @@ class Caller:
         await self.ask(seconds)
         await self.listen()
 
+    async def hear_answer(self) -> None:
+        """Wait until the bot speaks for the first time, and listen."""
+        await self._until(lambda: self._started > 0)
+        await self.listen()
+
     async def listen(self) -> None:
         """Wait until the bot, which is speaking or about to, has stopped."""
         await self._until(lambda: self._started == self._stopped)

@@ -50,7 +50,7 @@ class LoudnessVAD(VADAnalyzer):
         super().__init__(params=VADParams(min_volume=0.0))
 
     def num_frames_required(self) -> int:
-        return round(FRAME_SECONDS * self.sample_rate)
+        return int(FRAME_SECONDS * self.sample_rate)
 
     def voice_confidence(self, buffer: bytes) -> float:
         return float(is_loud(buffer))
