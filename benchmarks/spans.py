@@ -1,7 +1,7 @@
 """What the processor adds to a span, beside the SDK's own work and what others do with it, in the same run.
 
-Each figure is the median of rounds that take turns, in processor time of the thread, so that a busy machine slows all of
-them alike.
+Each figure is the median of rounds that take turns, in processor time of the thread, so that a busy machine slows all
+of them alike.
 """
 
 from __future__ import annotations
