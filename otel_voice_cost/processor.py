@@ -292,7 +292,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             if rule is not None and (rule.role is _SESSION or not self._registry.has_seen_spans):
                 self._prepare(span)
             # here, for steps with the lock run in a context of their own
-            work = accounting.find_work(source, rule) if source is not None and rule is not None else None
+            work = (
+                accounting.find_work(source, rule) if source is not None and rule is not None and rule.nests else None
+            )
             if not gate.waiting and accounting.begin(span, key, rule, work):
                 return
             step = partial(accounting.on_start, span, key, source, rule, work)

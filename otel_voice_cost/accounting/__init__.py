@@ -85,20 +85,6 @@ class _EndedSpan(NamedTuple):
         return self.rule.role is _REQUEST and self.rule.nests
 
 
-class _Match(NamedTuple):
-    """The usage of a span after matching it with its report.
-
-    Attributes:
-        is_billed: False if it is billed elsewhere.
-        reading: The usage; None if the span carries none.
-        request: As `SpanUsage.request`.
-    """
-
-    is_billed: bool = True
-    reading: Reading | None = None
-    request: Hashable = None
-
-
 class Accounting:
     """Prices the usage that one processor is responsible for, and books it.
 
@@ -291,21 +277,21 @@ class Accounting:
         """Price a request, or return the attributes of a span that bills nothing."""
         reason, more = None, Attributes()
         try:
-            match = self._match(ended)
+            is_billed, reading, request = self._match(ended)
         except UsageError as error:
             self._diagnostics.record_fault(error, ended.span.name)
-            match, reason = _Match(), _unreadable(error)
-        cost = self._cost(match.reading, ended) if match.is_billed else None
+            is_billed, reading, request, reason = True, None, None, _unreadable(error)
+        cost = self._cost(reading, ended) if is_billed else None
         node, rule = ended.node, ended.rule
-        is_silent = cost is None and match.is_billed and ended.is_reported_request
+        is_silent = cost is None and is_billed and ended.is_reported_request
         if is_silent and reason is None and not (node is not None and node.has_billing_child):
             reason, more = f"{ended.source.name} reported no usage for this request", self._end_unreported(ended)
         if cost is not None:
             if node is not None and node.enclosing_request is not None and rule.nests:
-                node.mark_enclosing_requests(match.request)
+                node.mark_enclosing_requests(request)
             self._book(cost, ended.session, turn=ended.turn)
-            if node is not None and node.work is not None and match.reading is not None:
-                self._learn(cost if rule.component is _TTS else match.reading, node, node.work)
+            if node is not None and node.work is not None and reading is not None:
+                self._learn(cost if rule.component is _TTS else reading, node, node.work)
             return self._written(cost, ended)
         silent = {} if rule.role is _AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
         if reason is None:
@@ -366,15 +352,18 @@ class Accounting:
                 attempt = Attempt(usage, ending, ended.turn, work, received)
                 ended.session.unreported.add(attempt, self._pricing, self._anchors)
 
-    def _match(self, ended: _EndedSpan) -> _Match:
+    def _match(self, ended: _EndedSpan) -> tuple[bool, Reading | None, Hashable]:
         """Return the usage of a span, and remove the waiting report of the same usage.
+
+        Returns:
+            False if it is billed elsewhere; the usage, None if the span carries none; as `SpanUsage.request`.
 
         Raises:
             UsageError: The usage cannot be read.
         """
         carried = ended.source.read_span(ended.span, ended.rule, ended.view.attributes)
         if carried is None:
-            return _Match()
+            return True, None, None
         node, session = ended.node, ended.session
         is_billed, request, read, report = True, carried.request, carried.read, None
         if carried.match_key is not None:
@@ -382,7 +371,7 @@ class Accounting:
         elif node is not None:
             is_reported = ended.rule.is_reported and session is not None
             if ended.rule.role is _WRAPPER and (node.has_billing_child or is_reported):
-                return _Match(is_billed=False)
+                return False, None, None
             report = session and session.matching.match_by_fragments(carried.component, carried.fragments)
             if report:
                 request, read = report.read_request(), partial(report.read, ended.view.attributes)
@@ -393,7 +382,7 @@ class Accounting:
         lost_key = carried.match_key is None and ended.is_reported_request
         if lost_key and reading is not None and report is None and session is not None:
             session.matching.remember(carried.component, carried.fragments)
-        return _Match(is_billed, reading, request)
+        return is_billed, reading, request
 
     def _cost(self, reading: Reading | None, ended: _EndedSpan) -> AnyCost | None:
         """Return the cost of a request. A cost set by a gateway or the agent's own code takes precedence."""
