@@ -86,7 +86,7 @@ class Framework:
         newest: The newest release that was tested.
         before_oldest: The reason why older releases are not supported.
         modules: Modules with the classes whose reports are received.
-        instrumentations: Entry points of instrumentations that repeat its usage on spans of their own.
+        instrumentations: What instrumentations of it repeat on spans of their own, by the name of their entry point.
         notes: Facts that show in a call alone, by topic.
         classes: Returns its billed classes, of the newest release.
         used_classes: Returns those of them that are used here, as far as this is known without a call.
@@ -99,7 +99,7 @@ class Framework:
     newest: Release
     before_oldest: str
     modules: tuple[str, ...]
-    instrumentations: tuple[str, ...]
+    instrumentations: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
     classes: Callable[[], tuple[BilledClass, ...]]
     used_classes: Callable[[], tuple[BilledClass, ...]]

@@ -36,7 +36,7 @@ PIPECAT = Framework(
         "pipecat.services.stt_service",
         "pipecat.services.tts_service",
     ),
-    instrumentations=("pipecat",),
+    instrumentations=(("pipecat", "Pipecat's tokens (with enable_usage_metrics)"),),
     notes=(("tracing", _TRACING),),
     classes=load_service_classes,
     used_classes=_used_classes,
