@@ -152,7 +152,8 @@ def _hooks(frameworks: Sequence[Framework]) -> Iterator[Finding]:
             yield Finding(topic="hook", status="note", text=text)
             continue
         if missing:
-            text = f"{name}'s {missing} cannot be listened to: usage without a span is lost. Upgrade otel-voice-cost."
+            outdated = framework.package if framework.is_too_old() else "otel-voice-cost"
+            text = f"{name}'s {missing} cannot be listened to: usage without a span is lost. Upgrade {outdated}."
             yield Finding(topic="hook", status="wrong", text=text)
         else:
             yield Finding(topic="hook", status="ok", text=f"{name}'s usage reports are heard")

@@ -117,6 +117,11 @@ class Framework:
         except PackageNotFoundError:
             return None
 
+    def is_too_old(self) -> bool:
+        """Return True if the installed release is older than the oldest that is supported."""
+        installed = self.installed()
+        return installed is not None and Release(installed) < self.oldest
+
     def find_unhooked(self) -> list[str]:
         """Return the names of classes whose reports cannot be received.
 

@@ -205,7 +205,7 @@ def test_an_old_release_of_pipecat_is_reported_with_what_it_lacks(monkeypatch):
 
     found = doctor()[1]["versions"]
 
-    assert any(text.endswith("upgrade it. It reports no speech-to-text usage.") for _, text in found)
+    assert any(text.endswith("upgrade it. Before 1.7 speech-to-text has no usage.") for _, text in found)
 
 
 def test_an_environment_without_a_framework_is_not_that_of_the_agent(monkeypatch):
@@ -248,6 +248,13 @@ class TestPipecat:
         assert code == 1
         text = "Pipecat's STTService cannot be listened to: usage without a span is lost. Upgrade otel-voice-cost."
         assert ("wrong", text) in found["hook"]
+
+    def test_a_class_of_an_old_release_is_not_hooked_by_a_newer_package(self, monkeypatch):
+        services = importlib.import_module("pipecat.services.stt_service")
+        monkeypatch.setattr(services, "STTService", int)
+        monkeypatch.setattr("otel_voice_cost.sources.framework.version", lambda _: "1.6.0")
+
+        assert any(text.endswith("is lost. Upgrade pipecat-ai.") for _, text in doctor()[1]["hook"])
 
     def test_the_log_line_of_calls_without_tracing_is_named(self):
         """The line that is logged begins with the sentence that the doctor quotes."""

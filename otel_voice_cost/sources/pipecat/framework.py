@@ -30,7 +30,7 @@ PIPECAT = Framework(
     package="pipecat-ai",
     oldest=Release(TESTED[0]),
     newest=Release(TESTED[-1]),
-    before_oldest="It reports no speech-to-text usage.",
+    before_oldest="Before 1.7 speech-to-text has no usage.",
     modules=(
         "pipecat.processors.frame_processor",
         "pipecat.services.stt_service",
