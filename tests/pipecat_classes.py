@@ -167,12 +167,13 @@ def has_model(call: ast.Call) -> bool:
 class Scope:
     """Names in a function: its variables, the defaults of its arguments, and the constants of its module."""
 
-    def __init__(self, module: Module, function: ast.AST) -> None:
+    def __init__(self, module: Module, function: ast.FunctionDef | None = None) -> None:
         self._module = module
-        arguments = function.args
-        self._names = dict(zip((each.arg for each in arguments.kwonlyargs), arguments.kw_defaults, strict=True))
-        for name, value in reversed(list(assignments(function))):  # the first value
-            self._names[name] = value
+        self._names: dict[str, ast.expr | None] = {}
+        if function is not None:
+            arguments = function.args
+            self._names |= zip((each.arg for each in arguments.kwonlyargs), arguments.kw_defaults, strict=True)
+            self._names |= reversed(list(assignments(function)))  # the first value of each
 
     def evaluate(self, node: ast.expr | None) -> Any:
         """Return the value of an expression, None if it is not constant."""
@@ -187,7 +188,7 @@ class Scope:
                     self._names[name] = value
             case ast.Name(id=name) if found := self._module.find(name):
                 module, original = found
-                return Scope(module, ast.parse("def f(*, _=None): 0").body[0]).evaluate(module.constants.get(original))
+                return Scope(module).evaluate(module.constants.get(original))
             case ast.BoolOp(op=ast.Or(), values=values):
                 return next(filter(None, map(self.evaluate, values)), None)
             case ast.Attribute(value=value, attr="value"):

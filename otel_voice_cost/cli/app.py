@@ -21,7 +21,7 @@ from ..settings import Settings
 __all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
 
 app = typer.Typer(
-    help="Query the price catalog that puts costs on the spans of LiveKit Agents.",
+    help="Query the price catalog that puts costs on the spans of LiveKit Agents and Pipecat.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated, Literal
 
 import typer
@@ -152,7 +152,8 @@ def _hooks(frameworks: Sequence[Framework]) -> Iterator[Finding]:
             yield Finding(topic="hook", status="note", text=text)
             continue
         if missing:
-            text = f"{name}'s {missing} cannot be listened to: usage without a span is lost. Upgrade otel-voice-cost."
+            outdated = framework.package if framework.is_too_old() else "otel-voice-cost"
+            text = f"{name}'s {missing} cannot be listened to: usage without a span is lost. Upgrade {outdated}."
             yield Finding(topic="hook", status="wrong", text=text)
         else:
             yield Finding(topic="hook", status="ok", text=f"{name}'s usage reports are heard")
@@ -161,19 +162,25 @@ def _hooks(frameworks: Sequence[Framework]) -> Iterator[Finding]:
 
 def _instrumentations(frameworks: Sequence[Framework]) -> Iterator[Finding]:
     """Yield findings on installed instrumentations that repeat usage on spans of their own."""
-    repeating = {name: framework for framework in frameworks for name in framework.instrumentations}
-    names = {*repeating, *_CLIENTS} if frameworks else set()
-    entries = [entry for entry in entry_points(group="opentelemetry_instrumentor") if entry.name in names]
+    repeated = {name: f"the requests of {name} clients" for name in _CLIENTS if frameworks}
+    repeated |= {name: text for framework in frameworks for name, text in framework.instrumentations}
+    entries = [entry for entry in entry_points(group="opentelemetry_instrumentor") if entry.name in repeated]
     for package, entry in sorted((entry.dist.name, entry) for entry in entries if entry.dist):
-        owner = repeating.get(entry.name)
-        what = f"{owner.source.name}'s usage" if owner else f"requests of the {entry.name} client"
-        instance = getattr(getattr(sys.modules.get(entry.module), entry.attr, None), "_instance", None)
-        is_active = bool(getattr(instance, "is_instrumented_by_opentelemetry", False))
-        text = f"{package} puts {what} on further spans, so a backend counts it twice"
-        if is_active:
+        text = f"{package} puts {repeated[entry.name]} on further spans, so a backend counts them twice"
+        if _is_on(entry):
             yield Finding(topic="spans", status="wrong", text=f"{text}: call {entry.attr}().uninstrument().")
         else:
             yield Finding(topic="spans", status="note", text=f"{text} if it is switched on: it is not so far.")
+
+
+def _is_on(entry: EntryPoint) -> bool:
+    """Return True if an instrumentation is switched on, as far as its module was imported by others.
+
+    Source:
+        opentelemetry-instrumentation 0.66b2, ``instrumentor.py``: ``BaseInstrumentor._instance`` of each class.
+    """
+    instance = getattr(getattr(sys.modules.get(entry.module), entry.attr, None), "_instance", None)
+    return bool(getattr(instance, "is_instrumented_by_opentelemetry", False))
 
 
 def _order(target: str | None) -> Iterator[Finding]:
@@ -222,5 +229,6 @@ def _models(frameworks: Sequence[Framework], catalog: PriceCatalog) -> Iterator[
         for gap in unpriced:
             text = f"{gap.billed_class.title} {gap.model}: {gap.reason}"
             yield Finding(topic="models", status="note", text=text)
-        text = f"{len(used) - len(unpriced)} models of {framework.source.name}'s classes that are used here are known"
+        known = f"{len(used) - len(unpriced)} of {len(used)} models"
+        text = f"{known} of {framework.source.name}'s classes that are used here are known"
         yield Finding(topic="models", status="ok", text=text)

@@ -169,10 +169,12 @@ def _page(found: Sequence[tuple[Framework, Sequence[Gap]]]) -> list[str]:
         f"Made by `make gaps` with genai-prices {version('genai-prices')}.",
         "With your own overrides: `voice-cost gaps`.",
         "",
-        "- *reports no usage*: the framework is told no usage by this class, so there is nothing to price.",
+        "- *reports no usage*: the class reports none in a session, so there is nothing to price.",
         "- *estimated*: the price is of low confidence, or the unit really billed was not reported.",
         "- *no rate*: the vendor publishes no unit price, or only credits; [write your own](prices.md).",
-        "- *unknown*: the class has no default model, and its vendor's price may depend on one.",
+        "- *billed by token, reported by text*: the vendor bills another unit than the class reports.",
+        "- *unknown*: the model that is reported if you name none.",
+        "- *runs on a machine of your own*: no vendor bills it; price it yourself, or as free.",
         *(line for framework, gaps in found for line in _chapter(framework, gaps)),
     ]
 

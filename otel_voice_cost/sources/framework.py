@@ -86,7 +86,7 @@ class Framework:
         newest: The newest release that was tested.
         before_oldest: The reason why older releases are not supported.
         modules: Modules with the classes whose reports are received.
-        instrumentations: Entry points of instrumentations that repeat its usage on spans of their own.
+        instrumentations: What instrumentations of it repeat on spans of their own, by the name of their entry point.
         notes: Facts that show in a call alone, by topic.
         classes: Returns its billed classes, of the newest release.
         used_classes: Returns those of them that are used here, as far as this is known without a call.
@@ -99,7 +99,7 @@ class Framework:
     newest: Release
     before_oldest: str
     modules: tuple[str, ...]
-    instrumentations: tuple[str, ...]
+    instrumentations: tuple[tuple[str, str], ...]
     notes: tuple[tuple[str, str], ...]
     classes: Callable[[], tuple[BilledClass, ...]]
     used_classes: Callable[[], tuple[BilledClass, ...]]
@@ -116,6 +116,11 @@ class Framework:
             return version(self.package)
         except PackageNotFoundError:
             return None
+
+    def is_too_old(self) -> bool:
+        """Return True if the installed release is older than the oldest that is supported."""
+        installed = self.installed()
+        return installed is not None and Release(installed) < self.oldest
 
     def find_unhooked(self) -> list[str]:
         """Return the names of classes whose reports cannot be received.

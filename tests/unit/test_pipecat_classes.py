@@ -12,6 +12,7 @@ import pytest
 
 from otel_voice_cost.sources.pipecat import TESTED
 from otel_voice_cost.sources.pipecat.classes import load_service_classes
+from otel_voice_cost.sources.pipecat.framework import PIPECAT
 from otel_voice_cost.sources.pipecat.services import describe, is_speech_reported, read_service_model
 from otel_voice_cost.usage import Component, Mode, Unit
 
@@ -43,9 +44,8 @@ def test_speech_to_text_by_utterance_is_batch():
 
 @pytest.fixture(scope="module")
 def reader():
-    metadata = pytest.importorskip("importlib.metadata")
     pytest.importorskip("pipecat", reason="Pipecat needs Python 3.11")
-    if metadata.version("pipecat-ai") != TESTED[-1]:
+    if PIPECAT.installed() != TESTED[-1]:
         pytest.skip(f"the list is of {TESTED[-1]}")
     return importlib.import_module("tests.pipecat_classes")
 
