@@ -291,10 +291,9 @@ class VoiceCostSpanProcessor(SpanProcessor):
             source, rule, key = self._identify(span)
             if rule is not None and (rule.role is _SESSION or not self._registry.has_seen_spans):
                 self._prepare(span)
-            # here, for steps with the lock run in a context of their own
-            work = (
-                accounting.find_work(source, rule) if source is not None and rule is not None and rule.nests else None
-            )
+            work = None
+            if source is not None and rule is not None and rule.nests:
+                work = accounting.find_work(source, rule)  # here: steps with the lock run in a context of their own
             if not gate.waiting and accounting.begin(span, key, rule, work):
                 return
             step = partial(accounting.on_start, span, key, source, rule, work)

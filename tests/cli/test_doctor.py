@@ -37,8 +37,9 @@ something = 1
 def agent(tmp_path, monkeypatch):
     (tmp_path / "my_agent.py").write_text(AGENT)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.modules", {**__import__("sys").modules})
     monkeypatch.syspath_prepend(str(tmp_path))
+    yield
+    sys.modules.pop("my_agent", None)
 
 
 def doctor(*arguments: str, **environment: str) -> tuple[int, dict[str, list[tuple[str, str]]]]:

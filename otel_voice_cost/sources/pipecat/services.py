@@ -81,7 +81,13 @@ _SEGMENTED = "SegmentedSTTService"
 _SPEECH_REPORT = "start_tts_usage_metrics"
 
 # Vendors whose speech services may have no model: the setting that decides the price, and the vendor's default.
-_PRICED_BY = {"aws": ("engine", "standard"), "azure": ("voice", _UNKNOWN), "google": ("voice", _UNKNOWN)}
+_PRICED_BY = {
+    "aws": ("engine", "standard"),
+    "azure": ("voice", _UNKNOWN),
+    "deepgram": ("voice", _UNKNOWN),  # whose names are those of its models
+    "google": ("voice", _UNKNOWN),
+}
+_GOOGLE_PREFIXES = ("models/", "google/")  # of Gemini Live's models
 _DEEPGRAM_GENERAL = {"nova-3", "nova-3-general"}
 _DEEPGRAM_MULTI = "nova-3-multi"
 
@@ -194,8 +200,8 @@ def is_speech_reported(service_class: type[Any]) -> bool:
     """Return True if a class of text-to-speech reports what it sends: then no report means that nothing was sent.
 
     Source:
-        pipecat-ai 1.14.0: ``services/groq/tts.py`` and ``services/deepgram/sagemaker/tts.py`` do not; the other 50
-        call ``start_tts_usage_metrics`` in one of their methods.
+        pipecat-ai 1.14.0: ``DeepgramTTSService``, its SageMaker twin and ``GroqTTSService`` do not; the others call
+        ``start_tts_usage_metrics`` in one of their methods.
     """
     for each in service_class.__mro__:
         if each.__module__ == "pipecat.services.tts_service":
@@ -254,6 +260,8 @@ def read_span_model(attributes: Mapping[str, Any], component: Component, provide
 def _to_model(component: Component, provider: str, name: str | None, read: Callable[[str], object]) -> str:
     """Return a model id as the catalog has it, from a name and other settings that decide the price."""
     model = (name or _UNKNOWN).strip().lower()
+    if provider == "google":
+        model = next((model[len(prefix) :] for prefix in _GOOGLE_PREFIXES if model.startswith(prefix)), model)
     if component is Component.TTS and model == _UNKNOWN and provider in _PRICED_BY:
         setting, default = _PRICED_BY[provider]
         return (_to_text(read(setting)) or default).lower()
