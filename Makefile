@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat-classes check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ bench-instructions: $(VENV)/.dev ## count the instructions of one span with valg
 
 unreported: $(VENV)/.dev ## hold calls with vendors that meter, and print how close the estimates get
 	$(BIN)/python -m pytest tests/sessions/test_unreported_calls.py --capture no --quiet
+
+pipecat: $(VENV)/.dev ## hold calls on Pipecat with vendors that meter, and print what is on the spans
+	$(BIN)/python -m pytest tests/pipecat/test_conversations.py --capture no --quiet
 
 fuzz: $(VENV)/.dev ## throw anything at spans, reports and price sheets, for FUZZ_SECONDS
 	$(PIP) atheris

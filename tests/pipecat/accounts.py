@@ -148,8 +148,8 @@ def table(accounts: Iterable[Accounts]) -> str:
     lines = [f"| conversation | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     for account in accounts:
         sums = [_by_column(account.truth()), _own_attributes(account.unpriced), _by_column(account.priced())]
-        cells = [" / ".join(f"{each[column]:g}" for each in sums) for column in columns]
-        lines.append(f"| {account.conversation.name} | {' | '.join(cells)} |")
+        cells = [" / ".join(f"{float(each[column]):g}" for each in sums) for column in columns]
+        lines.append(f"| {account.conversation.name.replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

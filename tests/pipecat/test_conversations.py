@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
@@ -20,16 +20,24 @@ logger.disable("pipecat")  # its log quotes what is said
 _ROUNDING_ERROR = Decimal("1e-15")  # US dollars, of seconds that are added up as doubles
 
 
+@pytest.fixture(scope="module")
+def held() -> Iterator[list[Accounts]]:
+    """Every conversation that was held; with ``-s``, printed in the end."""
+    accounts: list[Accounts] = []
+    yield accounts
+    print("\n" + table(accounts))  # noqa: T201
+
+
 def _without_output(amounts: Amounts) -> Amounts:
     return Counter({key: amount for key, amount in amounts.items() if key[2] != "output_token"})
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.name)
 def test_the_cost_on_all_spans_is_the_price_of_the_meters(
-    conversation: Conversation, hold_and_price: Callable[[Conversation], Accounts]
+    conversation: Conversation, hold_and_price: Callable[[Conversation], Accounts], held: list[Accounts]
 ) -> None:
     accounts = hold_and_price(conversation)
-    print("\n" + table([accounts]))  # noqa: T201  # shown if it fails
+    held.append(accounts)
     metered, on_spans = accounts.usd_of_meter(), accounts.usd_on_spans()
 
     assert conversation.happened(accounts.meter, accounts.spans), "it did not go as it is described"
@@ -40,7 +48,8 @@ def test_the_cost_on_all_spans_is_the_price_of_the_meters(
     if conversation.traced:
         assert on_spans.keys() == metered.keys()
         allowed = 0 if conversation.exact_seconds else _ROUNDING_ERROR
-        assert {key: usd for key, usd in on_spans.items() if abs(usd - metered[key]) > allowed} == {}
+        differing = {key: usd for key, usd in on_spans.items() if abs(usd - metered[key]) > allowed}
+        assert differing == {}, "\n" + table([accounts])
     else:
         assert on_spans == {}
     by_component: dict[str, float] = {}
