@@ -32,7 +32,7 @@ ENTRANCES = {
     *(f"VoiceCostSpanProcessor.{name}" for name in ("on_start", "_begin", "on_end", "_on_ending", "_on_report")),
     *(f"VoiceCostSpanProcessor.{name}" for name in ("force_flush", "shutdown", "uninstall", "_guarded")),
     *("Gate.outside", "_call_all"),
-    *(f"_Hook.{name}" for name in ("_emit", "_notify", "subscribe.<locals>.<lambda>", "drop")),
+    *("_Hook._emit", "_Hook._notify", "Hook.drop", "ListenerSubscription.__init__.<locals>.<lambda>", "_forget"),
     *(f"Diagnostics.{name}" for name in ("record_fault", "guard", "count", "counts", "warn_once", "info_once")),
     *(f"Diagnostics.{name}" for name in ("debug", "_log", "_is_first", "_add_one")),
     *("_Said.is_first", "_Said.__init__", "_find_line", "_log"),
