@@ -149,7 +149,7 @@ class Instruments:
 
     def add_up(self) -> None:
         """Pass the counts to the metrics SDK. The calling thread must not hold its locks."""
-        if self._recording.items:
+        if self._recording.items or self._sums:
             self._recording.items.append(self._flush_sums)
         self._recording.work()
         self._adds_up = False

@@ -180,3 +180,12 @@ def test_without_the_switch_no_line_is_written(price_catalog, exporter, caplog):
     end_spans(VoiceCostSpanProcessor(catalog=price_catalog), exporter, SPANS[:2]).shutdown()
 
     assert [record for record in caplog.records if record.name == "otel_voice_cost"] == []
+
+
+def test_counts_that_another_thread_has_added_up_are_collected(price_catalog, exporter):
+    reader = InMemoryMetricReader()
+    processor = VoiceCostSpanProcessor(catalog=price_catalog, meter_provider=MeterProvider([reader]))
+    end_spans(processor, exporter, SPANS[:2])
+    processor._built.instruments._recording.work()
+
+    assert sum(value for (name, _), value in points(reader).items() if name == "voice_cost.priced") == 2
