@@ -30,7 +30,7 @@ from .._diagnostics import Diagnostics
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import run_in_thread
 from ..bill import CostPart, SessionCost, UnreportedPart
-from ..cost import EXACT, CostLine, to_text
+from ..cost import EXACT, CostLine, exact_sum, to_text
 
 with suppress(ImportError):  # not on Windows
     import fcntl
@@ -108,8 +108,9 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
         "x_Component": part.component.value,
     }
     charges = [common | _line(line) for line in part.lines]
-    if not part.lines and part.usage_count > part.unpriced_count:  # the spans carried their costs
-        charges.append(common | {"EffectiveCost": to_text(part.usd), "x_RateSource": "span"})
+    carried_usd = EXACT.subtract(part.usd, exact_sum([line.usd for line in part.lines]))
+    if carried_usd or (not part.lines and part.usage_count > part.unpriced_count):  # spans carried their costs
+        charges.append(common | {"EffectiveCost": to_text(carried_usd), "x_RateSource": "span"})
     charges += [
         common
         | {
@@ -136,6 +137,8 @@ def _line(line: CostLine) -> dict[str, Any]:
         "ListCost": to_text(line.list_usd),
         "ListUnitPrice": to_text(line.rate.usd),
         "PricingUnit": f"{line.rate.per} {line.rate.unit.value}",
+        "x_AddOn": line.rate.addon,
+        "x_Mode": line.rate.mode.value if line.rate.mode else None,
         "x_RateSource": line.rate.citation,
         "x_Estimated": line.rate.estimated,
     }
