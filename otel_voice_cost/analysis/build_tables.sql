@@ -13,8 +13,10 @@ SELECT
         WHEN record.usd IS NULL OR is_no_number(record.usd) THEN 'an EffectiveCost that is a number'
         WHEN len(list_filter(record.charges, lambda c : is_no_number(c.EffectiveCost))) > 0
             THEN 'Charges with an EffectiveCost that is a number or null'
-        WHEN len(list_filter(record.charges, lambda c : is_no_number(c.ConsumedQuantity))) > 0
-            THEN 'Charges with a ConsumedQuantity that is a number'
+        WHEN len(list_filter(
+            record.charges, lambda c : is_no_number(c.ConsumedQuantity) OR is_no_number(c.x_UsedQuantity)
+        )) > 0
+            THEN 'Charges with quantities that are numbers'
         WHEN len(list_filter(record.charges, lambda c : c.x_Component IS NULL OR c.ServiceName IS NULL)) > 0
             THEN 'Charges with a ServiceName and an x_Component'
         WHEN len(list_filter(record.unreported, lambda u : is_no_number(u.x_LikelyCost))) > 0
@@ -179,7 +181,7 @@ UNION ALL
 SELECT
     call, session, agent, trace, span, NULL, started AT TIME ZONE 'UTC',
     charge.x_Component, charge.ProviderName, charge.ServiceName, charge.x_Mode,
-    charge.ConsumedUnit, exact(charge.ConsumedQuantity), exact(charge.EffectiveCost),
+    charge.ConsumedUnit, exact(coalesce(charge.x_UsedQuantity, charge.ConsumedQuantity)), exact(charge.EffectiveCost),
     exact(coalesce(charge.ListCost, charge.EffectiveCost)),
     charge.ListUnitPrice || ' USD per ' || charge.PricingUnit, charge.x_RateSource, charge.x_AddOn,
     coalesce(charge.x_Estimated, false), charge.x_Unpriced, NULL,

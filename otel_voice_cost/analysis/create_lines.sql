@@ -8,8 +8,8 @@ CREATE TABLE lines (
         seconds VARCHAR, unpriced VARCHAR,
         charges STRUCT(
             ProviderName VARCHAR, ServiceName VARCHAR, x_Component VARCHAR, x_Mode VARCHAR, ConsumedUnit VARCHAR,
-            ConsumedQuantity VARCHAR, EffectiveCost VARCHAR, ListCost VARCHAR, ListUnitPrice VARCHAR,
-            PricingUnit VARCHAR, x_RateSource VARCHAR, x_AddOn VARCHAR, x_Estimated BOOLEAN, x_Unpriced VARCHAR
+            ConsumedQuantity VARCHAR, x_UsedQuantity VARCHAR, EffectiveCost VARCHAR, ListCost VARCHAR,
+            ListUnitPrice VARCHAR, PricingUnit VARCHAR, x_RateSource VARCHAR, x_AddOn VARCHAR, x_Estimated BOOLEAN, x_Unpriced VARCHAR
         )[],
         unreported STRUCT(
             ProviderName VARCHAR, ServiceName VARCHAR, x_Component VARCHAR, x_Reason VARCHAR, x_LikelyCost VARCHAR

@@ -20,6 +20,7 @@ WITH content AS (
                 "x_Mode": "VARCHAR",
                 "ConsumedUnit": "VARCHAR",
                 "ConsumedQuantity": "VARCHAR",
+                "x_UsedQuantity": "VARCHAR",
                 "EffectiveCost": "VARCHAR",
                 "ListCost": "VARCHAR",
                 "ListUnitPrice": "VARCHAR",

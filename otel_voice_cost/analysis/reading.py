@@ -62,6 +62,12 @@ class PastCalls:
         return self.usage.filter(self.usage.unreported.isnull())
 
     @property
+    def call_count(self) -> int:
+        """The number of calls."""
+        count: int = self.calls.count().to_pyarrow().as_py()
+        return count
+
+    @property
     def unreported_rows(self) -> Table:
         """The estimates of usage that nobody reported."""
         return self.usage.filter(self.usage.unreported.notnull())

@@ -107,8 +107,8 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
         "ServiceName": part.model,
         "x_Component": part.component.value,
     }
-    charges = [common | _line(line) for line in part.lines]
     carried_usd = EXACT.subtract(part.usd, exact_sum([line.usd for line in part.lines]))
+    charges = [common | _line(line) | _used(line, part, carried_usd) for line in part.lines]
     if carried_usd or (not part.lines and part.usage_count > part.unpriced_count):  # spans carried their costs
         charges.append(common | {"EffectiveCost": to_text(carried_usd), "x_RateSource": "span"})
     charges += [
@@ -127,6 +127,13 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
             | {"EffectiveCost": None, "x_Unpriced": part.unpriced_reason, "x_UnpricedUsages": part.unpriced_count}
         )
     return charges
+
+
+def _used(line: CostLine, part: CostPart, carried_usd: Decimal) -> dict[str, Any]:
+    """Return the amount before minimum, increment and free amount, if a single rate priced all of the unit."""
+    rates = [other for other in part.lines if other.unit is line.unit and other.rate.addon is None]
+    is_known = len(rates) == 1 and not carried_usd
+    return {"x_UsedQuantity": to_text(part.quantities.get(line.unit, line.amount)) if is_known else None}
 
 
 def _line(line: CostLine) -> dict[str, Any]:

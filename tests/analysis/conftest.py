@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("ibis", reason="the extra `analysis` is not installed")
 
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
 from otel_voice_cost.export.records import as_focus
 
 from ..conftest import llm_metrics, realtime_metrics, tts_metrics
@@ -49,10 +51,21 @@ def hold_call(call, number):
 
 
 @pytest.fixture
-def recorded(exporter, price_catalog, tmp_path):
+def record_calls(tmp_path):
+    """Hold the same three calls by any catalog."""
+
+    def hold(catalog):
+        exporter = InMemorySpanExporter()
+        call = Call(exporter, catalog)
+        for number in range(3):
+            hold_call(call, number)
+        call.provider.shutdown()
+        return Recorded(tmp_path, call.records, exporter.get_finished_spans())
+
+    return hold
+
+
+@pytest.fixture
+def recorded(record_calls, price_catalog):
     """Three calls by the fixed prices of the tests."""
-    call = Call(exporter, price_catalog)
-    for number in range(3):
-        hold_call(call, number)
-    call.provider.shutdown()
-    return Recorded(tmp_path, call.records, exporter.get_finished_spans())
+    return record_calls(price_catalog)

@@ -83,7 +83,7 @@ def test_a_call_counts_once_whatever_files_it_is_in(recorded):
     both = read(recorded.record_file, recorded.span_file, recorded.record_file)
 
     assert total(both) == recorded.usd
-    assert both.calls.count().to_pyarrow().as_py() == 3
+    assert both.call_count == 3
 
 
 def test_spans_that_were_exported_twice_count_once(recorded):
@@ -120,7 +120,7 @@ def test_a_bad_line_is_named_and_costs_nothing_else(recorded, line, found, expec
 
 
 @pytest.mark.parametrize("amount", ["a lot", "NaN", "1e400"])
-@pytest.mark.parametrize("place", ["EffectiveCost", "ConsumedQuantity"])
+@pytest.mark.parametrize("place", ["EffectiveCost", "ConsumedQuantity", "x_UsedQuantity"])
 def test_a_record_with_a_wrong_amount_is_skipped_as_a_whole(recorded, amount, place):
     lines = recorded.record_file.read_text().splitlines()
     call = json.loads(lines[1])
@@ -130,7 +130,7 @@ def test_a_record_with_a_wrong_amount_is_skipped_as_a_whole(recorded, amount, pl
     past = read(recorded.record_file)
 
     assert total(past) == recorded.records[0].usd + recorded.records[2].usd
-    assert f"Charges with {'an' if place[0] == 'E' else 'a'} {place}" in past.problems[0].expected
+    assert past.problems[0].expected.startswith("Charges with ")
     assert past.problems[0].place.endswith(":2")
 
 

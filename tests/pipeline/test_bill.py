@@ -395,6 +395,7 @@ def test_each_day_has_a_separate_file_and_lines_are_appended(exporter, price_cat
         "x_Estimated": False,
         "x_Mode": None,
         "x_RateSource": "prices.toml https://example.com/pricing 2026-11-01",
+        "x_UsedQuantity": "300",
     }
 
 
