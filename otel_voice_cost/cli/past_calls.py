@@ -19,7 +19,7 @@ from .app import fail, print_errors
 if TYPE_CHECKING:
     from ..analysis.reading import PastCalls
 
-__all__ = ["Calls", "Csv", "dollars", "exact", "print_csv", "read", "shown"]
+__all__ = ["Calls", "Csv", "dollars", "exact", "print_csv", "printable", "read", "shown"]
 
 _SHOWN_PROBLEMS = 10
 
@@ -56,9 +56,14 @@ def print_csv(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     writer.writerows([[to_text(cell) if isinstance(cell, Decimal) else cell for cell in row] for row in rows])
 
 
+def printable(text: str) -> str:
+    """Return a text from a file without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 def shown(name: str | None) -> str:
-    """Return a name from a file for a table, without markup and control characters."""
-    return escape("".join(character if character.isprintable() else "?" for character in name or "unknown"))
+    """Return a name from a file for a table, in which brackets would be markup."""
+    return escape(printable(name or "unknown"))
 
 
 def exact(usd: Decimal | None) -> str | None:

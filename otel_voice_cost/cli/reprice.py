@@ -13,7 +13,7 @@ from ..cost import EXACT
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
 from .app import Json, app, catalog, fail, moment, output, print_json, table
-from .past_calls import Calls, Csv, dollars, exact, print_csv, read, shown
+from .past_calls import Calls, Csv, dollars, exact, print_csv, printable, read, shown
 
 if TYPE_CHECKING:
     from ..analysis.reprice import Repricing
@@ -97,7 +97,7 @@ def _print(repricing: Repricing) -> None:
     made.add_row("all", dollars(before), dollars(after), *_change(before, EXACT.subtract(after, before)))
     console.print(made)
     for text in _notes(repricing):
-        console.print(text, markup=False, soft_wrap=False)
+        console.print(printable(text), markup=False)
 
 
 def _change(before: Decimal | None, change: Decimal) -> tuple[str, str]:

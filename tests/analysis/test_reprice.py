@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
+from rich.text import Text
 
 from otel_voice_cost.analysis.reading import read_calls
 from otel_voice_cost.analysis.reprice import reprice_calls
@@ -172,12 +173,12 @@ def test_json_and_csv_have_every_digit(recorded, offer_file):
     assert [row["model"] for row in rows] == [model["model"] for model in report["models"]]
 
 
-def test_the_table_fits_a_terminal_of_80_columns(recorded, offer_file, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    result = run("reprice", str(recorded.record_file), "--prices", offer_file)
+def test_the_table_fits_a_terminal_of_80_columns(recorded, offer_file):
+    files = (str(recorded.record_file), "--prices", offer_file)
+    result = run("reprice", *files, COLUMNS="80", FORCE_COLOR="1")
 
     assert result.exit_code == 0
+    assert max(len(line) for line in Text.from_ansi(result.output).plain.splitlines()) <= 80
     assert "gpt-4.1-mini" in result.output
     assert "usage that had no price before" in result.output
 
