@@ -8,7 +8,7 @@ SELECT
     record.trace || ':' || coalesce(record.span, '') AS call,
     unnest(record),
     CASE
-        WHEN record.started IS NULL THEN 'a ChargePeriodStart that is a time'
+        WHEN is_no_time(record.started) THEN 'a ChargePeriodStart that is a time'
         WHEN is_no_number(record.seconds) THEN 'an x_Seconds that is a number'
         WHEN record.usd IS NULL OR is_no_number(record.usd) THEN 'an EffectiveCost that is a number'
         WHEN len(list_filter(record.charges, lambda c : is_no_number(c.EffectiveCost))) > 0
@@ -32,12 +32,13 @@ SELECT
     value_of(attributes, 'voice_cost.turn.usd') IS NOT NULL AS is_turn,
     CASE
         WHEN trace IS NULL OR span IS NULL THEN 'a traceId and a spanId'
-        WHEN end_ns IS NULL OR start_ns IS NULL THEN 'a startTimeUnixNano and an endTimeUnixNano'
+        WHEN is_no_time(make_timestamp_ns(end_ns)::TIMESTAMPTZ) OR is_no_time(make_timestamp_ns(start_ns)::TIMESTAMPTZ)
+            THEN 'a startTimeUnixNano and an endTimeUnixNano'
         WHEN is_no_number(value_of(attributes, 'voice_cost.usd')) THEN 'a voice_cost.usd that is a number'
         WHEN is_no_number(value_of(attributes, 'voice_cost.unreported.usd'))
             THEN 'a voice_cost.unreported.usd that is a number'
         WHEN len(list_filter(
-            attributes, lambda pair : starts_with(pair.key, 'voice_cost.quantity.') AND exact(pair.value) IS NULL
+            attributes, lambda pair : starts_with(pair.key, 'voice_cost.quantity.') AND (pair.value IS NULL OR is_no_number(pair.value))
         )) > 0 THEN 'amounts in voice_cost.quantity.* that are numbers'
     END AS expected
 FROM (
@@ -129,6 +130,9 @@ FROM usage_spans
 JOIN places USING (trace, span)
 LEFT JOIN session_spans ON session_spans.trace = places.trace AND session_spans.span = places.session_span;
 
+DROP TABLE usage_spans;
+DROP TABLE sound_spans;
+
 CREATE TABLE usage AS
 -- Amounts on spans. The cost of a span is that of all its units, so it is on the row of the first.
 SELECT
@@ -175,7 +179,7 @@ SELECT
     NULL, NULL, NULL, exact(value_of(attributes, 'voice_cost.unreported.usd')), NULL, NULL, NULL, NULL,
     true, NULL, unreported, trace || ':' || span, true
 FROM placed
-WHERE unreported IS NOT NULL
+WHERE unreported IS NOT NULL AND usd IS NULL  -- else it is part of the cost
 UNION ALL
 -- Charges of records: sums of all requests to a model.
 SELECT
@@ -197,7 +201,8 @@ SELECT
     part.x_Component, part.ProviderName, part.ServiceName,
     NULL, NULL, NULL, exact(part.x_LikelyCost), NULL, NULL, NULL, NULL, true, NULL, part.x_Reason,
     concat_ws(':', call, part.x_Component, part.ProviderName, part.ServiceName, part.x_Reason), true
-FROM (SELECT *, unnest(unreported) AS part FROM sound_records);
+FROM (SELECT *, unnest(unreported) AS part FROM sound_records)
+WHERE part.x_LikelyCost IS NULL OR NOT coalesce(is_unreported_billed, false);
 
 -- Usage outside of any session is one call for each trace, of unknown length.
 CREATE TABLE calls AS

@@ -5,7 +5,7 @@ CREATE TABLE lines (
     is_json BOOLEAN,
     record STRUCT(
         started TIMESTAMPTZ, usd VARCHAR, "session" VARCHAR, trace VARCHAR, span VARCHAR, agent VARCHAR,
-        seconds VARCHAR, unpriced VARCHAR,
+        seconds VARCHAR, unpriced VARCHAR, is_unreported_billed BOOLEAN,
         charges STRUCT(
             ProviderName VARCHAR, ServiceName VARCHAR, x_Component VARCHAR, x_Mode VARCHAR, ConsumedUnit VARCHAR,
             ConsumedQuantity VARCHAR, x_UsedQuantity VARCHAR, EffectiveCost VARCHAR, ListCost VARCHAR,
@@ -23,7 +23,8 @@ CREATE TABLE lines (
 
 -- Numbers keep 24 decimal places: this package writes 18, and a gateway's cost of a hundred-thousandth may have 21.
 CREATE MACRO exact(text) AS try_cast(text AS DECIMAL(38, 24));
-CREATE MACRO is_no_number(text) AS text IS NOT NULL AND exact(text) IS NULL;
+CREATE MACRO is_no_number(text) AS text IS NOT NULL AND (exact(text) IS NULL OR abs(exact(text)) >= 1000000000000);
+CREATE MACRO is_no_time(moment) AS moment IS NULL OR moment NOT BETWEEN TIMESTAMPTZ '1970-01-01' AND '2200-01-01';
 CREATE MACRO value_of(attributes, wanted) AS list_filter(attributes, lambda pair : pair.key = wanted)[1].value;
 CREATE MACRO first_of(attributes, wanted) AS list_filter(
     list_transform(wanted, lambda key : value_of(attributes, key)), lambda value : value <> ''

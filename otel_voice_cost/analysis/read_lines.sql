@@ -13,6 +13,8 @@ WITH content AS (
             "x_AgentName": "VARCHAR",
             "x_Seconds": "VARCHAR",
             "x_UnpricedUsages": "VARCHAR",
+            "x_UnreportedCost": "VARCHAR",
+            "x_CostWithUnreported": "VARCHAR",
             "Charges": [{
                 "ProviderName": "VARCHAR",
                 "ServiceName": "VARCHAR",
@@ -67,6 +69,8 @@ SELECT
             agent := content.x_AgentName,
             seconds := content.x_Seconds,
             unpriced := content.x_UnpricedUsages,
+            is_unreported_billed := exact(content.x_UnreportedCost) > 0
+                AND exact(content.x_CostWithUnreported) = exact(content.EffectiveCost),
             charges := content.Charges,
             unreported := coalesce(content.x_Unreported, [])
         )

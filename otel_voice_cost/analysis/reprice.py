@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ibis
 
+from ..bill import OTHER_MODELS
 from ..cost import EXACT, Cost, add_up, exact_sum
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
@@ -25,6 +26,7 @@ _ZERO = Decimal(0)
 _BATCH_ROWS = 50_000
 _SUM = "minimum, increment, free amount or tiers hold per request; the file has sums of requests"
 _NO_MODE = "the file does not tell streaming from batch; priced as streaming"
+_FURTHER = "a record has no amounts for the models of a call beyond 64; their cost is kept"
 _NO_AMOUNT = "no amount was recorded"
 _WITHIN_FREE = "the file does not have the amount of usage within the free amount; its cost is kept"
 
@@ -151,7 +153,8 @@ def _requests(past: PastCalls) -> Iterator[Mapping[str, Any]]:
 
 def _reprice(request: Mapping[str, Any], catalog: PriceCatalog, at: datetime | None) -> _Repriced:
     if request["is_carried"]:
-        return _Repriced(request["usd"])
+        is_further = request["provider"] == OTHER_MODELS
+        return _Repriced(request["usd"], approximations=frozenset({_FURTHER} if is_further else ()))
     if not request["amounts"]:
         return _Repriced(None, _NO_AMOUNT)
     try:

@@ -16,7 +16,7 @@ from .app import Json, app, output, print_json, table
 from .past_calls import Calls, Csv, dollars, exact, print_csv, printable, read, shown
 
 if TYPE_CHECKING:
-    from ..analysis.report import Call, Report, Share
+    from ..analysis.findings import Call, Report, Share
 
 _GROUPS = ("day", "component", "model", "agent")
 _SHARE = ("name", "call_count", "usd", "estimated_usd")

@@ -10,6 +10,11 @@ import pytest
 
 from otel_voice_cost.analysis.reading import ReadError, read_calls
 from otel_voice_cost.build import sources
+from otel_voice_cost.testing import Answer
+
+from ..sessions.harness import Pipeline
+from ..sessions.test_unreported import LONG, interrupted_call, slow_speech
+from .conftest import Recorded
 
 
 def read(*paths):
@@ -98,6 +103,9 @@ BROKEN = [
     (b'{"name": "somebody else"}', "JSON of another kind", "a record of a call, or spans in OTLP JSON"),
     (b"[]", "JSON of another kind", "a record of a call, or spans in OTLP JSON"),
     (b'{"x_TraceId": "1", "Charges": []}', "a record with another value", "a ChargePeriodStart that is a time"),
+    (b'{"x_TraceId": "1", "Charges": [], "ChargePeriodStart": "infinity"}', "a record", "that is a time"),
+    (b'{"x_TraceId": "1", "Charges": [], "ChargePeriodStart": "2026-11-24", "EffectiveCost": "1e13"}',
+     "a record with another value", "an EffectiveCost that is a number"),
     (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"1","spanId":"2","startTimeUnixNano":"1",'
      b'"endTimeUnixNano":"2","attributes":[{"key":"voice_cost.usd","value":{"stringValue":"a lot"}}]}]}]}]}',
      "a span with another value", "a voice_cost.usd that is a number"),
@@ -142,6 +150,23 @@ def test_hostile_attributes_do_not_stop_the_others(recorded):
         file.write(line + "\n")
 
     assert total(read(recorded.span_file)) == recorded.usd
+
+
+@pytest.mark.parametrize("setting", ["estimate", "bill"])
+async def test_unreported_work_is_apart_unless_it_is_billed(price_catalog, tmp_path, monkeypatch, setting):
+    monkeypatch.setenv("VOICE_COST_UNREPORTED", setting)
+    pipeline = Pipeline(price_catalog)
+    await interrupted_call(pipeline, slow_speech(), [Answer(text=LONG, chunk_seconds=0.001), Answer(text="Of course.")])
+    record = pipeline.record
+    pipeline.provider.shutdown()
+    recorded = Recorded(tmp_path, [record], pipeline.spans)
+
+    assert record.unreported_usd > 0
+    for path in (recorded.record_file, recorded.span_file):
+        past = read(path)
+        likely = past.unreported_rows.usd.sum().to_pyarrow().as_py()
+        assert total(past) == record.usd
+        assert likely == (record.unreported_usd if setting == "estimate" else None)
 
 
 def test_a_file_that_is_missing_is_an_error_that_names_it(tmp_path, recorded):
