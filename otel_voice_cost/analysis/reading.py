@@ -144,7 +144,7 @@ def _literal(path: Path) -> str:
 
 
 def _refused(path: Path, value: str) -> Problem:
-    return Problem(place=str(path), value=value, expected="a readable file of JSON lines")
+    return Problem(place=str(path), value=value, expected="a readable file of JSON lines of 32 MB at most")
 
 
 def _problems(database: Any) -> Iterator[Problem]:

@@ -170,7 +170,7 @@ async def test_unreported_work_is_apart_unless_it_is_billed(price_catalog, tmp_p
 
 
 def test_a_file_that_is_missing_is_an_error_that_names_it(tmp_path, recorded):
-    with pytest.raises(ReadError, match=r"absent.jsonl: got no file, expected a readable file of JSON lines"):
+    with pytest.raises(ReadError, match=r"absent.jsonl: got no file, expected a readable file of JSON lines of 32 MB"):
         read(tmp_path / "absent.jsonl", recorded.record_file)
 
 
