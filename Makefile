@@ -58,15 +58,16 @@ test-backends: $(VENV)/.dev ## send the demo call to real MLflow and Phoenix ser
 	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/backends/requirements.txt
 	BACKENDS=$(abspath $(VENV)/backends/bin) $(BIN)/python -m pytest tests/backends --basetemp $(VENV)/backends-pictures
 
-bench: ## measure spans, start-up, growth, stalls and BENCH_SESSIONS sessions, beside other libraries
+bench: ## measure spans, start-up, growth, stalls, and BENCH_SESSIONS sessions and past calls
 	test -x $(VENV)/bench/bin/python || $(PYTHON) -m venv $(VENV)/bench
-	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[cli,livekit]" langsmith cachetools litellm
+	$(VENV)/bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[analysis,livekit]" langsmith cachetools litellm
 	$(VENV)/bench/bin/python benchmarks/spans.py
 	$(VENV)/bench/bin/python benchmarks/start.py
 	$(VENV)/bench/bin/python benchmarks/growth.py
 	$(VENV)/bench/bin/python benchmarks/stalls.py
 	$(VENV)/bench/bin/python benchmarks/streams.py
 	$(VENV)/bench/bin/python benchmarks/million.py $(BENCH_SESSIONS)
+	$(VENV)/bench/bin/python benchmarks/past_calls.py $(BENCH_SESSIONS)
 
 bench-instructions: $(VENV)/.dev ## count the instructions of one span with valgrind (Debian's package)
 	$(BIN)/python benchmarks/instructions.py

@@ -10,12 +10,12 @@ from decimal import Decimal
 from .cost import EXACT, Cost, CostLine, add_up, exact_sum
 from .usage import Component, Unit
 
-__all__ = ["Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost", "UnreportedPart"]
+__all__ = ["OTHER_MODELS", "Bill", "CostPart", "SessionCost", "TraceCost", "TurnCost", "UnreportedPart"]
 
 _ZERO = Decimal(0)
 _SECONDS_PER_MINUTE = Decimal(60)
 _MAX_MODELS = 64  # of one call; further models share one part
-_FURTHER = "other models"
+OTHER_MODELS = "other models"  # provider and model of that part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -341,7 +341,7 @@ class Bill:
         part = self._parts.get(key)
         is_further = part is None and len(self._parts) >= _MAX_MODELS
         if is_further:
-            key = (usage.component, _FURTHER, _FURTHER)
+            key = (usage.component, OTHER_MODELS, OTHER_MODELS)
             part = self._parts.get(key)
         if part is None:
             part = self._parts[key] = _Part()

@@ -18,7 +18,19 @@ from ..prices.catalog import PriceCatalog
 from ..prices.rates import BILLING_RULES, Rate
 from ..settings import Settings
 
-__all__ = ["Json", "On", "app", "catalog", "fail", "moment", "output", "print_json", "rate_fields", "table"]
+__all__ = [
+    "Json",
+    "On",
+    "app",
+    "catalog",
+    "fail",
+    "moment",
+    "output",
+    "print_errors",
+    "print_json",
+    "rate_fields",
+    "table",
+]
 
 app = typer.Typer(
     help="Query the price catalog that puts costs on the spans of LiveKit Agents and Pipecat.",
@@ -53,9 +65,14 @@ def print_json(value: object) -> None:
 
 def fail(problems: Iterable[object]) -> NoReturn:
     """Print problems to standard error and exit with status 1."""
+    print_errors(problems)
+    raise typer.Exit(1)
+
+
+def print_errors(problems: Iterable[object]) -> None:
+    """Print problems to standard error."""
     for problem in problems:
         _errors.print(str(problem), markup=False)
-    raise typer.Exit(1)
 
 
 def catalog() -> PriceCatalog:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from ..bill import SessionCost, TraceCost, UnreportedPart
 from ..cost import Cost, CostNumbers, to_text
 from ..sources import Work
-from ..usage import Component, Unit
+from ..usage import Component, Unit, Usage
 from .dialects import Attributes, CompiledDialect, SpanView, Writer
 
 __all__ = [
@@ -25,6 +25,9 @@ COMPONENT = _PREFIX + "component"
 ESTIMATED = _PREFIX + "estimated"
 LIST_USD = _PREFIX + "list_usd"
 MARKUP_USD = _PREFIX + "markup_usd"
+MODE = _PREFIX + "mode"
+MODEL = _PREFIX + "model"
+PROVIDER = _PREFIX + "provider"
 QUANTITY = _PREFIX + "quantity."
 RATE = _PREFIX + "rate"
 RATE_SOURCE = _PREFIX + "rate_source"
@@ -46,11 +49,12 @@ class OwnAttributes(CompiledDialect):
         """Return what writes cost, quantities and rates, or the reason for a missing cost.
 
         ``voice_cost.usd`` is text with the exact digits. A quantity is a double for seconds and an
-        int for other units. A rate has the form ``0.0048 USD per 60 audio_second``. The list price
-        is included if a discount lowered it, the markup if one is set.
+        int for other units. A rate has the form ``0.0048 USD per 60 audio_second``. Provider and model
+        are the ids by which the rate was found; the framework's names differ. The list price is
+        included if a discount lowered it, the markup if one is set.
         """
         units = [(_QUANTITIES[unit], float if unit.is_seconds else int) for unit in example.usage.quantities]
-        component, priced = _COMPONENTS[example.usage.component], _priced(example)
+        component, priced = _COMPONENTS[example.usage.component], _identity(example.usage) | _priced(example)
 
         def write(numbers: CostNumbers, _span: SpanView, attributes: Attributes) -> None:
             attributes[COMPONENT] = component
@@ -79,6 +83,14 @@ class OwnAttributes(CompiledDialect):
             attributes[prefix + "unreported"] = session.unreported_count
             attributes[prefix + "unreported_usd"] = to_text(session.unreported_usd)
         return attributes
+
+
+def _identity(usage: Usage) -> Attributes:
+    """Return the ids that select the rates of a usage, to price it again later."""
+    attributes: Attributes = {PROVIDER: usage.provider, MODEL: usage.model}
+    if usage.mode is not None:
+        attributes[MODE] = usage.mode.value
+    return attributes
 
 
 def _priced(cost: Cost) -> Attributes:

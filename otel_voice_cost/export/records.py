@@ -30,7 +30,7 @@ from .._diagnostics import Diagnostics
 from .._runtime.forks import reset_after_fork
 from .._runtime.locks import run_in_thread
 from ..bill import CostPart, SessionCost, UnreportedPart
-from ..cost import EXACT, CostLine, to_text
+from ..cost import EXACT, CostLine, exact_sum, to_text
 
 with suppress(ImportError):  # not on Windows
     import fcntl
@@ -107,9 +107,10 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
         "ServiceName": part.model,
         "x_Component": part.component.value,
     }
-    charges = [common | _line(line) for line in part.lines]
-    if not part.lines and part.usage_count > part.unpriced_count:  # the spans carried their costs
-        charges.append(common | {"EffectiveCost": to_text(part.usd), "x_RateSource": "span"})
+    carried_usd = EXACT.subtract(part.usd, exact_sum([line.usd for line in part.lines]))
+    charges = [common | _line(line) | _used(line, part, carried_usd) for line in part.lines]
+    if carried_usd or (not part.lines and part.usage_count > part.unpriced_count):  # spans carried their costs
+        charges.append(common | {"EffectiveCost": to_text(carried_usd), "x_RateSource": "span"})
     charges += [
         common
         | {
@@ -128,6 +129,13 @@ def _charges(part: CostPart) -> list[dict[str, Any]]:
     return charges
 
 
+def _used(line: CostLine, part: CostPart, carried_usd: Decimal) -> dict[str, Any]:
+    """Return the amount before minimum, increment and free amount, if a single rate priced all of the unit."""
+    rates = [other for other in part.lines if other.unit is line.unit and other.rate.addon is None]
+    is_known = len(rates) == 1 and not carried_usd
+    return {"x_UsedQuantity": to_text(part.quantities.get(line.unit, line.amount)) if is_known else None}
+
+
 def _line(line: CostLine) -> dict[str, Any]:
     return {
         "ConsumedQuantity": to_text(line.amount),
@@ -136,6 +144,8 @@ def _line(line: CostLine) -> dict[str, Any]:
         "ListCost": to_text(line.list_usd),
         "ListUnitPrice": to_text(line.rate.usd),
         "PricingUnit": f"{line.rate.per} {line.rate.unit.value}",
+        "x_AddOn": line.rate.addon,
+        "x_Mode": line.rate.mode.value if line.rate.mode else None,
         "x_RateSource": line.rate.citation,
         "x_Estimated": line.rate.estimated,
     }

@@ -244,6 +244,14 @@ class Source(Protocol):
     def scopes(self) -> frozenset[str]:
         """Names of the instrumentation scopes whose spans are its own."""
 
+    @property
+    def session_id_keys(self) -> tuple[str, ...]:
+        """Attributes of a session's span that hold its id, the first wins."""
+
+    @property
+    def agent_keys(self) -> tuple[str, ...]:
+        """Attributes of a session's span that hold the agent's name, the first wins."""
+
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a span of the framework's, or None if nothing is known of it.
 

@@ -21,6 +21,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from otel_voice_cost import Component, PriceCatalog, Settings, Unit, VoiceCostSpanProcessor
+from otel_voice_cost.export.records import as_focus
 
 from ..conftest import SPEECH, llm_metrics, stt_metrics, tts_metrics
 from ..faults.test_concurrency import report
@@ -389,10 +390,27 @@ def test_each_day_has_a_separate_file_and_lines_are_appended(exporter, price_cat
         "ProviderName": "openai",
         "ResourceName": "gpt-4.1-mini",
         "ServiceName": "gpt-4.1-mini",
+        "x_AddOn": None,
         "x_Component": "llm",
         "x_Estimated": False,
+        "x_Mode": None,
         "x_RateSource": "prices.toml https://example.com/pricing 2026-11-01",
+        "x_UsedQuantity": "300",
     }
+
+
+def test_charges_add_up_if_some_spans_of_a_model_carried_their_cost(exporter, price_catalog):
+    """A gateway states the cost of its requests; others to the same model are priced by rates."""
+    call = Call(exporter, price_catalog)
+    with call.session():
+        call.turn()
+        attributes = {"lk.llm_metrics": json.dumps(llm_metrics(request_id="gateway")), "gen_ai.usage.cost": 0.25}
+        call.tracer.start_span("llm_request", attributes=attributes).end()
+
+    record = as_focus(call.close())
+
+    assert sum(Decimal(charge["EffectiveCost"]) for charge in record["Charges"]) == Decimal(record["EffectiveCost"])
+    assert {charge["EffectiveCost"] for charge in record["Charges"] if charge["x_RateSource"] == "span"} == {"0.25"}
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")

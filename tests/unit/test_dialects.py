@@ -60,6 +60,9 @@ def view(name: str, attributes) -> SpanView:
 def test_own_attributes_explain_the_cost():
     assert written(heard("5.05", "0.000404")) == {
         "voice_cost.component": "stt",
+        "voice_cost.provider": "deepgram",
+        "voice_cost.model": "nova-3",
+        "voice_cost.mode": "streaming",
         "voice_cost.quantity.audio_second": 5.05,
         "voice_cost.usd": "0.000404",
         "voice_cost.rate": "0.0048 USD per 60 audio_second",

@@ -56,6 +56,8 @@ class LiveKitSource:
         'if __name__ == "__main__": a job process does not run that part.'
     )
     scopes = frozenset({SCOPE})
+    session_id_keys = _SESSION_IDS
+    agent_keys = (_AGENT_NAME,)
 
     rule_for = staticmethod(find_rule)
 

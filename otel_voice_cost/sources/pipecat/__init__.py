@@ -55,6 +55,8 @@ class PipecatSource:
         "or call install(opentelemetry.trace.get_tracer_provider()) after pipecat.utils.tracing.setup.setup_tracing."
     )
     scopes = frozenset({SCOPE, TURN_SCOPE})
+    session_id_keys = _SESSION_IDS
+    agent_keys: tuple[str, ...] = ()
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a Pipecat span, or None if nothing is known of it."""

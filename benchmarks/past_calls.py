@@ -1,0 +1,157 @@
+"""Reading, repricing and reporting ten thousand past calls, from records and from spans.
+
+The calls are held through the processor, then moved over the 30 days before today and stretched to a length by turns:
+the files have the shapes of real ones. What the calls must cost is worked out without the package.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from calls import Call, use
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from otel_voice_cost import SessionCost, VoiceCostSpanProcessor
+from otel_voice_cost.export.records import as_focus
+
+AGENTS = ("desk", "sales", "night desk")
+SECONDS_PER_TURN = 12
+NS_PER_DAY = 86_400 * 10**9
+
+
+def days_back(trace_id: int) -> int:
+    return trace_id % 30
+
+
+class Files:
+    """Writes records, and spans as the Collector's file exporter writes them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.records, self.spans = folder / "calls.jsonl", folder / "spans.json"
+        self._record_file = self.records.open("w", encoding="utf-8")
+        self.turns: dict[int, int] = {}  # by trace
+
+    def write_record(self, record: SessionCost) -> None:
+        trace_id = int(record.trace_id, 16)
+        moved = replace(
+            record,
+            started_at=record.started_at - timedelta(days=days_back(trace_id)),
+            seconds=Decimal(self.turns[trace_id] * SECONDS_PER_TURN),
+        )
+        self._record_file.write(json.dumps(as_focus(moved), ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        self._record_file.close()
+
+
+class CollectorFile(SpanExporter):
+    """One line for each batch, attributes of the resource and events apart."""
+
+    def __init__(self, files: Files) -> None:
+        self._files, self._file = files, files.spans.open("w", encoding="utf-8")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        scope = {"scope": {"name": "livekit-agents"}, "spans": [self._to_json(span) for span in spans]}
+        request = {"resourceSpans": [{"resource": {"attributes": []}, "scopeSpans": [scope]}]}
+        self._file.write(json.dumps(request, ensure_ascii=False, separators=(",", ":")) + "\n")
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        self._file.close()
+
+    def _to_json(self, span: ReadableSpan) -> dict[str, Any]:
+        context, moved_ns = span.context, days_back(span.context.trace_id) * NS_PER_DAY
+        start_ns, end_ns = span.start_time - moved_ns, span.end_time - moved_ns
+        if span.name == "agent_session":
+            end_ns = start_ns + self._files.turns[context.trace_id] * SECONDS_PER_TURN * 10**9
+        return {
+            "traceId": f"{context.trace_id:032x}",
+            "spanId": f"{context.span_id:016x}",
+            "parentSpanId": f"{span.parent.span_id:016x}" if span.parent else "",
+            "name": span.name,
+            "kind": 1,
+            "startTimeUnixNano": str(start_ns),
+            "endTimeUnixNano": str(end_ns),
+            "attributes": [{"key": key, "value": to_value(value)} for key, value in span.attributes.items()],
+            "status": {},
+        }
+
+
+def to_value(value: object) -> dict[str, Any]:
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        return {"doubleValue": value}
+    if isinstance(value, str):
+        return {"stringValue": value}
+    return {"arrayValue": {"values": [to_value(each) for each in value]}}
+
+
+def hold_calls(folder: Path, count: int) -> tuple[Files, Decimal]:
+    """Hold calls of 2 to 18 turns; return the files and what the calls must cost."""
+    files, expected, chance = Files(folder), Decimal(0), random.Random(1)
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(VoiceCostSpanProcessor(on_session_end=files.write_record))
+    exporting = BatchSpanProcessor(CollectorFile(files), max_queue_size=200_000, max_export_batch_size=8_192)
+    provider.add_span_processor(exporting)
+    use(provider)
+    for number in range(count):
+        call, turns = Call(provider, number), chance.randint(2, 18)
+        call._session.set_attribute("lk.agent_name", AGENTS[number % len(AGENTS)])
+        files.turns[call._session.get_span_context().trace_id] = turns
+        for _ in range(turns):
+            call.turn()
+        call.end()
+        expected += call.expected
+        if number % 500 == 499:
+            provider.force_flush()
+    provider.shutdown()
+    files.close()
+    return files, expected
+
+
+def timed(*arguments: str) -> tuple[dict[str, Any], float, float]:
+    """Run a command; return its JSON, seconds, and the most memory of any command so far in megabytes."""
+    command = [Path(sys.executable).parent / "voice-cost", *arguments, "--json"]
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, check=True)
+    took = time.monotonic() - began
+    return json.loads(done.stdout), took, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+
+
+def main(count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        files, expected = hold_calls(Path(folder), count)
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        console.print(f"{count:,} calls held in {time.monotonic() - began:.0f} s; they must cost {expected} US dollars")
+        rows = Table("command", "file", "MB", "s", "most memory, MB", "US dollars", box=box.SIMPLE)
+        for path in (files.records, files.spans):
+            for command, name in (("report", "usd"), ("reprice", "before_usd")):
+                found, took, memory = timed(command, str(path))
+                size = f"{path.stat().st_size / 1e6:,.0f}"
+                rows.add_row(command, path.name, size, f"{took:.1f}", f"{memory:,.0f}", found[name])
+                assert Decimal(found[name]) == expected, (command, found[name])
+        console.print(rows)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
