@@ -21,6 +21,7 @@ from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
 from pipecat.utils.tracing.tracing_context import TracingContext
 
 from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost.sources.pipecat import hooks
 from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import stt_metrics, usd
@@ -231,8 +232,9 @@ async def test_a_span_that_names_a_realtime_model_bills_nothing(name, conversati
     assert "voice_cost.usd" not in attributes
 
 
-async def test_without_reports_a_span_is_priced_by_its_own_numbers(price_catalog, exporter):
+async def test_without_reports_a_span_is_priced_by_its_own_numbers(price_catalog, exporter, monkeypatch):
     """As those of another process."""
+    monkeypatch.setattr(hooks._hook, "subscriptions", ())  # processors of other tests may listen
     provider, processor = TracerProvider(), VoiceCostSpanProcessor(catalog=price_catalog)
     provider.add_span_processor(processor)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
