@@ -43,6 +43,7 @@ from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
+from otel_voice_cost.testing.pipecat import LoudnessVAD
 from otel_voice_cost.usage import Component
 
 from ..vendors.anthropic import FakeAnthropic
@@ -57,7 +58,7 @@ from ..vendors.openai_speech import FakeOpenAISpeech
 from ..vendors.openai_transcription import FakeOpenAITranscription
 from ..vendors.server import VendorServer
 from ..vendors.texts import INSTRUCTIONS, LINES, SHORT_ANSWERS
-from .telephone import FRAME_SECONDS, Earpiece, FrameWatch, LoudnessVAD, Microphone
+from .telephone import FRAME_SECONDS, Earpiece, FrameWatch, Microphone
 
 __all__ = ["SPEED", "Line", "Setup", "Vendors", "hold"]
 

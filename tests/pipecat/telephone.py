@@ -7,10 +7,8 @@ up seconds as doubles, and only then its sums have the digits of the truth.
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections import Counter
 
-from pipecat.audio.vad.vad_analyzer import VADAnalyzer, VADParams
 from pipecat.frames.frames import Frame, InputAudioRawFrame, OutputAudioRawFrame, StartFrame
 from pipecat.processors.frame_processor import FrameDirection, FrameProcessor
 from pipecat.transports.base_input import BaseInputTransport
@@ -20,11 +18,10 @@ from pipecat.transports.base_transport import TransportParams
 from ..vendors.server import Pace
 from ..vendors.speech import tone
 
-__all__ = ["FRAME_SECONDS", "Earpiece", "FrameWatch", "LoudnessVAD", "Microphone"]
+__all__ = ["FRAME_SECONDS", "Earpiece", "FrameWatch", "Microphone"]
 
 FRAME_SECONDS = 1 / 16
 SAMPLE_RATE = 16_000
-_LOUD = 1_000
 _PATIENCE_SECONDS = 10.0
 
 
@@ -86,19 +83,6 @@ class Earpiece(BaseOutputTransport):
         if self._speed is not None:
             await asyncio.sleep(len(frame.audio) / 2 / frame.sample_rate / self._speed)
         return True
-
-
-class LoudnessVAD(VADAnalyzer):
-    """Takes every loud frame for speech."""
-
-    def __init__(self) -> None:
-        super().__init__(params=VADParams(min_volume=0.0))
-
-    def num_frames_required(self) -> int:
-        return round(FRAME_SECONDS * self.sample_rate)
-
-    def voice_confidence(self, buffer: bytes) -> float:
-        return float(max(array("h", buffer)) > _LOUD)
 
 
 class FrameWatch(FrameProcessor):
