@@ -207,6 +207,11 @@ class Reading(NamedTuple):
     seconds: float
     mode: Mode | None = None
 
+    @property
+    def at(self) -> datetime:
+        """Time of the usage, UTC."""
+        return datetime.fromtimestamp(self.seconds, timezone.utc)
+
     def to_usage(self) -> Usage:
         """Return it as a usage."""
         return Usage(
@@ -214,7 +219,7 @@ class Reading(NamedTuple):
             provider=self.provider,
             model=self.model,
             quantities={unit: to_decimal(n) for unit, n in self.quantities.items()},
-            at=datetime.fromtimestamp(self.seconds, timezone.utc),
+            at=self.at,
             mode=self.mode,
         )
 

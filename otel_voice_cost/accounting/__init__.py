@@ -21,8 +21,7 @@ from ..bill import SessionCost, UnreportedPart
 from ..cost import EXACT, Cost, describe
 from ..errors import UsageError
 from ..export.attributes import (
-    UNPRICED,
-    USD,
+    PRICED_KEYS,
     total_attributes,
     unpriced_attributes,
     unreported_attributes,
@@ -199,7 +198,7 @@ class Accounting:
 
     def can_ignore(self, key: SpanKey) -> bool:
         """Return True if the end of a span without usage changes nothing."""
-        return not (key in self.outside or self._registry.spans.is_open(key))
+        return key not in self.outside and not self._registry.spans.is_open(key)
 
     def _open(self, span: ReadableSpan, key: SpanKey, source: Source) -> list[FollowUp]:
         if self._registry.spans.is_open(key):
@@ -248,7 +247,7 @@ class Accounting:
         node: SpanNode | None,
         attributes: Attributes,
     ) -> tuple[Attributes, list[FollowUp]]:
-        if USD in attributes or UNPRICED in attributes:
+        if not attributes.keys().isdisjoint(PRICED_KEYS):
             return {}, []
         if rule.is_newer:
             name = f"{span.name} is a span of a newer {source.name}"
@@ -256,7 +255,7 @@ class Accounting:
         view = SpanView(attributes, rule.role, rule.component, span, source.texts)
         session, turn = (node.session, node.turn) if node is not None else (None, None)
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
-        if session is not None and not session.identity and not _IDS.isdisjoint(attributes):
+        if session is not None and not session.identity and not attributes.keys().isdisjoint(_IDS):
             session.identity = _ids_in(attributes)
         if rule.role is _REQUEST:
             return self._bill(ended), []

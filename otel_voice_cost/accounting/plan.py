@@ -14,7 +14,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..cost import EXACT, Cost, CostNumbers, exact_sum, to_text, with_numbers
-from ..prices.calculate import rounded
+from ..prices.calculate import cost_in_usd
 from ..usage import Component, Dimension, Mode, Reading, Unit, Usage, to_decimal
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Plan:
         if len(self._prices) == len(amounts):
             usds = [*map(_multiply, amounts, self._prices)]
         else:
-            usds = [*map(_price_of, amounts, self._rates)]
+            usds = [*map(cost_in_usd, amounts, self._units, self._rates)]
         usd = reduce(_add, usds)
         return PlannedCost(self, reading, CostNumbers(amounts, usds, usd, to_text(usd)), usd, self.example.estimated)
 
@@ -92,7 +92,7 @@ class PlannedCost(NamedTuple):
 
     def to_cost(self) -> Cost:
         """Return it in full."""
-        return with_numbers(self.plan.example, self.numbers, self.reading.to_usage().at)
+        return with_numbers(self.plan.example, self.numbers, self.reading.at)
 
     def billed_reading(self) -> Reading:
         """Return the usage with its billed units only."""
@@ -101,10 +101,9 @@ class PlannedCost(NamedTuple):
 
     def plus(self, other: PlannedCost) -> PlannedCost:
         """Return the sum with another cost of the same plan."""
-        left, right, usd = self.numbers, other.numbers, _add(self.usd, other.usd)
-        amounts = [*map(_add, left.amounts, right.amounts)]
-        usds = [*map(_add, left.line_usds, right.line_usds)]
-        return self._replace(numbers=CostNumbers(amounts, usds, usd, to_text(usd)), usd=usd)
+        total = _Sum(self)
+        total.add(other.numbers)
+        return total.to_planned()
 
 
 class _Sum:
@@ -121,10 +120,10 @@ class _Sum:
         self.amounts = [*map(_add if self.first.plan.has_seconds else add, self.amounts, numbers.amounts)]
         self.line_usds = [*map(_add, self.line_usds, numbers.line_usds)]
 
-    def to_cost(self) -> Cost:
+    def to_planned(self) -> PlannedCost:
         usd = exact_sum(self.line_usds)
         numbers = CostNumbers(self.amounts, self.line_usds, usd, to_text(usd))
-        return self.first._replace(numbers=numbers, usd=usd).to_cost()
+        return self.first._replace(numbers=numbers, usd=usd)
 
 
 class PlannedCosts:
@@ -154,7 +153,7 @@ class PlannedCosts:
     def __iter__(self) -> Iterator[tuple[int, Cost]]:
         """Yield each sum with the number of its usages."""
         for known in self._sums.values():
-            yield known.count, known.to_cost()
+            yield known.count, known.to_planned().to_cost()
 
     def __bool__(self) -> bool:
         return bool(self._sums)
@@ -199,7 +198,7 @@ def can_plan(cost: Cost, card: RateCard) -> bool:
         and units == list(cost.usage.quantities)  # no add-ons
         and not (card.discount or card.markup or card.needs_text)
         and all(line.rate.is_plain or is_streaming for line in cost.lines)
-        and all(line.usd == _price_of(line.amount, line.rate) for line in cost.lines)
+        and all(line.usd == cost_in_usd(line.amount, line.unit, line.rate) for line in cost.lines)
     )
 
 
@@ -210,7 +209,3 @@ def _price_of_one(rate: Rate) -> Decimal | None:
     price = EXACT.divide(rate.usd, Decimal(rate.per))
     is_exact = _multiply(price, Decimal(rate.per)) == rate.usd and int(price.as_tuple().exponent) >= -_MAX_PLACES
     return price if is_exact else None
-
-
-def _price_of(amount: Decimal | int, rate: Rate) -> Decimal:
-    return rounded(EXACT.divide(_multiply(amount, rate.usd), rate.per))

@@ -13,7 +13,7 @@ from ..errors import UnitMismatchError
 from ..usage import Dimension, Mode, Unit, Usage, with_amounts
 from .rates import Rate, RateCard
 
-__all__ = ["calculate_cost", "cost_in_usd", "rounded"]
+__all__ = ["calculate_cost", "cost_in_usd"]
 
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
@@ -47,11 +47,11 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
         rate_source=lines[0].rate.source,
         display_name=card.display_name,
         list_usd=exact_sum([line.list_usd for line in lines]) if card.discount else usd,
-        markup_usd=rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
+        markup_usd=_rounded(EXACT.multiply(usd, card.markup)) if card.markup else None,
     )
 
 
-def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: Decimal = _ZERO) -> Decimal:
+def cost_in_usd(amount: Decimal | int, unit: Unit, rate: Rate, *, total_input_tokens: Decimal = _ZERO) -> Decimal:
     """Return the cost of an amount in US dollars, exact to 18 decimal places.
 
     Args:
@@ -65,7 +65,7 @@ def cost_in_usd(amount: Decimal, unit: Unit, rate: Rate, *, total_input_tokens: 
     """
     if unit.dimension is not rate.unit.dimension:
         raise UnitMismatchError(f"{unit.value} has no price per {rate.unit.value}")
-    return rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
+    return _rounded(EXACT.divide(EXACT.multiply(amount, rate.usd_at(total_input_tokens)), Decimal(rate.per)))
 
 
 def _of_units(usage: Usage, units: frozenset[Unit]) -> Usage:
@@ -76,7 +76,7 @@ def _line(unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | No
     amount = _billed_amount(used, rate, mode) if rate.minimum or rate.increment or rate.free else used
     usd = list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
     if card.discount:
-        usd = rounded(EXACT.multiply(list_usd, EXACT.subtract(Decimal(1), card.discount)))
+        usd = _rounded(EXACT.multiply(list_usd, EXACT.subtract(Decimal(1), card.discount)))
     return CostLine(unit=unit, amount=amount, rate=rate, usd=usd, list_usd=list_usd)
 
 
@@ -93,8 +93,7 @@ def _billed_amount(used: Decimal, rate: Rate, mode: Mode | None) -> Decimal:
     return amount
 
 
-def rounded(usd: Decimal) -> Decimal:
-    """Round US dollars half to even to 18 decimal places."""
+def _rounded(usd: Decimal) -> Decimal:
     try:
         rounded = usd.quantize(_PLACES, context=EXACT)
         return usd if rounded == usd else rounded
