@@ -1,4 +1,4 @@
-"""Reading, repricing and reporting ten thousand past calls, from records and from spans.
+"""Reading, repricing, reporting and exporting ten thousand past calls, from records and from spans.
 
 The calls are held through the processor, then moved over the 30 days before today and stretched to a length by turns:
 the files have the shapes of real ones. What the calls must cost is worked out without the package.
@@ -145,8 +145,10 @@ def main(count: int) -> None:
         console.print(f"{count:,} calls held in {time.monotonic() - began:.0f} s; they must cost {expected} US dollars")
         rows = Table("command", "file", "MB", "s", "most memory, MB", "US dollars", box=box.SIMPLE)
         for path in (files.records, files.spans):
-            for command, name in (("report", "usd"), ("reprice", "before_usd")):
-                found, took, memory = timed(command, str(path))
+            charges = str(Path(folder) / "charges.parquet")
+            commands = {"report": ("usd", ()), "reprice": ("before_usd", ()), "export": ("usd", ("--focus", charges))}
+            for command, (name, options) in commands.items():
+                found, took, memory = timed(command, str(path), *options)
                 size = f"{path.stat().st_size / 1e6:,.0f}"
                 rows.add_row(command, path.name, size, f"{took:.1f}", f"{memory:,.0f}", found[name])
                 assert Decimal(found[name]) == expected, (command, found[name])

@@ -91,6 +91,7 @@ def read_calls(paths: Iterable[Path], sources: Iterable[Source]) -> PastCalls:
     connection = ibis.duckdb.connect()
     database = connection.con
     database.execute("SET TimeZone = 'UTC'")
+    database.execute("SET enable_progress_bar = false")  # it is written to standard output
     database.execute(_sql("create_lines"))
     keys = _Keys.of(sources)
     for path in chosen:
