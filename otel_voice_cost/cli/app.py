@@ -23,6 +23,7 @@ __all__ = [
     "On",
     "app",
     "catalog",
+    "day",
     "fail",
     "moment",
     "output",
@@ -41,7 +42,17 @@ app = typer.Typer(
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-On = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the usage; default today.")]
+
+
+def day(text: str) -> datetime:
+    """Return a day that an option names, such as 2026-11-26."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007  # `moment` puts it in UTC
+    except ValueError:
+        raise typer.BadParameter(f"got {text!r}, expected a day such as 2026-11-26") from None
+
+
+On = Annotated[datetime | None, typer.Option(parser=day, metavar="YYYY-MM-DD", help="Day of the usage; default today.")]
 
 
 def output() -> Console:
