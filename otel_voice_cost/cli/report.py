@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import date, datetime
-from pathlib import Path
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,8 +40,7 @@ def report(
     as_csv: Csv = False,
     parquet: Parquet = None,
 ) -> None:
-    """Show where the money of past calls went: by day, component, model, agent and revision, and the most expensive
-    calls.
+    """Show where the money of past calls went: by day, component, model, agent and revision; the most expensive calls.
 
     Estimates and usage without a price are shown apart. CSV and Parquet have the cost of each day, component, model,
     agent and revision.
@@ -112,10 +111,7 @@ def _print_lines(console: Console, lines: Iterable[str]) -> None:
 
 
 def _summary(made: Report) -> list[str]:
-    days = f"{texts.days(made)}, " if made.first else ""
-    lines = [
-        f"{texts.calls(made.call_count)}, {days}{texts.minutes(made.seconds)} minutes: {dollars(made.usd)} US dollars."
-    ]
+    lines = [texts.summary(made)]
     if made.median_usd_per_minute is not None:
         half, most = dollars(made.median_usd_per_minute), dollars(made.p95_usd_per_minute)
         lines.append(f"Cost per minute: {half} at the median (p50), {most} at the 95th percentile (p95).")

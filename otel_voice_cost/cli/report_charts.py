@@ -6,11 +6,11 @@ A chart is for the eye, so its geometry is float. Amounts in words are the repor
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -30,6 +30,9 @@ _PIXELS_PER_LABEL = 68
 _MOST_BARS = 124  # four months of days; more bars are too thin for a telephone
 _MOST_LAYERS = 8  # components in a bar; the rest is one layer
 _FILLED = 0.86  # part of a bar's space
+_AMOUNTS = alt.Axis(format="~f", title=None, tickCount=5)
+_COUNTS = alt.Axis(format="~s", title=None, tickCount=5, tickMinStep=1)
+_LABEL_MILLISECONDS = 0.43 * 86_400_000  # from the start of a bar to its label: the middle of its first day
 _COLORED = ("avatar", "llm", "platform", "realtime", "stt", "telephony", "tts")  # others share a color
 _SVG = "http://www.w3.org/2000/svg"
 
@@ -68,46 +71,23 @@ def draw_days(parts: Sequence[DayPart], components: Sequence[str | None]) -> Cha
     Returns:
         The chart, or None if there would be one bar at most.
     """
-    days = [part.day for part in parts]
-    if len(set(days)) < 2:
+    priced = [part for part in parts if part.usd is not None]
+    if len({part.day for part in priced}) < 2:
         return None
-    unit, starts = _bars(min(days), max(days))
-    amounts: dict[tuple[date, int], list[Decimal]] = {}
-    for part in parts:
-        layer = min(components.index(part.component), _MOST_LAYERS - 1)
-        start = max(start for start in starts if start <= part.day)
-        amounts.setdefault((start, layer), []).append(part.usd or Decimal(0))
-    ends = dict(pairwise(starts))
-    bars = []
-    for (start, layer), each in sorted(amounts.items()):
-        component = components[layer] if layer < _MOST_LAYERS - 1 else "others"
-        left, right = _milliseconds(start), _milliseconds(ends[start])
-        bars.append(
-            {
-                "left": left,
-                "right": left + (right - left) * _FILLED,
-                "usd": float(exact_sum(each)),
-                "layer": layer,
-                "color": color(component),
-                "text": printable(f"{start}, {component or 'unknown'}: {dollars(exact_sum(each))}"),
-            }
-        )
-    middles = {
-        start: _milliseconds(start) + (_milliseconds(end) - _milliseconds(start)) * _FILLED / 2
-        for start, end in ends.items()
-    }
+    unit, starts = _starts(min(part.day for part in priced), max(part.day for part in priced))
+    bars = _stacked(priced, components, starts)
     x_scale = alt.Scale(type="utc", domain=[_milliseconds(starts[0]), _milliseconds(starts[-1])])
 
-    def draw(width: int) -> alt.Chart:
+    def draw(width: int) -> Any:
         step = -(-len(starts) * _PIXELS_PER_LABEL // width)
         x_axis = alt.Axis(
-            values=[middles[start] for start in starts[:-1:step]],
+            values=[_milliseconds(start) + _LABEL_MILLISECONDS for start in starts[:-1:step]],
             format="%b %Y" if unit == "month" else "%b %-d",
             title=None,
             grid=False,
         )
         return (
-            alt.Chart(alt.Data(values=bars))
+            alt.Chart(alt.InlineData(values=bars))
             .mark_bar()
             .encode(
                 x=alt.X("left:T", bin="binned", scale=x_scale, axis=x_axis),
@@ -120,7 +100,7 @@ def draw_days(parts: Sequence[DayPart], components: Sequence[str | None]) -> Cha
             )
         )
 
-    return Chart(unit=unit, sizes=_svgs(draw))
+    return Chart(unit=unit, sizes=_in_each_size(draw))
 
 
 def draw_per_minute(bands: Sequence[Band], median_usd: Decimal, p95_usd: Decimal) -> Chart | None:
@@ -134,11 +114,12 @@ def draw_per_minute(bands: Sequence[Band], median_usd: Decimal, p95_usd: Decimal
         p95_usd: The 95th percentile.
 
     Returns:
-        The chart, or None without bands.
+        The chart, or None if there would be one bar at most.
     """
-    if not bands or bands[0].high_usd is None:
+    if len(bands) < 2:
         return None
-    space = float(bands[0].high_usd - bands[0].low_usd)
+    space = float(bands[1].low_usd - bands[0].low_usd)
+    low, high = float(bands[0].low_usd), float(bands[-1].low_usd) + space
     bars = [
         {
             "left": float(band.low_usd),
@@ -149,41 +130,64 @@ def draw_per_minute(bands: Sequence[Band], median_usd: Decimal, p95_usd: Decimal
         }
         for band in bands
     ]
-    marks = [
-        {"usd": float(usd), "text": f"{name} {dollars(usd)}"} for name, usd in (("p50", median_usd), ("p95", p95_usd))
-    ]
-    x_scale = alt.Scale(domain=[float(bands[0].low_usd), float(bands[-1].low_usd) + space], nice=False)
+    x_scale = alt.Scale(domain=[low, high], nice=False)
+    align = {usd: "left" if float(usd) < (low + high) / 2 else "right" for usd in (median_usd, p95_usd)}
 
-    def draw(width: int) -> alt.LayerChart:
+    def draw(width: int) -> Any:
         x_axis = alt.Axis(tickCount=width // _PIXELS_PER_LABEL, format="~f", title=None, grid=False)
         histogram = (
-            alt.Chart(alt.Data(values=bars))
+            alt.Chart(alt.InlineData(values=bars))
             .mark_bar(color="var(--accent)")
             .encode(
                 x=alt.X("left:Q", bin="binned", scale=x_scale, axis=x_axis),
                 x2="right:Q",
-                y=alt.Y("calls:Q", axis=alt.Axis(format="~s", title=None, tickMinStep=1, tickCount=5)),
+                y=alt.Y("calls:Q", axis=_COUNTS),
                 opacity=alt.Opacity("opacity:Q", scale=None),
                 description="text:N",
             )
         )
-        lines = alt.Chart(alt.Data(values=marks)).encode(x="usd:Q")
-        names = [
-            alt.Chart(alt.Data(values=[mark]))
-            .mark_text(align=align, dx=dx, dy=-8, baseline="bottom", color="var(--ink)", fontWeight=600)
-            .encode(x="usd:Q", y=alt.value(0), text="text:N")
-            for mark, align, dx in zip(marks, ("right", "left"), (1, -1), strict=True)
-        ]
-        return alt.layer(histogram, lines.mark_rule(color="var(--ink)", strokeDash=[4, 3]), *names)
+        p50 = _line("p50", median_usd, align[median_usd], dy=-4)
+        p95 = _line("p95", p95_usd, align[p95_usd], dy=-18)  # above the other, as they may be close
+        return alt.layer(histogram, p50, p95)
 
-    return Chart(unit="band", sizes=_svgs(draw))
+    return Chart(unit="band", sizes=_in_each_size(draw))
 
 
-_AMOUNTS = alt.Axis(format="~f", title=None, tickCount=5)
+def _stacked(
+    parts: Sequence[DayPart], components: Sequence[str | None], starts: Sequence[date]
+) -> list[dict[str, Any]]:
+    """Return the cost of each component in each bar. The components after the seventh are one."""
+    amounts: dict[tuple[int, int], list[Decimal]] = {}
+    for part in parts:
+        bar = bisect_right(starts, part.day) - 1
+        layer = min(components.index(part.component), _MOST_LAYERS - 1)
+        amounts.setdefault((bar, layer), []).append(part.usd or Decimal(0))
+    rows = []
+    for (bar, layer), each in sorted(amounts.items()):
+        component = components[layer] if layer < _MOST_LAYERS - 1 else "others"
+        left, right = _milliseconds(starts[bar]), _milliseconds(starts[bar + 1])
+        rows.append(
+            {
+                "left": left,
+                "right": left + (right - left) * _FILLED,
+                "usd": float(exact_sum(each)),
+                "layer": layer,
+                "color": color(component),
+                "text": printable(f"{starts[bar]}, {component or 'unknown'}: {dollars(exact_sum(each))}"),
+            }
+        )
+    return rows
 
 
-def _bars(first: date, last: date) -> tuple[str, list[date]]:
-    """Return the unit of time of a bar, and the first day of each, and of the one after the last."""
+def _line(name: str, usd: Decimal, align: Any, dy: int) -> Any:
+    """Return a vertical line at an amount, with its name at the top."""
+    at = alt.Chart(alt.InlineData(values=[{"usd": float(usd), "text": f"{name} {dollars(usd)}"}])).encode(x="usd:Q")
+    text = at.mark_text(align=align, dy=dy, baseline="bottom", color="var(--ink)", fontWeight=600)
+    return alt.layer(at.mark_rule(color="var(--ink)", strokeDash=[4, 3]), text.encode(y=alt.value(0), text="text:N"))
+
+
+def _starts(first: date, last: date) -> tuple[str, list[date]]:
+    """Return the time of a bar, and the first day of each, and of the one after the last."""
     for unit, days in (("day", 1), ("week", 7)):
         start = first - timedelta(days=first.weekday() if unit == "week" else 0)
         count = (last - start).days // days + 1
@@ -204,7 +208,7 @@ def _milliseconds(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=timezone.utc).timestamp() * 1_000)
 
 
-def _svgs(draw: Any) -> dict[str, str]:
+def _in_each_size(draw: Callable[[int], Any]) -> dict[str, str]:
     """Return a chart in each size."""
     return {name: _to_svg(draw(width), width, height) for name, (width, height) in _SIZES.items()}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from decimal import Decimal
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from markupsafe import Markup
 
 from . import report_texts as texts
 from .past_calls import dollars, printable
-from .report_charts import band_text, color, draw_days, draw_per_minute
+from .report_charts import Chart, band_text, color, draw_days, draw_per_minute
 
 if TYPE_CHECKING:
     from ..analysis.findings import Report, Share
@@ -33,7 +32,7 @@ def render(report: Report, skipped: int = 0) -> str:
         skipped: Number of lines of the files that could not be read.
     """
     components = [share.name for share in report.by_component]
-    return _template().render(
+    page: str = _template().render(
         report=report,
         skipped=skipped,
         groups=[(name, getattr(report, f"by_{name}")) for name in texts.GROUPS[1:]],
@@ -43,9 +42,10 @@ def render(report: Report, skipped: int = 0) -> str:
         per_minute_chart=_per_minute_chart(report),
         version=version("otel-voice-cost"),
     )
+    return page
 
 
-def _per_minute_chart(report: Report) -> Any:
+def _per_minute_chart(report: Report) -> Chart | None:
     if report.median_usd_per_minute is None or report.p95_usd_per_minute is None:
         return None
     return draw_per_minute(report.per_minute, report.median_usd_per_minute, report.p95_usd_per_minute)

@@ -11,7 +11,7 @@ from .past_calls import dollars
 if TYPE_CHECKING:
     from ..analysis.findings import Call, Report, Unpriced, Unreported
 
-__all__ = ["GROUPS", "calls", "days", "estimate", "incomplete", "minutes", "percent", "reasons", "used"]
+__all__ = ["GROUPS", "calls", "days", "estimate", "incomplete", "minutes", "percent", "reasons", "summary", "used"]
 
 GROUPS = ("day", "component", "model", "agent", "revision")
 
@@ -36,6 +36,14 @@ def days(report: Report) -> str:
 def minutes(seconds: Decimal | None, places: int = 0) -> str:
     """Return a length in minutes, rounded to decimal places; nothing if it is unknown."""
     return "" if seconds is None else f"{seconds / _SECONDS_PER_MINUTE:,.{places}f}"
+
+
+def summary(report: Report) -> str:
+    """Return a sentence with the number of calls, their days, their length and their cost."""
+    length = minutes(report.seconds)
+    parts = [calls(report.call_count), days(report), f"{length} {'minute' if length == '1' else 'minutes'}"]
+    unit = "" if report.usd is None else " US dollars"
+    return f"{', '.join(filter(None, parts))}: {dollars(report.usd)}{unit}."
 
 
 def used(part: Unpriced | Unreported) -> str:
