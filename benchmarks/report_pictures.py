@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -41,7 +41,7 @@ SESSION_RATES = {
     "livekit/agent-session": {"platform": {"price": "0.01/min"}},
 }
 
-_ids = count()
+_ids, _call_numbers = count(), count(1)
 _stt = ScriptedSTT([])
 
 
@@ -71,7 +71,7 @@ class Calls:
 
     def hold(self, agent: Agent, started: datetime, prompt_growth: float) -> None:
         start_ns = int(started.timestamp()) * NS
-        attributes = {"lk.agent_name": agent.name, "session.id": f"call-{next(_ids):05d}"}
+        attributes = {"lk.agent_name": agent.name, "session.id": f"call-{next(_call_numbers):04d}"}
         session = self._tracer.start_span("agent_session", start_time=start_ns, attributes=attributes)
         turns = 2 + int(self._chance.lognormvariate(1.9, 0.55))
         for number in range(turns):
@@ -167,7 +167,7 @@ def hold_month(records: Path) -> None:
     """Hold the calls of a month by two revisions of the agents, and write their records."""
     chance = random.Random(7)
     for revision, days, growth in (("2026.10.2", range(CHANGE), 1.0), ("2026.11.0", range(CHANGE, DAYS), 2.4)):
-        settings = Settings(records_file=str(records), session_rates=json.dumps(SESSION_RATES))
+        settings = Settings(records_file=str(records), revision=revision, session_rates=json.dumps(SESSION_RATES))
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(VoiceCostSpanProcessor(settings=settings))
         set_tracer_provider(provider)
@@ -183,45 +183,34 @@ def hold_month(records: Path) -> None:
 def take_pictures(page_file: Path) -> Iterator[tuple[str, bytes]]:
     """Yield pictures of a page by name: on a screen in light and dark, and on a telephone."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        for name, width, scheme in (
-            ("report-light", 1280, "light"),
-            ("report-dark", 1280, "dark"),
-            ("report-phone", 400, "light"),
-            ("report-phone-dark", 400, "dark"),
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name, width, scheme, height in (
+            ("report", 1280, "light", None),  # the whole page
+            ("report-dark", 1280, "dark", 1060),
+            ("report-phone", 400, "light", 1840),
         ):
             page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            requested: list[str] = []
+            page.on("request", lambda request, requested=requested: requested.append(request.url))
             page.goto(page_file.as_uri())
-            yield name, page.screenshot(full_page=True)
+            assert requested == [page_file.as_uri()], requested
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+            clip = {"x": 0, "y": 0, "width": width, "height": height} if height else None
+            yield name, page.screenshot(full_page=True, clip=clip)
             page.close()
-        page = browser.new_page()
-        page.goto(page_file.as_uri())
-        page.pdf(path=page_file.with_suffix(".pdf"), format="A4", prefer_css_page_size=True)
         browser.close()
 
 
 def main() -> None:
-    folder = Path("/tmp/html/month")
-    folder.mkdir(exist_ok=True)
-    records, page = folder / "calls.jsonl", folder / "report.html"
-    if len(sys.argv) > 1:
-        hold_month(records)
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from otel_voice_cost.cli import main; main()",
-            "report",
-            *map(str, sorted(folder.glob("calls-*.jsonl"))),
-            "--html",
-            str(page),
-            "--top",
-            "6",
-        ],
-        check=True,
-    )
-    for name, png in take_pictures(page):
-        (folder / f"{name}.png").write_bytes(png)
+    PICTURES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        hold_month(Path(folder) / "calls.jsonl")
+        records, page = sorted(map(str, Path(folder).glob("*.jsonl"))), Path(folder) / "report.html"
+        command = [Path(sys.executable).parent / "voice-cost", "report", *records, "--top", "6", "--html", str(page)]
+        subprocess.run(command, check=True)
+        for name, png in take_pictures(page):
+            colors = Image.open(BytesIO(png)).convert("RGB").quantize(96, dither=Image.Dither.NONE)
+            colors.save(PICTURES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

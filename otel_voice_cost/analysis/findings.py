@@ -141,7 +141,8 @@ class Report:
         seconds: Length of all calls whose length is known.
         usd: US dollars of what was reported; None if nothing has a price.
         estimated_usd: The part of ``usd`` by prices of low confidence or for a stand-in unit.
-        unreported_usd: The likely US dollars of what nobody reported, not in ``usd``.
+        unreported_usd: The likely US dollars of what nobody reported, not in ``usd``; None if nothing of it has an
+            estimate.
         median_usd_per_minute: Half of the calls cost at most this per minute; None if no length is known.
         p95_usd_per_minute: 95 of 100 calls cost at most this per minute.
         incomplete_count: Number of calls whose rows do not add up to their recorded cost: spans are missing.
@@ -163,7 +164,7 @@ class Report:
     seconds: Decimal
     usd: Decimal | None
     estimated_usd: Decimal
-    unreported_usd: Decimal
+    unreported_usd: Decimal | None
     median_usd_per_minute: Decimal | None
     p95_usd_per_minute: Decimal | None
     incomplete_count: int

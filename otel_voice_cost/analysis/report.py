@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from ..cost import EXACT
+from ..cost import EXACT, exact_sum
 from .findings import Band, Call, CallPart, DayPart, Report, Share, Unpriced, Unreported
 from .reading import PastCalls
 
@@ -49,7 +49,7 @@ def report_calls(past: PastCalls, top: int = 10) -> Report:
         seconds=facts["seconds"] or _ZERO,
         usd=total["usd"],
         estimated_usd=total["estimated_usd"] or _ZERO,
-        unreported_usd=sum((part.likely_usd for part in unreported if part.likely_usd is not None), _ZERO),
+        unreported_usd=_likely(unreported),
         median_usd_per_minute=_per_minute(median),
         p95_usd_per_minute=_per_minute(ninety_fifth),
         incomplete_count=facts["incomplete_count"] or 0,
@@ -123,8 +123,6 @@ def _with_medians(shares: Sequence[Share], calls: Table, column: str) -> tuple[S
 
 
 def _by_revision(rows: Table, calls: Table) -> tuple[Share, ...]:
-    if "revision" not in rows.columns:
-        return ()
     shares = _with_medians(_shares(rows, rows.revision), calls, "revision")
     return shares if any(share.name for share in shares) else ()
 
@@ -242,3 +240,9 @@ def _unreported(past: PastCalls) -> tuple[Unreported, ...]:
     )
     ordered = grouped.order_by([ibis.desc(grouped.likely_usd, nulls_first=False), grouped.model, grouped.reason])
     return tuple(Unreported(**row) for row in _fetch(ordered))
+
+
+def _likely(unreported: Sequence[Unreported]) -> Decimal | None:
+    """Return the sum of the estimates, or None if there is work and no estimate of any."""
+    estimates = [part.likely_usd for part in unreported if part.likely_usd is not None]
+    return exact_sum(estimates) if estimates or not unreported else None

@@ -157,7 +157,7 @@ def _apart(made: Report) -> list[str]:
     if made.estimated_usd:
         lines.append(f"Estimated: {dollars(made.estimated_usd)} of the cost, by uncertain prices or stand-in units.")
     if made.unreported:
-        lines.append(f"Not in the cost: likely {dollars(made.unreported_usd)} for work that nobody reported.")
+        lines.append(f"Not in the cost: work that nobody reported, {texts.likely(made)}.")
         lines += [
             f"  {texts.used(part)}, {part.reason}: {texts.estimate(part)}, {texts.calls(part.call_count)}"
             for part in made.unreported

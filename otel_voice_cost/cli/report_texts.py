@@ -11,7 +11,19 @@ from .past_calls import dollars
 if TYPE_CHECKING:
     from ..analysis.findings import Call, Report, Unpriced, Unreported
 
-__all__ = ["GROUPS", "calls", "days", "estimate", "incomplete", "minutes", "percent", "reasons", "summary", "used"]
+__all__ = [
+    "GROUPS",
+    "calls",
+    "days",
+    "estimate",
+    "incomplete",
+    "likely",
+    "minutes",
+    "percent",
+    "reasons",
+    "summary",
+    "used",
+]
 
 GROUPS = ("day", "component", "model", "agent", "revision")
 
@@ -54,6 +66,11 @@ def used(part: Unpriced | Unreported) -> str:
 def estimate(part: Unreported) -> str:
     """Return the likely cost of unreported work, or that there is no estimate."""
     return "no estimate" if part.likely_usd is None else dollars(part.likely_usd)
+
+
+def likely(report: Report) -> str:
+    """Return the likely cost of all unreported work."""
+    return "without an estimate" if report.unreported_usd is None else f"likely {dollars(report.unreported_usd)}"
 
 
 def percent(usd: Decimal | None, total: Decimal | None) -> str:
