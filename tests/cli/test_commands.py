@@ -244,3 +244,12 @@ def test_check_as_json_reports_each_problem(tmp_path):
 @pytest.mark.parametrize("command", ["prices", "price", "estimate", "check", "doctor", "gaps"])
 def test_help_shows_an_example(command):
     assert f"Example: voice-cost {command}" in run(command, "--help").output
+
+
+@pytest.mark.parametrize("command", [("prices", "deepgram"), ("reprice", "calls.jsonl")], ids=lambda words: words[0])
+@pytest.mark.parametrize("day", ["2026-13-01", "yesterday"])
+def test_a_day_that_is_not_one_is_an_error(command, day):
+    result = run(*command, "--on", day)
+
+    assert result.exit_code == 2
+    assert f"'--on': got '{day}', expected a day such as 2026-11-26" in " ".join(result.stderr.split())
