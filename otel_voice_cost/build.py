@@ -78,7 +78,7 @@ def build_prices(settings: Settings, catalog: PriceCatalog | None = None) -> Pri
     for sheet in reversed(sheets):
         if sheet != PriceSheet():
             catalog = catalog.with_sheet(sheet)
-    charges = charges_in(rate for sheet in sheets for rate in sheet.rates)
+    charges = charges_in(rate for sheet in sheets if not sheet.is_list for rate in sheet.rates)
     return Prices(catalog, charges, [problem for sheet in sheets for problem in sheet.problems])
 
 

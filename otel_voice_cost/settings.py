@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
@@ -150,7 +151,7 @@ def load_price_sheets(settings: Settings) -> list[PriceSheet]:
         else:
             sheet = _parsed(text, path)
             problems = tuple(problem._replace(place=f"{place}, {problem.place}") for problem in sheet.problems)
-            sheets.append(PriceSheet(rates=sheet.rates, overrides=sheet.overrides, problems=problems))
+            sheets.append(replace(sheet, problems=problems))
     return sheets
 
 

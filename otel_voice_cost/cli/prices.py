@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..build import build_prices
 from ..cost import Cost, to_text
@@ -21,17 +22,42 @@ from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table
 
+__all__ = ["prices"]
+
 _Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalog's id.")]
 
 
-@app.command()
-def prices(
+class _ListByDefault(TyperGroup):
+    """Runs ``list`` if no command is named: ``prices deepgram`` is ``prices list deepgram``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments, with ``list`` before those that begin with no command and do not ask for help."""
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+prices = typer.Typer(cls=_ListByDefault)
+app.add_typer(prices, name="prices")
+
+
+@prices.callback()
+def _describe() -> None:
+    """List the rates of price files and variables, or update them.
+
+    `list` may be left out; its options: voice-cost prices list --help
+
+    Example: voice-cost prices deepgram --model nova --on 2026-11-23
+    """
+
+
+@prices.command("list")
+def list_prices(
     provider: Annotated[str | None, typer.Argument(help="As LiveKit reports it, or the catalog's id.")] = None,
     model: Annotated[str | None, typer.Option(help="Part of a model id.")] = None,
     on: On = None,
     as_json: Json = False,
 ) -> None:
-    """List the rates of price files and variables that hold on a day.
+    """List the rates of price files and variables that hold on a day; `list` may be left out.
 
     Example: voice-cost prices deepgram --model nova --on 2026-11-23
     """
