@@ -24,6 +24,7 @@ OWN_COUNTER = 'own_calls = meter_provider.get_meter("own").create_counter("own.c
 COUNT = "own_calls.add(1)\n"
 COST = "gen_ai.client.operation.cost"
 SESSION_COST = "voice_cost.session.cost"
+DISABLED = "import os\nos.environ['VOICE_COST_ENABLED'] = 'false'\n"
 DELTA = "import os\nos.environ['OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE'] = 'delta'\n"
 
 
@@ -100,9 +101,9 @@ def test_the_set_up_of_the_page_loses_no_metric(hold, receiver, method, ending):
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="exit handlers run in job processes, and the SDK's flushes")
-def test_without_the_processor_the_last_minute_of_metrics_is_lost(hold, receiver):  # noqa: F811
+@pytest.mark.parametrize("set_up", [SET_UP.replace(ADDING, ""), DISABLED + SET_UP], ids=["without", "disabled"])
+def test_without_the_processor_the_last_minute_of_metrics_is_lost(hold, receiver, set_up):  # noqa: F811
     """The same agent and call: no exit handler runs in a job process."""
-    set_up = SET_UP.replace(ADDING, "")
     assert set_up != SET_UP
 
     call = hold(agent_file(imported=receiver.address + set_up + OWN_COUNTER, entrypoint=COUNT))
