@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tomli_w
 import typer
@@ -25,11 +25,13 @@ from ..prices.problems import refuse
 from ..prices.rates import BILLING_RULES, Rate
 from ..prices.vendor_rules import VendorRule
 from ..settings import Settings
-from .app import Json, fail, output, print_errors, print_json, rate_fields
+from .app import fail, output, print_errors, print_json
 from .past_calls import printable
 from .price_changes import Change, Entry, compare_lists
 from .price_sources import MAX_PRICE_FILE, Document, ListSource, read_source, shipped_documents
-from .prices import prices
+from .rates import rate_fields, rate_text
+
+__all__ = ["update_prices"]
 
 _MOST_PROBLEMS = 10
 _DEFAULTS = ("provider", "source", "checked")  # at the top of a price file
@@ -40,22 +42,14 @@ _HEADER = """\
 """
 
 
-@prices.command()
-def update(
-    source: Annotated[str, typer.Argument(help="A wheel of a newer release, or a price file: a path or a URL.")],
-    file: Annotated[Path, typer.Option("--output", help="The file to write.")] = Path("list-prices.toml"),
-    yes: Annotated[bool, typer.Option("--yes", help="Approve without a question.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show how list prices differ in a newer release or file; write them to a file if you approve.
+def update_prices(source: str, file: Path, *, yes: bool, as_json: bool) -> None:
+    """Show how list prices differ in a newer release or file, and write them to a file if they are approved.
 
-    VOICE_COST_PRICES_FILE puts the file to use: it then replaces the prices that ship with this package. It states
-    where it came from, its checksum, and who approved it and when. A price file replaces the prices of the
-    vendors in it, a wheel those of all vendors. With --json, nothing is written without --yes.
-
-    Example: voice-cost prices update otel_voice_cost-0.2.0-py3-none-any.whl
-
-    Example: voice-cost prices update https://prices.example.com/deepgram.toml --yes
+    Args:
+        source: The wheel or price file, a path or a URL.
+        file: File to write.
+        yes: True to approve without a question.
+        as_json: True to print JSON, and to write only with ``yes``.
     """
     try:
         _refuse_other_file(file)
@@ -238,7 +232,8 @@ def _text(entry: Entry) -> str:
     facts = [f"{rule} {getattr(entry, rule)}" for rule in BILLING_RULES if getattr(entry, rule)]
     facts += [f"from {entry.since}"] if entry.since else []
     facts += [f"until {entry.until}"] if entry.until else []
-    return ", ".join([str(entry), *facts, *(["estimate"] if entry.estimated else [])])
+    price = rate_text(entry) if entry.native is None else str(entry)
+    return ", ".join([price, *facts, *(["estimate"] if entry.estimated else [])])
 
 
 def _page(entry: Entry) -> str:

@@ -123,18 +123,16 @@ def test_the_difference_is_shown_with_page_and_day(tmp_path, output):
 
     _, *changes, end = result.output.split("\n\n")
     assert changes == [
-        "added: deepgram/nova-4 stt\n"
-        "  new  0.0060 USD per 60 audio_second\n"
-        "  https://deepgram.com/pricing, read 2027-01-02",
+        "added: deepgram/nova-4 stt\n  new  $0.006/min\n  https://deepgram.com/pricing, read 2027-01-02",
         "changed: deepgram/aura-2, deepgram/aura-2-* tts\n"
-        "  old  0.030 USD per 1000 character\n"
-        "  new  0.025 USD per 1000 character\n"
+        "  old  $0.03/1k characters\n"
+        "  new  $0.025/1k characters\n"
         "  https://deepgram.com/pricing, read 2026-09-30",
         "removed: hume/evi* realtime\n"
-        "  old  0.06 USD per 60 session_second, until 2026-11-12\n"
+        "  old  $0.06/min of session, until 2026-11-12\n"
         "  https://www.hume.ai/pricing, read 2026-09-30",
         "removed: hume/octave, hume/octave* tts\n"
-        "  old  0.15 USD per 1000 character, until 2026-11-12\n"
+        "  old  $0.15/1k characters, until 2026-11-12\n"
         "  https://www.hume.ai/pricing, read 2026-09-30",
     ]
     assert end.startswith("1 added, 2 removed, 1 changed.\n")
@@ -325,14 +323,14 @@ def test_a_file_of_ones_own_is_not_written_over(tmp_path):
 
     result = update(wheel(tmp_path), "--output", own, "--yes")
 
-    assert (result.exit_code, own.read_text()) == (1, GOOD)
+    assert (result.exit_code, own.read_text()) == (2, GOOD)
     assert "got a file that this command did not write, expected another --output" in result.stderr
 
 
 def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     result = update(wheel(tmp_path), "--output", tmp_path / "missing" / "a.toml", "--yes")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "FileNotFoundError, expected a file that can be written" in result.stderr
 
 
@@ -391,7 +389,7 @@ NEW_KEY = {**NEWER, "anam.toml": SHIPPED["anam.toml"] + "\n[[rate]]\nmodel = 'x'
 def test_what_is_no_price_list_is_refused(tmp_path, output, make, message):
     result = update(make(tmp_path), "--output", output, "--yes")
 
-    assert (result.exit_code, output.exists(), result.stdout) == (1, False, "")
+    assert (result.exit_code, output.exists(), result.stdout) == (2, False, "")
     assert message in result.stderr
 
 
@@ -403,7 +401,7 @@ def test_a_page_without_prices_is_refused(output, path, message):
     with served({"/page": b"<html>Log in</html>"}) as host:
         result = update(f"http://user:secret-1@{host}{path}", "--output", output, "--yes")
 
-    assert (result.exit_code, output.exists()) == (1, False)
+    assert (result.exit_code, output.exists()) == (2, False)
     assert "secret-1" not in result.output
 
 
@@ -414,7 +412,7 @@ def test_a_server_that_does_not_answer_is_an_error(output):
 
     result = update(f"http://127.0.0.1:{port}/a.whl", "--output", output, "--yes")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "expected a server that answers" in result.stderr
 
 
