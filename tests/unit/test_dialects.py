@@ -79,7 +79,7 @@ def test_genai_writes_missing_attributes_and_the_cost_as_a_double():
         "gen_ai.provider.name": "deepgram",
         "gen_ai.response.model": "nova-3",
         "gen_ai.output.type": "text",
-        "gen_ai.usage.input_tokens": 505,
+        "gen_ai.usage.input_tokens": 5,
         "gen_ai.usage.output_tokens": 0,
         "gen_ai.usage.cost": 0.000404,
     }
@@ -91,14 +91,14 @@ def test_speech_is_not_written_as_tokens_if_disabled():
     assert "gen_ai.usage.input_tokens" not in got
 
 
-def test_langfuse_gets_whole_milliseconds_and_disjoint_buckets():
+def test_langfuse_gets_whole_seconds_and_disjoint_buckets():
     """A fraction of a unit would be dropped with its key."""
     got = written(heard("5.0504", "0.00040403"), "langfuse")
 
     assert got["langfuse.observation.type"] == "generation"
     assert got["langfuse.observation.model.name"] == "Nova"
-    assert got["langfuse.observation.usage_details"] == '{"input_audio_milliseconds": 5050, "total": 5050}'
-    assert got["langfuse.observation.cost_details"] == '{"input_audio_milliseconds": 0.00040403, "total": 0.00040403}'
+    assert got["langfuse.observation.usage_details"] == '{"input_audio_seconds": 5, "total": 5}'
+    assert got["langfuse.observation.cost_details"] == '{"input_audio_seconds": 0.00040403, "total": 0.00040403}'
     assert "langfuse.observation.level" not in got
 
 
@@ -307,8 +307,8 @@ def test_speech_in_the_attributes_of_each_backend():
         "gen_ai.usage.audio_seconds": 5.05,
         "langwatch.metrics": '{"cost": 0.000404}',
     }
-    assert json.loads(written(cost, "langsmith")["langsmith.usage_metadata"])["input_tokens"] == 505
-    assert written(cost, "openinference")["llm.token_count.prompt"] == 505
+    assert json.loads(written(cost, "langsmith")["langsmith.usage_metadata"])["input_tokens"] == 5
+    assert written(cost, "openinference")["llm.token_count.prompt"] == 5
     assert written(cost, "posthog")["$ai_output_cost_usd"] == 0
 
 
@@ -341,7 +341,7 @@ def test_langfuse_token_sums_exclude_speech_if_disabled():
     got = written(heard("5.05", "0.000404"), "langfuse", options=Options(speech_as_tokens=False))
 
     assert got["langfuse.observation.usage_details"] == "{}"
-    assert got["langfuse.observation.metadata.input_audio_milliseconds"] == 5050
+    assert got["langfuse.observation.metadata.input_audio_seconds"] == 5
     assert json.loads(got["langfuse.observation.cost_details"])["total"] == 0.000404
     tokens = written(answered(), "langfuse", name="llm_request", options=Options(speech_as_tokens=False))
     assert json.loads(tokens["langfuse.observation.usage_details"])["total"] == 320
