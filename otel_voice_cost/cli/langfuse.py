@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from decimal import Context
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -58,6 +59,7 @@ _PLAIN = frozenset(
 )
 _OF_VOICE = r"[a-z]{2,3}\-(?:[a-z]{2}|[0-9]{3})(?=\-).*"  # a voice named after its language, en-US-...: of Azure, Google
 _WILDCARDS = "*?["
+_SHOWN_DIGITS = Context(prec=6)
 _MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "SECONDS", Dimension.SESSION: "SECONDS"}
 _FORMS = {"application/json", "application/xml", "nothing", "text/html", "text/plain", "text/xml"}
 # Langfuse's messages, printed from these constants.
@@ -337,6 +339,6 @@ def _show(steps: list[_Step], *, as_json: bool) -> None:
     rows = table("", "model", "US dollars for one")
     for action, name, definition in steps:
         prices = definition.prices.items() if definition else ()
-        money = ", ".join(f"{key} {to_text(EXACT.create_decimal(repr(usd)))}" for key, usd in prices)
-        rows.add_row(action, name, money)
+        money = ", ".join(f"{key} {to_text(_SHOWN_DIGITS.create_decimal_from_float(usd))}" for key, usd in prices)
+        rows.add_row(action, name.replace(_MARK, ""), money)
     output().print(rows)

@@ -16,6 +16,7 @@ from otel_voice_cost.sources.livekit import LiveKitSource
 from otel_voice_cost.sources.livekit.spans import SPAN_RULES
 
 from ..conftest import AT, llm_metrics
+from ..langfuse_model import content_of
 
 
 def heard(seconds: str, usd: str) -> Cost:
@@ -347,6 +348,25 @@ def test_langfuse_token_sums_exclude_speech_if_disabled():
     assert json.loads(tokens["langfuse.observation.usage_details"])["total"] == 320
 
 
+@pytest.mark.parametrize(("seconds", "shown"), [("0.2", 1), ("0.5", 1), ("1.49", 1), ("1.5", 2), ("3600", 3600)])
+def test_langfuse_gets_at_least_one_second_of_any_speech(seconds, shown):
+    """Usage of zero would look like a cost without usage."""
+    got = written(heard(seconds, "0.1"), "langfuse")["langfuse.observation.usage_details"]
+
+    assert json.loads(got) == {"input_audio_seconds": shown, "total": shown}
+
+
+def test_content_that_langfuse_shows_by_itself_stays():
+    """With one of langfuse.observation.input and output, Langfuse ignores all other names of content."""
+    options = Options(langfuse_content=True)
+    for attributes in ({"input": "asked", "output": "answered"}, {"gen_ai.input.messages": "asked"}):
+        got = {**attributes, **written(answered(), "langfuse", name="llm_request", options=options, **attributes)}
+        assert content_of(got) == (attributes.get("input", "asked"), attributes.get("output"))
+    said = {"lk.pii.response.text": "hi", "gen_ai.input.messages": "asked"}
+    got = {**said, **chain("langfuse", options=options).wrapper_attributes(view("agent_turn", said))}
+    assert content_of(got) == ("asked", None)
+
+
 @pytest.mark.parametrize(
     ("name", "attributes", "expected"),
     [
@@ -356,13 +376,21 @@ def test_langfuse_token_sums_exclude_speech_if_disabled():
         ("realtime_inference", {"lk.pii.response.text": "hi"}, {"langfuse.observation.output": "hi"}),
         ("tts_request", {"lk.pii.input_text": "hi", "langfuse.observation.input": "set"}, {}),
         ("tts_request", {}, {}),
+        (
+            "agent_turn",
+            {"lk.pii.user_input": "hello", "lk.pii.response.text": "hi"},
+            {"langfuse.observation.input": "hello", "langfuse.observation.output": "hi"},
+        ),
     ],
 )
 def test_conversation_text_is_shown_only_if_enabled(name, attributes, expected):
     """Since 1.7 LiveKit writes names that Langfuse does not read; content removed by its filter stays removed."""
 
     def content(options):
-        got = written(heard("1", "0.1"), "langfuse", name=name, options=options, **attributes)
+        if name == "agent_turn":
+            got = chain("langfuse", options=options).wrapper_attributes(view(name, attributes))
+        else:
+            got = written(heard("1", "0.1"), "langfuse", name=name, options=options, **attributes)
         return {key: value for key, value in got.items() if key.endswith((".input", ".output"))}
 
     assert content(Options(langfuse_content=True)) == expected
