@@ -65,6 +65,8 @@ _IDS = frozenset(
 _SESSION, _AGENT_TURN, _USER_TURN = Role.SESSION, Role.AGENT_TURN, Role.USER_TURN
 _REQUEST, _WRAPPER, _IGNORED = Role.REQUEST, Role.WRAPPER, Role.IGNORED
 _STT, _TTS = Component.STT, Component.TTS
+# Costs that backends add up, as an application's own code may have written them.
+_GIVEN_COSTS = (COST, "langfuse.observation.cost_details", "llm.cost.total", "operation.cost")
 _MAX_OUTSIDE = 256  # spans outside sessions with usage reported below them
 _MAX_GIVEN_USD = 10**12  # highest cost accepted from a span; anything above is an error
 _NS_PER_SECOND = Decimal(10**9)
@@ -425,10 +427,11 @@ class Accounting:
         return None if reading is None else self._price(reading, ended.view)
 
     def _warn_of_given_cost(self, ended: _EndedSpan) -> None:
-        if COST in ended.view.attributes and ended.rule.role is _WRAPPER:
+        given = next((key for key in _GIVEN_COSTS if key in ended.view.attributes), None)
+        if given is not None and ended.rule.role is _WRAPPER:
             self._diagnostics.warn_once(
                 "own cost",
-                f"A {COST} of the application is on {ended.span.name}, which repeats a request inside it: "
+                f"A {given} of the application is on {ended.span.name}, which repeats a request inside it: "
                 "backends that add it up count the request twice. Remove the code that writes it.",
             )
 
