@@ -13,13 +13,14 @@ from rich.console import Console
 
 from ..cost import EXACT
 from .app import Json, app, output, print_json, table
-from .past_calls import Calls, Csv, dollars, exact, print_csv, printable, read, shown
+from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
 
 if TYPE_CHECKING:
     from ..analysis.findings import Call, Report, Share
 
 _GROUPS = ("day", "component", "model", "agent")
-_SHARE = ("name", "call_count", "usd", "estimated_usd")
+_SHARE = {"name": str, "call_count": int, "usd": Decimal, "estimated_usd": Decimal}
+_COLUMNS = {"by": str, **_SHARE}
 _SECONDS_PER_MINUTE = 60
 _HUNDRED = Decimal(100)
 _REMARKABLE = Decimal("1.5")  # times the median
@@ -31,10 +32,12 @@ def report(
     top: Annotated[int, typer.Option(min=0, help="Number of the most expensive calls to list.")] = 10,
     as_json: Json = False,
     as_csv: Csv = False,
+    parquet: Parquet = None,
 ) -> None:
     """Show where the money of past calls went: by day, component, model and agent, and the most expensive calls.
 
-    Estimates and usage without a price are shown apart. CSV has the cost by day, component, model and agent.
+    Estimates and usage without a price are shown apart. CSV and Parquet have the cost of each day, component, model and
+    agent.
 
     Example: voice-cost report calls-2026-11-*.jsonl --top 5
     """
@@ -42,11 +45,13 @@ def report(
     from ..analysis.report import report_calls  # noqa: PLC0415  # an extra
 
     made = report_calls(past, top)
+    rows = [[group, *(getattr(share, name) for name in _SHARE)] for group in _GROUPS for share in _of(made, group)]
+    if parquet:
+        write_parquet(parquet, _COLUMNS, rows)
     if as_json:
         print_json(_to_json(asdict(made) | {"skipped": past.skipped}))
     elif as_csv:
-        rows = [[group, *(getattr(share, name) for name in _SHARE)] for group in _GROUPS for share in _of(made, group)]
-        print_csv(("by", *_SHARE), rows)
+        print_csv(_COLUMNS, rows)
     else:
         _print(made)
 

@@ -8,6 +8,7 @@ import json
 from decimal import Decimal
 
 import pytest
+from pyarrow import parquet
 from rich.text import Text
 
 from otel_voice_cost.analysis.reading import read_calls
@@ -162,6 +163,25 @@ def test_json_has_every_digit_and_csv_the_breakdowns(recorded):
     assert Decimal(report["usd"]) == recorded.usd
     assert {row["by"] for row in rows} == {"day", "component", "model", "agent"}
     assert sum(Decimal(row["usd"] or 0) for row in rows if row["by"] == "model") == recorded.usd
+
+
+def test_parquet_has_the_rows_of_the_csv(recorded, tmp_path):
+    path = tmp_path / "report.parquet"
+    printed = run("report", str(recorded.span_file), "--csv", "--parquet", str(path)).output
+    rows = parquet.read_table(path).to_pylist()
+
+    assert [(row["by"], row["name"] or "") for row in rows] == [
+        (row["by"], row["name"]) for row in csv.DictReader(io.StringIO(printed))
+    ]
+    assert sum(row["usd"] or 0 for row in rows if row["by"] == "model") == recorded.usd
+
+
+def test_a_parquet_file_that_cannot_be_written_is_an_error(recorded, tmp_path):
+    result = run("report", str(recorded.span_file), "--parquet", str(tmp_path / "none" / "report.parquet"))
+
+    assert result.exit_code == 1
+    assert "report.parquet" in result.stderr
+    assert "a file that can be written" in result.stderr
 
 
 def test_the_report_fits_a_terminal_of_80_columns(recorded):

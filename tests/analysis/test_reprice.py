@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
+from pyarrow import parquet
 from rich.text import Text
 
 from otel_voice_cost.analysis.reading import read_calls
@@ -171,6 +172,16 @@ def test_json_and_csv_have_every_digit(recorded, offer_file):
     assert Decimal(report["before_usd"]) == recorded.usd
     assert sum(Decimal(row["after_usd"]) for row in rows) == Decimal(report["after_usd"])
     assert [row["model"] for row in rows] == [model["model"] for model in report["models"]]
+
+
+def test_parquet_has_the_rows_of_the_csv(recorded, offer_file, tmp_path):
+    path = tmp_path / "reprice.parquet"
+    arguments = ("reprice", str(recorded.span_file), "--prices", offer_file)
+    printed = run(*arguments, "--csv", "--parquet", str(path)).output
+    rows = parquet.read_table(path).to_pylist()
+
+    assert [row["model"] for row in rows] == [row["model"] for row in csv.DictReader(io.StringIO(printed))]
+    assert sum(row["before_usd"] or 0 for row in rows) == recorded.usd
 
 
 def test_the_table_fits_a_terminal_of_80_columns(recorded, offer_file):
