@@ -63,7 +63,9 @@ def test_langfuses_sessions_are_the_calls_with_their_cost(entries, provider, exp
     provider.shutdown()
 
     shown, bills, count = defaultdict(Decimal), defaultdict(Decimal), 0
-    for span, observation in zip(exporter.get_finished_spans(), seen(exporter.get_finished_spans(), "events"), strict=True):
+    for span, observation in zip(
+        exporter.get_finished_spans(), seen(exporter.get_finished_spans(), "events"), strict=True
+    ):
         session = session_of(span.attributes)
         if session is not None:
             assert session == f"{span.context.trace_id:032x}"

@@ -279,17 +279,17 @@ class Accounting:
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
         if session is not None and not session.identity and not attributes.keys().isdisjoint(_IDS):
             session.identity, session.labels = _ids_in(attributes), None
-        written, follow_ups = self._account_by_role(ended)
+        written, follow_ups = (self._bill(ended), []) if rule.role is _REQUEST else self._account_other(ended)
         if session is not None and rule.role is not _IGNORED:
-            for name, value, synonyms in self._get_labels(session):
-                if attributes.keys().isdisjoint(synonyms):
+            present = attributes.keys()
+            for name, value, synonyms in session.labels or self._get_labels(session):
+                if present.isdisjoint(synonyms):
                     written[name] = value
         return written, follow_ups
 
-    def _account_by_role(self, ended: _EndedSpan) -> tuple[Attributes, list[FollowUp]]:
+    def _account_other(self, ended: _EndedSpan) -> tuple[Attributes, list[FollowUp]]:
+        """Account for a span that is not a request."""
         role, session = ended.rule.role, ended.session
-        if role is _REQUEST:
-            return self._bill(ended), []
         if role is _SESSION:
             if session is None:
                 return {}, []

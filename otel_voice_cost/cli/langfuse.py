@@ -53,11 +53,49 @@ _PAGE = 100
 _LITERALS = 4  # a pattern with fewer would match unrelated models
 # A model id of these words alone names no product: its pattern would match other people's models.
 _PLAIN = frozenset(
-    "agent asr auto base conversation conversational custom default dictation enhanced finance form general generative "
-    "instant latest long medical meeting model natural neural personal phonecall realtime short speech standard "
-    "streaming stt studio telephony tts unknown video voice voicemail".split()
+    [
+        "agent",
+        "asr",
+        "auto",
+        "base",
+        "conversation",
+        "conversational",
+        "custom",
+        "default",
+        "dictation",
+        "enhanced",
+        "finance",
+        "form",
+        "general",
+        "generative",
+        "instant",
+        "latest",
+        "long",
+        "medical",
+        "meeting",
+        "model",
+        "natural",
+        "neural",
+        "personal",
+        "phonecall",
+        "realtime",
+        "short",
+        "speech",
+        "standard",
+        "streaming",
+        "stt",
+        "studio",
+        "telephony",
+        "tts",
+        "unknown",
+        "video",
+        "voice",
+        "voicemail",
+    ]
 )
-_OF_VOICE = r"[a-z]{2,3}\-(?:[a-z]{2}|[0-9]{3})(?=\-).*"  # a voice named after its language, en-US-...: of Azure, Google
+_OF_VOICE = (
+    r"[a-z]{2,3}\-(?:[a-z]{2}|[0-9]{3})(?=\-).*"  # a voice named after its language, en-US-...: of Azure, Google
+)
 _WILDCARDS = "*?["
 _SHOWN_DIGITS = Context(prec=6)
 _MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "SECONDS", Dimension.SESSION: "SECONDS"}

@@ -251,5 +251,7 @@ def _refuse_key(place: str, key: str) -> NoReturn:
     near, model = nearest(key, _SECTIONS), nearest_model(key)
     expected = "provider/model" + (f", such as {model}" if model else "")
     if model is None:
-        expected += f", or {near}" if near in _SECTIONS else ", rate, provider, source, checked or a section of overrides"
+        expected += (
+            f", or {near}" if near in _SECTIONS else ", rate, provider, source, checked or a section of overrides"
+        )
     refuse(place, "an unknown key", expected)

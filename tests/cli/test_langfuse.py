@@ -178,7 +178,17 @@ def test_no_pattern_matches_unspecific_or_unrelated_names():
         assert not any(pattern.search(name) for name in ("unknown", "default", "auto", "gpt-4.1", "my-model", ""))
 
 
-UNRELATED = ("custom-llm", "custom", "studio", "my-studio-model", "google", "standard", "medical-llm", "generative", "tts-2")
+UNRELATED = (
+    "custom-llm",
+    "custom",
+    "studio",
+    "my-studio-model",
+    "google",
+    "standard",
+    "medical-llm",
+    "generative",
+    "tts-2",
+)
 
 
 def test_no_pattern_matches_the_plain_words_of_other_peoples_models():

@@ -45,7 +45,9 @@ def test_an_argument_overrides_the_environment(monkeypatch):
 def test_an_invalid_value_in_code_raises(monkeypatch):
     monkeypatch.setenv("VOICE_COST_SPEECH_USAGE", "sometimes")
 
-    with pytest.raises(SettingsError, match="VOICE_COST_SPEECH_USAGE: got 'sometimes', expected 'tokens' or 'metadata'"):
+    with pytest.raises(
+        SettingsError, match="VOICE_COST_SPEECH_USAGE: got 'sometimes', expected 'tokens' or 'metadata'"
+    ):
         Settings()
 
 
@@ -75,7 +77,9 @@ def test_an_option_of_an_older_version_is_refused_with_its_new_name(monkeypatch)
         "VOICE_COST_SPEECH_AS_TOKENS: got a variable of an older version, "
         'expected VOICE_COST_SPEECH_USAGE, "tokens" for true, "metadata" for false'
     ]
-    with pytest.raises(SettingsError, match='speech_as_tokens: got an option of an older version, expected speech_usage'):
+    with pytest.raises(
+        SettingsError, match="speech_as_tokens: got an option of an older version, expected speech_usage"
+    ):
         Settings(speech_as_tokens=False)
 
 

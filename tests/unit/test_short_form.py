@@ -77,16 +77,28 @@ def test_quotes_as_vendors_print_them(component, price, unit, usd, per):
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ({"deepgram_nova2": 0.0043}, 'deepgram_nova2: got an unknown key, expected provider/model, such as deepgram/nova-2'),
+        (
+            {"deepgram_nova2": 0.0043},
+            "deepgram_nova2: got an unknown key, expected provider/model, such as deepgram/nova-2",
+        ),
         ({"gpt-4o-mini-tts": 1}, "provider/model, such as azure/gpt-4o-mini-tts or openai/gpt-4o-mini-tts"),
         ({"currencies": {"INR": 80}}, "currencies: got an unknown key, expected provider/model, or currency"),
         ({"a/b": {"sst": "1/min"}}, "a/b.sst: got 'sst', expected stt"),
-        ({"a/b": {"llm": {"inptu": "1/1M tokens"}}}, "a/b.llm.inptu: got '1/1M tokens', expected input, or a unit: request"),
+        (
+            {"a/b": {"llm": {"inptu": "1/1M tokens"}}},
+            "a/b.llm.inptu: got '1/1M tokens', expected input, or a unit: request",
+        ),
         ({"a/b": {"tts": 6.5e-5}}, 'got 0.000065, expected the price with its unit, such as "0.000065/character"'),
         ({"a/b": {"stt": "1/word"}}, "got '1/word', expected a unit of stt: s, min, hour, request; or tokens under"),
-        ({"a/b": {"stt": "0,0043/min"}}, 'a/b.stt: got \'0,0043/min\', expected a price such as "0.0043/min" or "free"'),
+        (
+            {"a/b": {"stt": "0,0043/min"}},
+            'a/b.stt: got \'0,0043/min\', expected a price such as "0.0043/min" or "free"',
+        ),
         ({"a/b": {"stt": [None, True]}}, "a/b.stt: got nothing, expected a price such as"),
-        ({"rate": [{"provider": "a", "model": [], "component": "stt", "unit": "request"}]}, "model: got [], expected at least one"),
+        (
+            {"rate": [{"provider": "a", "model": [], "component": "stt", "unit": "request"}]},
+            "model: got [], expected at least one",
+        ),
     ],
 )
 def test_a_refusal_names_the_nearest_key_and_the_units_that_fit(document, expected):
@@ -94,7 +106,9 @@ def test_a_refusal_names_the_nearest_key_and_the_units_that_fit(document, expect
 
     assert rates == []
     assert expected in str(problems[0])
-    assert not any(word in str(problem) for problem in problems for word in ("Decimal", "None", "True", "Input", "valid"))
+    assert not any(
+        word in str(problem) for problem in problems for word in ("Decimal", "None", "True", "Input", "valid")
+    )
 
 
 def test_free_is_a_price_of_zero_for_every_unit():
@@ -235,7 +249,8 @@ for n in (400, 20_000):
     for text in ("1/" + " " * n + "!", "1" + " " * n + "!", "1/1" + " " * n + "!", "1/k" + " " * n + "!",
                  "1" * n + "!", "1." + "1" * n + "!", "1/" + "1" * n + "!", "1/" + "a " * n + "!",
                  "1 USD" + " " * n + "/" + " " * n + "5" + " " * n + "M" + " " * n + "!", "1/" + "k" * n + "!",
-                 "$" + " " * n + "1 per" + " " * n + "!", "1/" + "1," * n + "!", "1e" + "1" * n + "!", "1/1," + "111," * n + "!"):
+                 "$" + " " * n + "1 per" + " " * n + "!", "1/" + "1," * n + "!", "1e" + "1" * n + "!",
+                 "1/1," + "111," * n + "!"):
         for sheet in ({"a/b": {"stt": text}}, {"discount": {"a": text}}, {"rate": [{"model": text}]}):
             assert parse_sheet(json.dumps(sheet), "x").problems
 """

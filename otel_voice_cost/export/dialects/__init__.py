@@ -235,6 +235,4 @@ class DialectChain(Dialect):
 
     def session_labels(self, known: Mapping[str, Any], session_id: str, title: str | None) -> list[Label]:
         """Return the labels of all dialects."""
-        return [
-            label for dialect in self._dialects for label in dialect.session_labels(known, session_id, title)
-        ]
+        return [label for dialect in self._dialects for label in dialect.session_labels(known, session_id, title)]

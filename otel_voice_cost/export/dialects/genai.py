@@ -24,8 +24,8 @@ __all__ = [
     "PROVIDER_NAME",
     "REQUEST_MODEL",
     "RESPONSE_MODEL",
-    "token_counts",
     "to_whole_seconds",
+    "token_counts",
 ]
 
 TokenCounter = Callable[[Sequence[Decimal | int]], tuple[int, int]]
