@@ -66,7 +66,7 @@ _SESSION, _AGENT_TURN, _USER_TURN = Role.SESSION, Role.AGENT_TURN, Role.USER_TUR
 _REQUEST, _WRAPPER, _IGNORED = Role.REQUEST, Role.WRAPPER, Role.IGNORED
 _STT, _TTS = Component.STT, Component.TTS
 # Costs that backends add up, as an application's own code may have written them.
-_GIVEN_COSTS = (COST, "langfuse.observation.cost_details", "llm.cost.total", "operation.cost")
+_GIVEN_COSTS = frozenset({COST, "langfuse.observation.cost_details", "llm.cost.total", "operation.cost"})
 _MAX_OUTSIDE = 256  # spans outside sessions with usage reported below them
 _MAX_GIVEN_USD = 10**12  # highest cost accepted from a span; anything above is an error
 _NS_PER_SECOND = Decimal(10**9)
@@ -293,6 +293,7 @@ class Accounting:
         if role is _SESSION:
             if session is None:
                 return {}, []
+            self._warn_of_given_cost(ended)
             return self.close(session, ended.span.end_time or 0, ended.view.attributes, ended.span.events)
         if role is _USER_TURN:
             return self._write_stt_usage(ended)
@@ -427,13 +428,15 @@ class Accounting:
         return None if reading is None else self._price(reading, ended.view)
 
     def _warn_of_given_cost(self, ended: _EndedSpan) -> None:
-        given = next((key for key in _GIVEN_COSTS if key in ended.view.attributes), None)
-        if given is not None and ended.rule.role is _WRAPPER:
-            self._diagnostics.warn_once(
-                "own cost",
-                f"A {given} of the application is on {ended.span.name}, which repeats a request inside it: "
-                "backends that add it up count the request twice. Remove the code that writes it.",
-            )
+        attributes = ended.view.attributes
+        if ended.rule.role is _REQUEST or attributes.keys().isdisjoint(_GIVEN_COSTS):
+            return
+        given = next(key for key in attributes if key in _GIVEN_COSTS)
+        self._diagnostics.warn_once(
+            "own cost",
+            f"A {given} of the application is on {ended.span.name}, but the requests inside it have their cost too: "
+            "backends that add up all spans count them twice. Remove the code that writes it.",
+        )
 
     def _written(self, cost: AnyCost, ended: _EndedSpan) -> Attributes:
         attributes = self._attributes(cost, ended.view)

@@ -52,50 +52,13 @@ _PUBLIC, _SECRET = "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"
 _PAGE = 100
 _LITERALS = 4  # a pattern with fewer would match unrelated models
 # A model id of these words alone names no product: its pattern would match other people's models.
-_PLAIN = frozenset(
-    [
-        "agent",
-        "asr",
-        "auto",
-        "base",
-        "conversation",
-        "conversational",
-        "custom",
-        "default",
-        "dictation",
-        "enhanced",
-        "finance",
-        "form",
-        "general",
-        "generative",
-        "instant",
-        "latest",
-        "long",
-        "medical",
-        "meeting",
-        "model",
-        "natural",
-        "neural",
-        "personal",
-        "phonecall",
-        "realtime",
-        "short",
-        "speech",
-        "standard",
-        "streaming",
-        "stt",
-        "studio",
-        "telephony",
-        "tts",
-        "unknown",
-        "video",
-        "voice",
-        "voicemail",
-    ]
+_PLAIN = re.compile(
+    "agent|asr|auto|base|conversation|conversational|custom|default|dictation|enhanced|finance|form|general|generative"
+    "|instant|latest|long|medical|meeting|model|natural|neural|personal|phonecall|realtime|short|speech|standard"
+    "|streaming|stt|studio|telephony|tts|unknown|video|voice|voicemail"
 )
-_OF_VOICE = (
-    r"[a-z]{2,3}\-(?:[a-z]{2}|[0-9]{3})(?=\-).*"  # a voice named after its language, en-US-...: of Azure, Google
-)
+# The voices of Azure and Google begin with their language: en-US-Studio-O.
+_OF_VOICE = r"[a-z]{2,3}\-(?:[a-z]{2}|[0-9]{3})(?=\-).*"
 _WILDCARDS = "*?["
 _SHOWN_DIGITS = Context(prec=6)
 _MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "SECONDS", Dimension.SESSION: "SECONDS"}
@@ -159,7 +122,7 @@ def _is_specific(name: str, other_providers: Iterable[str]) -> bool:
     """Return True if a model id names a product."""
     literals = re.sub(r"\*|\[.*?\]", "", name)
     words = re.findall(r"[a-z]+|[0-9]+", literals)
-    is_plain = _PLAIN.issuperset(words) and not name.startswith("*")
+    is_plain = all(map(_PLAIN.fullmatch, words)) and not name.startswith("*")
     return len(literals) >= _LITERALS and not is_plain and name not in other_providers
 
 
