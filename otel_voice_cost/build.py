@@ -107,7 +107,8 @@ def build(
     """
     prices = build_prices(settings, catalog)
     names, problems = resolve_dialects(settings.dialects)
-    options = Options(speech_as_tokens=settings.speech_as_tokens, langfuse_content=settings.langfuse_content)
+    as_tokens = settings.speech_usage == "tokens"
+    options = Options(speech_as_tokens=as_tokens, langfuse_content=settings.langfuse_content)
     instruments = Instruments(diagnostics, meter_provider)
     records = RecordWriter(diagnostics, on_session_end, Path(settings.records_file) if settings.records_file else None)
     if budget is None and settings.session_budget_usd is not None:
