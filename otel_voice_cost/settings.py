@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import Problem, SettingsError
@@ -52,6 +52,7 @@ class Settings(BaseSettings):
         session_rates: Rates that every call is billed by time or per call, in the form of ``prices``.
         unreported: Treatment of work that a vendor bills and LiveKit does not report: ``count``; ``estimate``, in
             addition to the cost; or ``bill``, as part of it.
+        revision: Label of the deployment, on spans, records and metrics: a release, an image, a commit.
         debug: True to log usage, rate and written attributes of each span, without content.
     """
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     session_budget_usd: Annotated[Decimal, Field(gt=0)] | None = None
     session_rates: str = ""
     unreported: Literal["count", "estimate", "bill"] = "estimate"
+    revision: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     debug: bool = False
     _in_code: frozenset[str] = PrivateAttr(default=frozenset())  # options that arguments set
 

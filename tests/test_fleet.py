@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
+from otel_voice_cost import PriceCatalog, Settings, VoiceCostSpanProcessor
 from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from .conftest import PRICES, llm_metrics, tts_metrics
@@ -40,7 +40,8 @@ def fleet():
     """A registry of Prometheus with the metrics of three calls, and the spans of the same."""
     exporter, provider, reader = InMemorySpanExporter(), TracerProvider(), PrometheusMetricReader()
     catalog = PriceCatalog([parse_sheet(PRICES, "prices.toml").rates])
-    provider.add_span_processor(VoiceCostSpanProcessor(catalog=catalog, meter_provider=MeterProvider([reader])))
+    settings, meters = Settings(revision="2026.11.1"), MeterProvider([reader])
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=catalog, settings=settings, meter_provider=meters))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("livekit-agents")
     now = time.time_ns()
@@ -312,6 +313,7 @@ def test_the_queries_on_a_real_clickhouse(fleet):
     assert [Decimal(str(row["usd"])) for row in dearest] == sorted(
         (Decimal(s.attributes["voice_cost.session.usd"]) for s in spans if s.name == "agent_session"), reverse=True
     )
+    assert [row["revision"] for row in minute] == ["2026.11.1"]
     assert (int(minute[0]["calls"]), Decimal(str(minute[0]["usd"]))) == (3, usd)
     assert sorted((row["reason"].partition(":")[0], int(row["spans"])) for row in unpriced) == [
         ("metrics could not be read", 3),

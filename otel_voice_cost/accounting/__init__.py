@@ -115,6 +115,7 @@ class Accounting:
         charges: tuple[SessionCharge, ...] = (),
         budget: BudgetMonitor | None = None,
         unreported: UnreportedMode = "estimate",
+        revision: str | None = None,
         on_record: Callable[[SessionCost], None] = lambda record: None,
     ) -> None:
         """Begin without usage.
@@ -129,6 +130,7 @@ class Accounting:
             charges: Billed to every session by time or number.
             budget: Watches what sessions spend.
             unreported: What becomes of work without usage: it is counted, estimated in addition, or billed.
+            revision: Label of the deployment.
             on_record: Called without the lock with each session that ends; must not raise or block.
         """
         self._registry = registry
@@ -141,6 +143,7 @@ class Accounting:
         self._charges = charges
         self.budget = budget
         self._unreported = unreported
+        self._revision = revision
         self._pricing = Pricing(self._price_quietly, catalog.rule_for)
         self._on_record = on_record
         self.reset()
@@ -718,6 +721,7 @@ class Accounting:
             turns=session.turns(by_turn),
             unreported=unreported,
             is_unreported_billed=session.is_unreported_billed,
+            revision=self._revision,
         )
 
     def _get_labels(self, session: Session) -> list[Label]:

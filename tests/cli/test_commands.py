@@ -268,8 +268,9 @@ def test_check_shows_overrides_of_every_kind(tmp_path):
     }
 
 
-def test_a_wrong_day_is_named():
-    result = run("prices", "deepgram", "--on", "yesterday")
+@pytest.mark.parametrize("command", [("prices", "deepgram"), ("reprice", "calls.jsonl")])
+def test_a_wrong_day_is_named(command):
+    result = run(*command, "--on", "yesterday")
 
     assert result.exit_code == 2
     assert "got 'yesterday', expected a day such as 2026-11-23" in result.stderr

@@ -72,6 +72,15 @@ def test_own_attributes_explain_the_cost():
     }
 
 
+def test_a_revision_is_on_costs_and_on_missing_ones():
+    missing = Cost(usage=heard("1", "0").usage, usd=None, unpriced_reason="no rate")
+
+    for cost in (heard("5.05", "0.000404"), missing):
+        assert "voice_cost.revision" not in written(cost)
+        got = written(cost, options=Options(revision="2026.11.1"))
+        assert got == written(cost) | {"voice_cost.revision": "2026.11.1"}
+
+
 def test_genai_writes_missing_attributes_and_the_cost_as_a_double():
     got = written(heard("5.05", "0.000404"), "genai", **{"gen_ai.request.model": "whisper"})
 

@@ -61,6 +61,26 @@ def test_an_invalid_value_in_the_environment_keeps_the_default(monkeypatch):
     assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_USAGE"]
 
 
+def test_a_revision_is_a_short_label(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_REVISION", " 2026.11.1\n")
+    assert Settings().revision == "2026.11.1"
+
+    monkeypatch.setenv("VOICE_COST_REVISION", "x" * 201)
+    settings, problems = Settings.from_environment()
+    assert settings.revision == ""
+    assert [(p.place, p.expected) for p in problems] == [("VOICE_COST_REVISION", "at most 200 characters")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="variables are text on Windows")
+def test_a_revision_that_no_exporter_can_encode_is_left_out(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_REVISION", os.fsdecode(b"r\xff"))
+
+    settings, problems = Settings.from_environment()
+
+    assert settings.revision == ""
+    assert [p.place for p in problems] == ["VOICE_COST_REVISION"]
+
+
 def test_an_unknown_option_is_an_error():
     with pytest.raises(
         SettingsError, match=r"Settings.colour: got an unknown option, expected one of debug, dialects, "

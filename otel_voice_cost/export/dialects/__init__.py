@@ -87,10 +87,12 @@ class Options(NamedTuple):
         speech_as_tokens: True to write characters and seconds of speech as tokens, for dashboards that read nothing
             else.
         langfuse_content: True to send the spoken and transcribed text to Langfuse.
+        revision: Label of the deployment, or empty.
     """
 
     speech_as_tokens: bool = True
     langfuse_content: bool = False
+    revision: str = ""
 
 
 class Dialect:
