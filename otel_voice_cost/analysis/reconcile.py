@@ -81,7 +81,12 @@ def reconcile_calls(
         last=periods.last,
         comparisons=tuple(sorted(comparisons, key=lambda each: (each.first, each.model, each.unit or ""))),
         unreported_usd=exact_sum(part.usd for part in unreported.values()),
-        notes=(*invoice.notes, *_left_out(invoice, kept, compared, ours), *_unnamed(compared, names)),
+        notes=(
+            *invoice.notes,
+            *_left_out(invoice, kept, compared, ours),
+            *_unnamed(compared, names),
+            *_unused(past, vendor, ours),
+        ),
     )
 
 
@@ -104,3 +109,10 @@ def _left_out(
 def _unnamed(compared: Sequence[InvoiceLine], names: Names) -> Iterator[str]:
     if missing := sorted(names.own_keys - {names.theirs(line.model) for line in compared}):
         yield f"The invoice has no line of {', '.join(missing)}: a mapping file can state the vendor's names."
+
+
+def _unused(past: PastCalls, vendor: str, ours: Ours) -> Iterator[str]:
+    if not ours.rows and not ours.outside_days:
+        found = past.cost_rows.select("provider").distinct().to_pyarrow()["provider"].to_pylist()
+        providers = ", ".join(sorted(name for name in found if name is not None))
+        yield f"The calls have no usage of {vendor}; their providers: {providers or 'none'}."

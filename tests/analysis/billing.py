@@ -195,14 +195,14 @@ def openai_usage(bill, days=DAYS):
         }
         if "input_audio_token" in count:
             result |= {
-                "input_text_tokens": count["input_text_token"],
-                "input_audio_tokens": count["input_audio_token"],
+                "input_text_tokens": count.get("input_text_token", 0),
+                "input_audio_tokens": count.get("input_audio_token", 0),
                 "input_image_tokens": 0,
-                "input_cached_text_tokens": count["cached_input_text_token"],
-                "input_cached_audio_tokens": count["cached_input_audio_token"],
+                "input_cached_text_tokens": count.get("cached_input_text_token", 0),
+                "input_cached_audio_tokens": count.get("cached_input_audio_token", 0),
                 "input_cached_image_tokens": 0,
-                "output_text_tokens": count["output_text_token"],
-                "output_audio_tokens": count["output_audio_token"],
+                "output_text_tokens": count.get("output_text_token", 0),
+                "output_audio_tokens": count.get("output_audio_token", 0),
             }
         found[day].append(result)
     return _page(found, days)

@@ -40,7 +40,7 @@ _ONE_SECOND = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InvoiceLine:
-    """What a vendor bills of one unit of one model in a period.
+    """The amount of one unit of one model that a vendor bills in a period.
 
     Attributes:
         place: File and entry, for messages.

@@ -30,6 +30,7 @@ from .lines import Invoice, InvoiceLine, day_of, refuse, step_of, to_number
 __all__ = ["MappingFile", "read_mapping", "to_time_zone"]
 
 _UNITS = [unit.value for unit in Unit]
+_TIME_UNITS = {unit.value for unit in Unit if unit.is_seconds}
 _Factor = Annotated[Decimal, Field(gt=0, le=10**9)]
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -118,7 +119,17 @@ class MappingFile(_Strict):
         if problems:
             raise ReadError(problems)
         units = frozenset(line.unit for line in lines if line.unit and line.quantity is not None)
-        return Invoice(lines=tuple(_with_steps(lines)), units=units | set(self.columns.quantities.values()))
+        return Invoice(lines=tuple(self._with_steps(lines)), units=units | set(self.columns.quantities.values()))
+
+    def _with_steps(self, lines: list[InvoiceLine]) -> Iterator[InvoiceLine]:
+        """Yield lines with the rounding of their columns. A quantity is rounded as others of its unit are."""
+        usd_step = step_of(line.usd for line in lines)
+        steps = {}
+        for unit in {line.unit for line in lines}:
+            is_time = unit is not None and self._own_unit(unit) in _TIME_UNITS
+            steps[unit] = step_of((line.quantity for line in lines if line.unit == unit), whole=1 if is_time else 0)
+        for line in lines:
+            yield replace(line, usd_step=usd_step, quantity_step=steps[line.unit])
 
     def apply(self, invoice: Invoice) -> Invoice:
         """Return an invoice in this package's names and units.
@@ -271,14 +282,3 @@ def to_time_zone(name: str, place: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise refuse(place, name, "a time zone such as UTC or America/New_York") from None
-
-
-def _with_steps(lines: list[InvoiceLine]) -> Iterator[InvoiceLine]:
-    """Yield the lines with the rounding of their columns. A quantity is rounded as others of its unit are."""
-    usd_step = step_of(line.usd for line in lines)
-    steps = {
-        unit: step_of((line.quantity for line in lines if line.unit == unit), whole=0)
-        for unit in {line.unit for line in lines}
-    }
-    for line in lines:
-        yield replace(line, usd_step=usd_step, quantity_step=steps[line.unit])

@@ -37,7 +37,7 @@ class Both:
 
     @property
     def sides(self) -> list[Side]:
-        """What is compared."""
+        """The quantities and the money, as far as they are compared."""
         return [side for side in (self.quantity, self.usd) if side is not None]
 
     @property

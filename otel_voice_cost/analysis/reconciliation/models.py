@@ -88,8 +88,9 @@ class _Model:
         self._after: dict[str | None, dict[int, Sum]] = defaultdict(dict)
         all_rows = [*rows, *(each.row for each in movable)]
         theirs = {line.unit for line in lines if line.unit is not None}
+        counted = {line.unit for line in lines if line.unit is not None and line.quantity is not None} or theirs
         ours = {row.unit for row in all_rows if row.unit is not None}
-        self._coarser = _coarser(theirs, ours) | _coarser(ours, theirs)
+        self._coarser = _coarser(theirs | ours, counted) | _coarser(theirs, ours)
         self._units = sorted({self._coarser.get(unit, unit) for unit in theirs | ours})
         self._has_quantity = terms.units | {self._of(line.unit) for line in lines if line.quantity is not None}
         # Money is compared by unit if both sides have it by unit, or if there is only one.
