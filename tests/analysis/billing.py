@@ -182,28 +182,26 @@ def openai_usage(bill, days=DAYS):
     found = defaultdict(list)
     for day, model, units in bill.by_model():
         count = {unit: int(quantity) for unit, (quantity, _) in units.items()}
-        total_in = sum(n for unit, n in count.items() if "input" in unit)
-        total_out = sum(n for unit, n in count.items() if "output" in unit)
+
+        def tokens(name, modality, count=count):
+            return count.get(f"{name}_{modality}_token", 0) + (
+                count.get(f"{name}_token", 0) if modality == "text" else 0
+            )
+
         result = {
             "object": "organization.usage.completions.result",
             "model": f"{model}-2025-04-14",
-            "input_tokens": total_in,
-            "output_tokens": total_out,
+            "input_tokens": sum(n for unit, n in count.items() if "input" in unit),
+            "output_tokens": sum(n for unit, n in count.items() if "output" in unit),
             "input_cached_tokens": sum(n for unit, n in count.items() if "cached" in unit),
             "num_model_requests": 3,
             "project_id": None,
+            **{
+                f"{field}_{modality}_tokens": tokens(unit, modality)
+                for field, unit in (("input", "input"), ("input_cached", "cached_input"), ("output", "output"))
+                for modality in ("text", "audio", "image")
+            },
         }
-        if "input_audio_token" in count:
-            result |= {
-                "input_text_tokens": count.get("input_text_token", 0),
-                "input_audio_tokens": count.get("input_audio_token", 0),
-                "input_image_tokens": 0,
-                "input_cached_text_tokens": count.get("cached_input_text_token", 0),
-                "input_cached_audio_tokens": count.get("cached_input_audio_token", 0),
-                "input_cached_image_tokens": 0,
-                "output_text_tokens": count.get("output_text_token", 0),
-                "output_audio_tokens": count.get("output_audio_token", 0),
-            }
         found[day].append(result)
     return _page(found, days)
 

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR = Decimal(60), Decimal(3_600)
+_JSON = "JSON as the vendor's API returns it"
 _COARSEST_STEP = Decimal("0.01")
 _ONE_SECOND = timedelta(seconds=1)
 
@@ -197,10 +198,10 @@ def read_documents(text: str, place: str, time_zone: tzinfo) -> Iterator[Documen
             content, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError, ArithmeticError):
             line = text.count("\n", 0, position) + 1
-            raise refuse(f"{place}:{line}", "no complete JSON", "JSON as the vendor's API returns it") from None
+            raise refuse(f"{place}:{line}", "no complete JSON", f"{_JSON}; a CSV needs a mapping file") from None
         found += content if isinstance(content, list) else [content]
     if not found:
-        raise refuse(place, "an empty file", "JSON as the vendor's API returns it")
+        raise refuse(place, "an empty file", _JSON)
     for number, content in enumerate(found, 1):
         name = place if len(found) == 1 else f"{place}, document {number}"
         if not isinstance(content, dict):

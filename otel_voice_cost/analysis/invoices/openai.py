@@ -93,7 +93,7 @@ class _Completions(Entry):
     output_audio_tokens: int | None = None
 
     def quantities(self) -> dict[Unit, int]:
-        """Return the tokens of each unit: by modality if there is audio and all parts are stated."""
+        """Return the tokens of each unit: by modality if all parts are stated."""
         modalities = {
             Unit.INPUT_TEXT_TOKEN: self.input_text_tokens,
             Unit.INPUT_AUDIO_TOKEN: self.input_audio_tokens,
@@ -105,10 +105,9 @@ class _Completions(Entry):
             Unit.OUTPUT_AUDIO_TOKEN: self.output_audio_tokens,
         }
         stated = {unit: count for unit, count in modalities.items() if count is not None}
-        total = self.input_tokens - (self.input_cache_write_tokens or 0) + self.output_tokens
-        if (self.input_audio_tokens or self.output_audio_tokens) and sum(stated.values()) == total:
-            return stated
         cached, written = self.input_cached_tokens or 0, self.input_cache_write_tokens or 0
+        if stated and sum(stated.values()) == self.input_tokens - written + self.output_tokens:
+            return stated | {Unit.CACHE_WRITE_TOKEN: written}
         return {
             Unit.INPUT_TOKEN: self.input_tokens - cached - written,
             Unit.CACHED_INPUT_TOKEN: cached,

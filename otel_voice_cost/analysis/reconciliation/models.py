@@ -90,7 +90,7 @@ class _Model:
         theirs = {line.unit for line in lines if line.unit is not None}
         counted = {line.unit for line in lines if line.unit is not None and line.quantity is not None} or theirs
         ours = {row.unit for row in all_rows if row.unit is not None}
-        self._coarser = _coarser(theirs | ours, counted) | _coarser(theirs, ours)
+        self._coarser = _coarser(theirs | ours, counted, ours)
         self._units = sorted({self._coarser.get(unit, unit) for unit in theirs | ours})
         self._has_quantity = terms.units | {self._of(line.unit) for line in lines if line.quantity is not None}
         # Money is compared by unit if both sides have it by unit, or if there is only one.
@@ -175,10 +175,18 @@ class _Model:
         )
 
 
-def _coarser(units: set[str], others: set[str]) -> dict[str, str]:
-    """Return the coarser unit of each unit, if only the others have it and they do not have the finer one."""
-    return {
-        fine.value: coarse.value
-        for fine, coarse in _COARSER.items()
-        if fine.value in units and fine.value not in others and coarse.value in others
-    }
+def _coarser(units: set[str], counted: set[str], ours: set[str]) -> dict[str, str]:
+    """Return the coarser unit at which each unit is compared.
+
+    Args:
+        units: The units of both sides.
+        counted: Units in which they state quantities: a coarser one may have what we have in several.
+        ours: Units in which we have usage: a coarser one has what they have in several.
+    """
+    found = {}
+    for fine, coarse in _COARSER.items():
+        is_theirs = coarse.value in counted
+        is_ours = coarse.value in ours and fine.value not in ours
+        if fine.value in units and (is_theirs or is_ours):
+            found[fine.value] = coarse.value
+    return found

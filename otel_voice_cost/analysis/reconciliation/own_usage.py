@@ -86,26 +86,19 @@ def read_ours(rows: Table, periods: Periods) -> Ours:
 
 def read_movable(calls: Table, rows: Table, periods: Periods) -> list[Movable]:
     """Return the usage of calls that were in progress at the beginning of a period, by call."""
-    starts = periods.starts()
     began = calls.started_at.epoch_seconds()
-    at_start = ibis.or_(*((began < start) & (began + calls.seconds > start) for start in starts))
-    crossing = calls.filter(calls.seconds.notnull(), at_start)
-    times = {
-        row["call"]: (row["began"], row["seconds"])
-        for row in crossing.select(crossing.call, crossing.seconds, began=crossing.started_at.epoch_seconds())
-        .to_pyarrow()
-        .to_pylist()
-    }
-    if not times:
-        return []
-    numbers = periods.by_day()
-    found = []
-    for group in _groups(rows.semi_join(crossing, "call"), ["call"]):
-        number = numbers.get(periods.day_of(group["slot"]))
-        began_at, seconds = times[group["call"]]
-        for index, start in enumerate(starts):
-            if began_at < start < began_at + seconds and number in (index - 1, index):
-                found += [Movable(index, row) for row in _split(group, number)]
+    times = calls.select(calls.call, began=began, ended=began + calls.seconds)
+    starts = ibis.memtable(
+        [{"number": number, "start": start} for number, start in enumerate(periods.starts())],
+        schema={"number": "int64", "start": "int64"},
+    )
+    crossing = times.join(starts, [times.began < starts.start, times.ended > starts.start]).select("call", "number")
+    of_day = periods.by_day()
+    found: list[Movable] = []
+    for group in _groups(rows.inner_join(crossing, "call"), ["number"]):
+        number, start = of_day.get(periods.day_of(group["slot"])), group["number"]
+        if number is not None and number in (start - 1, start):
+            found += [Movable(start, row) for row in _split(group, number)]
     return found
 
 
