@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import ibis
+import pyarrow as pa
 
 from ...cost import EXACT, exact_sum
 from ...usage import Unit
@@ -88,10 +89,8 @@ def read_movable(calls: Table, rows: Table, periods: Periods) -> list[Movable]:
     """Return the usage of calls that were in progress at the beginning of a period, by call."""
     began = calls.started_at.epoch_seconds()
     times = calls.select(calls.call, began=began, ended=began + calls.seconds)
-    starts = ibis.memtable(
-        [{"number": number, "start": start} for number, start in enumerate(periods.starts())],
-        schema={"number": "int64", "start": "int64"},
-    )
+    moments = periods.starts()
+    starts = ibis.memtable(pa.table({"number": range(len(moments)), "start": moments}))
     crossing = times.join(starts, [times.began < starts.start, times.ended > starts.start]).select("call", "number")
     of_day = periods.by_day()
     found: list[Movable] = []
