@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..cost import to_text
-from .app import Json, app, fail, output, print_json, table
+from .app import Json, app, fail, output, parse_day, print_json, table
 from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
 
 if TYPE_CHECKING:
     from ..analysis.reconcile import Comparison, Reconciliation
 
-_DIFFERENCES_FOUND = 3  # 1 is bad input, 2 a wrong option
+_DIFFERENCES_FOUND = 1  # 2 is bad input, or a wrong option
 _COLUMNS = {
     "first": str,
     "last": str,
@@ -52,10 +52,12 @@ def reconcile(
         str | None, typer.Option(help="Zone of the vendor's days; default that of the mapping file, or UTC.")
     ] = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day; default that of the invoice.")
+        datetime | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="First day; default that of the invoice."),
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day; default that of the invoice.")
+        datetime | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Last day; default that of the invoice."),
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0, max=100, help="Percent by which amounts may differ, in addition to rounding.")
@@ -67,7 +69,7 @@ def reconcile(
 ) -> None:
     """Compare a vendor's invoice with past calls, by day, model and unit.
 
-    The exit status is 0 if everything matches, 3 if there are differences, and 1 if a file cannot be read.
+    The exit status is 0 if everything matches, 1 if there are differences, and 2 if a file cannot be read.
 
     Example: voice-cost reconcile calls-2026-11-*.jsonl --vendor deepgram --invoice usage.json --invoice billing.json
     """
