@@ -266,7 +266,7 @@ def read_mapping(text: str, place: str) -> MappingFile:
                 expected={
                     "missing": "a value",
                     "extra_forbidden": f"no such key, but {nearest(str(found['loc'][-1]), known)}",
-                }.get(found["type"], expected_in(found["msg"])),
+                }.get(found["type"], expected_in(found)),
             )
             for found in error.errors()
         ) from None
