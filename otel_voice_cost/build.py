@@ -78,7 +78,7 @@ def build_prices(settings: Settings, catalog: PriceCatalog | None = None) -> Pri
     for sheet in reversed(sheets):
         if sheet != PriceSheet():
             catalog = catalog.with_sheet(sheet)
-    charges = charges_in(rate for sheet in sheets for rate in sheet.rates)
+    charges = charges_in(rate for sheet in sheets if not sheet.is_list for rate in sheet.rates)
     return Prices(catalog, charges, [problem for sheet in sheets for problem in sheet.problems])
 
 
@@ -107,7 +107,8 @@ def build(
     """
     prices = build_prices(settings, catalog)
     names, problems = resolve_dialects(settings.dialects)
-    options = Options(settings.speech_as_tokens, settings.langfuse_content, settings.revision)
+    as_tokens = settings.speech_usage == "tokens"
+    options = Options(as_tokens, settings.langfuse_content, settings.revision)
     instruments = Instruments(diagnostics, meter_provider, settings.revision)
     records = RecordWriter(diagnostics, on_session_end, Path(settings.records_file) if settings.records_file else None)
     if budget is None and settings.session_budget_usd is not None:

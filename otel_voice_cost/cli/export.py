@@ -36,7 +36,7 @@ def export(
     as_csv: Csv = False,
     parquet: Parquet = None,
 ) -> None:
-    """Write past calls as charges in the columns of FOCUS 1.2, one charge a row, for tools that read bills.
+    """Write past calls as charges in the columns of FOCUS 1.2, one charge a row.
 
     Usage without a price is left out and listed: a row needs a cost, and zero would be wrong. CSV and Parquet have the
     rows of the file; JSON has its sums.

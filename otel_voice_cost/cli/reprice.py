@@ -12,7 +12,7 @@ import typer
 from ..cost import EXACT
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
-from .app import Json, app, catalog, fail, moment, output, print_json, table
+from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
 from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def reprice(
     calls: Calls,
     prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the prices; default the day of each usage.")
+        datetime | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
     ] = None,
     as_json: Json = False,
     as_csv: Csv = False,

@@ -285,11 +285,11 @@ def test_accounts_are_by_provider_or_for_all(recorded, tmp_path):
         (("--focus", "none/charges.parquet"), "none/charges.parquet: got OSError, expected a file that can be written"),
     ],
 )
-def test_a_wrong_option_exits_with_one_and_says_what_is_expected(recorded, options, message, monkeypatch, tmp_path):
+def test_a_wrong_option_exits_with_two_and_says_what_is_expected(recorded, options, message, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     result = run("export", str(recorded.record_file), *options)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
     assert result.stdout == ""
 
