@@ -1,10 +1,9 @@
--- Append the lines of one file to `lines`: a record of a call, an OTLP request, or neither.
--- Parameters: path, name to show, attributes that are kept.
--- DuckDB's buffers are as large as the longest object allowed; with 256 MB, a file takes twice the time and memory.
-INSERT INTO lines
+-- Append JSON to `raw_spans` and `raw_records`, and name what is neither. Each row of `incoming` is a line: a record of
+-- a call, an OTLP request, or an observation of Langfuse. Parameters: name to show, attributes that are kept.
+CREATE TEMP TABLE lines AS
 WITH content AS (
     SELECT
-        row_number() OVER () AS line,
+        line,
         json_transform(json, '{
             "ChargePeriodStart": "VARCHAR",
             "EffectiveCost": "VARCHAR",
@@ -52,12 +51,25 @@ WITH content AS (
                     "doubleValue": "VARCHAR",
                     "boolValue": "VARCHAR"
                 }}]
-            }]}]}]
+            }]}]}],
+            "id": "VARCHAR",
+            "traceId": "VARCHAR",
+            "trace_id": "VARCHAR",
+            "parentObservationId": "VARCHAR",
+            "parent_observation_id": "VARCHAR",
+            "startTime": "VARCHAR",
+            "start_time": "VARCHAR",
+            "endTime": "VARCHAR",
+            "end_time": "VARCHAR",
+            "sessionId": "VARCHAR",
+            "session_id": "VARCHAR",
+            "metadata": "JSON"
         }') AS content
-    FROM read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 33554432)
+    FROM incoming
+), observed AS (
+    SELECT *, unquoted(unquoted(content.metadata) -> 'attributes') AS metadata FROM content
 )
 SELECT
-    $name AS file,
     line,
     content IS NOT NULL AS is_json,
     CASE WHEN content.Charges IS NOT NULL AND content.x_TraceId IS NOT NULL
@@ -76,31 +88,66 @@ SELECT
             unreported := coalesce(content.x_Unreported, [])
         )
     END AS record,
-    list_transform(
-        flatten(list_transform(
-            flatten(list_transform(content.resourceSpans, lambda resource : coalesce(resource.scopeSpans, []))),
-            lambda scope : coalesce(scope.spans, [])
-        )),
-        lambda span : struct_pack(
-            trace := span.traceId,
-            span := span.spanId,
-            parent := span.parentSpanId,
-            start_ns := try_cast(span.startTimeUnixNano AS BIGINT),
-            end_ns := try_cast(span.endTimeUnixNano AS BIGINT),
-            attributes := list_transform(
-                list_filter(
-                    coalesce(span.attributes, []),
-                    lambda attribute : starts_with(attribute.key, 'voice_cost.')
-                        OR list_contains($kept, attribute.key)
-                ),
-                lambda attribute : struct_pack(
-                    key := attribute.key,
-                    value := coalesce(
-                        attribute.value.stringValue, attribute.value.intValue,
-                        attribute.value.doubleValue, attribute.value.boolValue
+    CASE
+        WHEN content.resourceSpans IS NOT NULL THEN list_transform(
+            flatten(list_transform(
+                flatten(list_transform(content.resourceSpans, lambda resource : coalesce(resource.scopeSpans, []))),
+                lambda scope : coalesce(scope.spans, [])
+            )),
+            lambda span : struct_pack(
+                trace := span.traceId,
+                span := span.spanId,
+                parent := span.parentSpanId,
+                start_ns := try_cast(span.startTimeUnixNano AS BIGINT),
+                end_ns := try_cast(span.endTimeUnixNano AS BIGINT),
+                session := NULL::VARCHAR,
+                attributes := list_transform(
+                    list_filter(coalesce(span.attributes, []), lambda attribute : is_kept(attribute.key, $kept)),
+                    lambda attribute : struct_pack(
+                        key := attribute.key,
+                        value := coalesce(
+                            attribute.value.stringValue, attribute.value.intValue,
+                            attribute.value.doubleValue, attribute.value.boolValue
+                        )
                     )
                 )
             )
         )
-    ) AS spans
-FROM content;
+        WHEN content.id IS NOT NULL AND coalesce(content.traceId, content.trace_id) IS NOT NULL
+            AND coalesce(content.startTime, content.start_time) IS NOT NULL
+        THEN [struct_pack(
+            trace := coalesce(content.traceId, content.trace_id),
+            span := content.id,
+            parent := coalesce(content.parentObservationId, content.parent_observation_id),
+            start_ns := epoch_ns(try_cast(coalesce(content.startTime, content.start_time) AS TIMESTAMPTZ)),
+            -- an event has no end
+            end_ns := epoch_ns(try_cast(coalesce(
+                nullif(coalesce(content.endTime, content.end_time), ''), content.startTime, content.start_time
+            ) AS TIMESTAMPTZ)),
+            session := nullif(coalesce(content.sessionId, content.session_id), ''),
+            attributes := list_transform(
+                list_filter(coalesce(json_keys(metadata), []), lambda key : is_kept(key, $kept)),
+                lambda key : struct_pack(
+                    key := key, value := metadata ->> ('/' || replace(replace(key, '~', '~0'), '/', '~1'))
+                )
+            )
+        )]
+    END AS spans
+FROM observed;
+
+INSERT INTO raw_records SELECT $name, line, record FROM lines WHERE record IS NOT NULL;
+
+INSERT INTO raw_spans
+SELECT
+    $name, line, item.trace, item.span, item.parent, item.start_ns, item.end_ns, item.session,
+    list_transform(item.attributes, lambda pair : pair.key), list_transform(item.attributes, lambda pair : pair.value)
+FROM (SELECT line, unnest(spans) AS item FROM lines WHERE spans IS NOT NULL);
+
+INSERT INTO problems
+SELECT
+    $name, line, CASE WHEN is_json THEN 'JSON of another kind' ELSE 'no complete JSON' END,
+    'a record of a call, spans in OTLP JSON, or an observation of Langfuse, on one line'
+FROM lines
+WHERE record IS NULL AND spans IS NULL;
+
+DROP TABLE lines;
