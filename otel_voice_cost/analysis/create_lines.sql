@@ -35,3 +35,4 @@ CREATE MACRO first_of(keys, texts, wanted) AS list_filter(
 CREATE MACRO is_kept(key, kept) AS starts_with(key, 'voice_cost.') OR list_contains(kept, key);
 -- JSON that an export may have written as text.
 CREATE MACRO unquoted(json) AS CASE json_type(json) WHEN 'VARCHAR' THEN try_cast(json ->> '$' AS JSON) ELSE json END;
+CREATE MACRO nanoseconds(moment) AS epoch_ns(try_cast(moment AS TIMESTAMPTZ))::VARCHAR;

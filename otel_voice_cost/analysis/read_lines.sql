@@ -1,6 +1,6 @@
 -- Append JSON to `raw_spans` and `raw_records`, and name what is neither. Each row of `incoming` is a line: a record of
 -- a call, an OTLP request, or an observation of Langfuse. Parameters: name to show, attributes that are kept.
-CREATE TEMP TABLE lines AS
+CREATE TEMP TABLE items AS
 WITH content AS (
     SELECT
         line,
@@ -68,86 +68,99 @@ WITH content AS (
     FROM incoming
 ), observed AS (
     SELECT *, unquoted(unquoted(content.metadata) -> 'attributes') AS metadata FROM content
-)
-SELECT
-    line,
-    content IS NOT NULL AS is_json,
-    CASE WHEN content.Charges IS NOT NULL AND content.x_TraceId IS NOT NULL
-        THEN struct_pack(
-            started := try_cast(content.ChargePeriodStart AS TIMESTAMPTZ),
-            usd := content.EffectiveCost,
-            session := content.x_SessionId,
-            trace := content.x_TraceId,
-            span := content.x_SpanId,
-            agent := content.x_AgentName,
-            seconds := content.x_Seconds,
-            unpriced := content.x_UnpricedUsages,
-            is_unreported_billed := exact(content.x_UnreportedCost) > 0
-                AND exact(content.x_CostWithUnreported) = exact(content.EffectiveCost),
-            charges := content.Charges,
-            unreported := coalesce(content.x_Unreported, [])
-        )
-    END AS record,
-    CASE
-        WHEN content.resourceSpans IS NOT NULL THEN list_transform(
-            flatten(list_transform(
+), lines AS (
+    SELECT
+        line,
+        content IS NOT NULL AS is_json,
+        CASE WHEN content.Charges IS NOT NULL AND content.x_TraceId IS NOT NULL
+            THEN struct_pack(
+                started := try_cast(content.ChargePeriodStart AS TIMESTAMPTZ),
+                usd := content.EffectiveCost,
+                session := content.x_SessionId,
+                trace := content.x_TraceId,
+                span := content.x_SpanId,
+                agent := content.x_AgentName,
+                seconds := content.x_Seconds,
+                unpriced := content.x_UnpricedUsages,
+                is_unreported_billed := exact(content.x_UnreportedCost) > 0
+                    AND exact(content.x_CostWithUnreported) = exact(content.EffectiveCost),
+                charges := content.Charges,
+                unreported := coalesce(content.x_Unreported, [])
+            )
+        END AS record,
+        nullif(coalesce(content.sessionId, content.session_id), '') AS session,
+        CASE
+            WHEN content.resourceSpans IS NOT NULL THEN flatten(list_transform(
                 flatten(list_transform(content.resourceSpans, lambda resource : coalesce(resource.scopeSpans, []))),
                 lambda scope : coalesce(scope.spans, [])
-            )),
-            lambda span : struct_pack(
-                trace := span.traceId,
-                span := span.spanId,
-                parent := span.parentSpanId,
-                start_ns := try_cast(span.startTimeUnixNano AS BIGINT),
-                end_ns := try_cast(span.endTimeUnixNano AS BIGINT),
-                session := NULL::VARCHAR,
+            ))
+            WHEN content.id IS NOT NULL AND coalesce(content.traceId, content.trace_id) IS NOT NULL
+                AND coalesce(content.startTime, content.start_time) IS NOT NULL
+            THEN [struct_pack(
+                traceId := coalesce(content.traceId, content.trace_id),
+                spanId := content.id,
+                parentSpanId := coalesce(content.parentObservationId, content.parent_observation_id),
+                startTimeUnixNano := nanoseconds(coalesce(content.startTime, content.start_time)),
+                endTimeUnixNano := nanoseconds(coalesce(
+                    nullif(coalesce(content.endTime, content.end_time), ''), content.startTime, content.start_time
+                )),  -- an event has no end
                 attributes := list_transform(
-                    list_filter(coalesce(span.attributes, []), lambda attribute : is_kept(attribute.key, $kept)),
-                    lambda attribute : struct_pack(
-                        key := attribute.key,
-                        value := coalesce(
-                            attribute.value.stringValue, attribute.value.intValue,
-                            attribute.value.doubleValue, attribute.value.boolValue
+                    coalesce(json_keys(metadata), []),
+                    lambda key : struct_pack(
+                        key := key,
+                        value := struct_pack(
+                            stringValue := metadata ->> ('/' || replace(replace(key, '~', '~0'), '/', '~1')),
+                            intValue := NULL::VARCHAR, doubleValue := NULL::VARCHAR, boolValue := NULL::VARCHAR
                         )
                     )
                 )
+            )]
+        END AS spans
+    FROM observed
+), unnested AS (
+    SELECT
+        line, is_json, record, session, spans IS NOT NULL AS is_of_spans,
+        unnest(CASE WHEN len(spans) > 0 THEN spans ELSE [NULL] END) AS span  -- a line without spans is one row
+    FROM lines
+)
+SELECT
+    line,
+    is_json,
+    record,
+    is_of_spans,
+    span.traceId AS trace,
+    span.spanId AS span,
+    span.parentSpanId AS parent,
+    try_cast(span.startTimeUnixNano AS BIGINT) AS start_ns,
+    try_cast(span.endTimeUnixNano AS BIGINT) AS end_ns,
+    session,
+    list_transform(
+        list_filter(span.attributes, lambda attribute : is_kept(attribute.key, $kept)),
+        lambda attribute : struct_pack(
+            key := attribute.key,
+            value := coalesce(
+                attribute.value.stringValue, attribute.value.intValue,
+                attribute.value.doubleValue, attribute.value.boolValue
             )
         )
-        WHEN content.id IS NOT NULL AND coalesce(content.traceId, content.trace_id) IS NOT NULL
-            AND coalesce(content.startTime, content.start_time) IS NOT NULL
-        THEN [struct_pack(
-            trace := coalesce(content.traceId, content.trace_id),
-            span := content.id,
-            parent := coalesce(content.parentObservationId, content.parent_observation_id),
-            start_ns := epoch_ns(try_cast(coalesce(content.startTime, content.start_time) AS TIMESTAMPTZ)),
-            -- an event has no end
-            end_ns := epoch_ns(try_cast(coalesce(
-                nullif(coalesce(content.endTime, content.end_time), ''), content.startTime, content.start_time
-            ) AS TIMESTAMPTZ)),
-            session := nullif(coalesce(content.sessionId, content.session_id), ''),
-            attributes := list_transform(
-                list_filter(coalesce(json_keys(metadata), []), lambda key : is_kept(key, $kept)),
-                lambda key : struct_pack(
-                    key := key, value := metadata ->> ('/' || replace(replace(key, '~', '~0'), '/', '~1'))
-                )
-            )
-        )]
-    END AS spans
-FROM observed;
+    ) AS attributes
+FROM unnested;
 
-INSERT INTO raw_records SELECT $name, line, record FROM lines WHERE record IS NOT NULL;
+INSERT INTO raw_records SELECT $name, line, record FROM items WHERE record IS NOT NULL;
 
 INSERT INTO raw_spans
 SELECT
-    $name, line, item.trace, item.span, item.parent, item.start_ns, item.end_ns, item.session,
-    list_transform(item.attributes, lambda pair : pair.key), list_transform(item.attributes, lambda pair : pair.value)
-FROM (SELECT line, unnest(spans) AS item FROM lines WHERE spans IS NOT NULL);
+    $name, line, trace, span, parent, start_ns, end_ns, session,
+    coalesce(list_transform(attributes, lambda pair : pair.key), []),
+    coalesce(list_transform(attributes, lambda pair : pair.value), [])
+FROM items
+WHERE is_of_spans AND (span IS NOT NULL OR attributes IS NOT NULL);
 
 INSERT INTO problems
 SELECT
     $name, line, CASE WHEN is_json THEN 'JSON of another kind' ELSE 'no complete JSON' END,
     'a record of a call, spans in OTLP JSON, or an observation of Langfuse, on one line'
-FROM lines
-WHERE record IS NULL AND spans IS NULL;
+FROM items
+WHERE record IS NULL AND NOT is_of_spans;
 
-DROP TABLE lines;
+DROP TABLE items;

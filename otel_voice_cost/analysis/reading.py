@@ -24,13 +24,16 @@ import ibis
 from ..errors import Problem, VoiceCostError
 from ..sources import Source
 from ..usage import Dimension, Unit
+from .databases import TRACES, Period, batches, connect, find_table, select_spans, without_password
 from .forms import Form, find_form, open_plain
+from .langfuse import observation_batches
 from .messages import LINES, SPANS, BadMessage, line_batches, read_messages, span_batches, to_reader
 
 if TYPE_CHECKING:
     from ibis.expr.types import Table
+    from langfuse.api import LangfuseAPI
 
-__all__ = ["PastCalls", "ReadError", "read_calls"]
+__all__ = ["PastCalls", "ReadError", "Reader", "read_calls", "read_database", "read_langfuse"]
 
 _PROVIDER_AND_MODEL = ("gen_ai.provider.name", "gen_ai.request.model")  # of spans that no rate was looked up for
 _INPUT_UNITS = [unit.value for unit in Unit if unit.dimension is Dimension.TOKEN and not unit.is_output]
@@ -94,6 +97,10 @@ def _all(steps: Iterable[_T]) -> Iterable[_T]:
     return steps
 
 
+def _ignore(_count: int) -> None:
+    pass
+
+
 def read_calls(
     paths: Iterable[Path], sources: Iterable[Source], watch: Callable[[list[Path]], Iterable[Path]] = _all
 ) -> PastCalls:
@@ -116,6 +123,49 @@ def read_calls(
     reader = Reader(sources)
     for path in watch(chosen):
         reader.read_file(path)
+    return reader.build()
+
+
+def read_langfuse(
+    client: LangfuseAPI, sources: Iterable[Source], period: Period, on_page: Callable[[int], object] = _ignore
+) -> PastCalls:
+    """Read the observations of a Langfuse project from its API.
+
+    Args:
+        client: Langfuse's client of the project.
+        sources: As for `read_calls`.
+        period: When the observations start.
+        on_page: Called with the number of observations of each page.
+
+    Raises:
+        Exception: The errors of the client, if a page cannot be read.
+    """
+    reader = Reader(sources)
+    reader.read_json(observation_batches(client, period, on_page), "Langfuse")
+    return reader.build()
+
+
+def read_database(
+    url: str,
+    sources: Iterable[Source],
+    period: Period,
+    table: str = TRACES,
+    on_batch: Callable[[int], object] = _ignore,
+) -> PastCalls:
+    """Read the spans of a database.
+
+    Args:
+        url: As for `connect`.
+        sources: As for `read_calls`.
+        period: When the spans start.
+        table: A table with the columns of the Collector's ``otel_traces``.
+        on_batch: Called with the number of spans of each batch.
+
+    Raises:
+        DatabaseError: The database cannot be reached, or has no such table.
+    """
+    reader = Reader(sources)
+    reader.read_table(find_table(connect(url), table), period, without_password(url), on_batch)
     return reader.build()
 
 
@@ -173,6 +223,17 @@ class Reader:
             self._database.execute(
                 "INSERT INTO raw_spans BY NAME SELECT $name AS file, * FROM incoming", {"name": name}
             )
+
+    def read_table(self, traces: Table, period: Period, name: str, on_batch: Callable[[int], object]) -> None:
+        """Read the spans of a table in a database; the name is shown with what is skipped.
+
+        Raises:
+            DatabaseError: The table does not have the expected columns.
+        """
+        selection = select_spans(traces, (*_own_keys(), *self.kept), period)
+        with self._incoming(batches(traces.get_backend(), selection, on_batch)):
+            values = {"name": name, "keys": list(selection.keys), "is_json": selection.is_json}
+            self._execute("read_database", values)
 
     def build(self) -> PastCalls:
         """Return the tables of everything that was read."""
@@ -253,6 +314,12 @@ class _Keys:
 
 def _sql(name: str) -> str:
     return files(__package__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
+
+
+def _own_keys() -> list[str]:
+    """Return the attributes of this package that the tables are built from."""
+    named = re.findall(r"text_of\(keys, texts, '([^']+)'\)", _sql("build_tables"))
+    return [*named, *(f"voice_cost.quantity.{unit.value}" for unit in Unit)]
 
 
 def _relation(path: Path, form: Form, compression: str) -> str:
