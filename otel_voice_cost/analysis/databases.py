@@ -32,6 +32,8 @@ _COLUMNS = ("Timestamp", "TraceId", "SpanId", "ParentSpanId", "Duration", "SpanA
 _PREFIX = "voice_cost."
 _COSTS = tuple(f"voice_cost.{name}" for name in ("usd", "unpriced", "unreported.reason", "session.usd"))
 _BATCH_ROWS = 50_000
+_OPTIONS: dict[str, dict[str, Any]] = {"duckdb": {"read_only": True}}  # else a missing file would be created
+_NEW_LINE = "\n"
 _NS_PER_SECOND, _NS_PER_MICROSECOND = 1_000_000_000, 1_000
 
 
@@ -55,7 +57,7 @@ def connect(url: str) -> Any:
     """
     scheme = urlsplit(url).scheme
     try:
-        return ibis.connect(url)
+        return ibis.connect(url, **_OPTIONS.get(scheme, {}))
     except ModuleNotFoundError as error:
         driver = {"postgresql": "postgres"}.get(scheme, scheme)
         expected = f"its driver: pip install 'ibis-framework[{driver}]'"
@@ -158,22 +160,30 @@ def select_spans(traces: Table, keys: Iterable[str], period: Period) -> Selectio
     return Selection(rows, keys, kind.is_json())
 
 
-def batches(connection: Any, selection: Selection, on_batch: Callable[[int], object]) -> pa.RecordBatchReader:
-    """Return the selected spans as a stream.
+def batches(
+    connection: Any, selection: Selection, on_batch: Callable[[int], object]
+) -> tuple[Iterator[pa.RecordBatch], pa.Schema]:
+    """Return the selected spans as a stream, and its columns.
 
     Args:
         connection: The connection of the selection.
         selection: The spans.
         on_batch: Called with the number of spans of each batch.
     """
-    if connection.name == "duckdb":  # ibis 12 makes no batches with DuckDB 2
-        reader = connection.con.execute(connection.compile(selection.rows)).to_arrow_reader(_BATCH_ROWS)
-    else:
-        reader = connection.to_pyarrow_batches(selection.rows, chunk_size=_BATCH_ROWS)
 
     def counted() -> Iterator[pa.RecordBatch]:
-        for batch in reader:
-            on_batch(batch.num_rows)
-            yield batch
+        try:
+            for batch in _stream(connection, selection.rows):
+                on_batch(batch.num_rows)
+                yield batch
+        except Exception as error:
+            value = f"{type(error).__name__}: {str(error).strip().partition(_NEW_LINE)[0]}"
+            raise DatabaseError(Problem(place="--connect", value=value, expected="a database that answers")) from error
 
-    return pa.RecordBatchReader.from_batches(reader.schema, counted())
+    return counted(), selection.rows.schema().to_pyarrow()
+
+
+def _stream(connection: Any, rows: Table) -> pa.RecordBatchReader:
+    if connection.name == "duckdb":  # ibis 12 makes no batches with DuckDB 2
+        return connection.con.execute(connection.compile(rows)).to_arrow_reader(_BATCH_ROWS)
+    return connection.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)

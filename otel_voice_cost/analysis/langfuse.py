@@ -19,8 +19,9 @@ from .messages import LINES
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
 
-__all__ = ["observation_batches"]
+__all__ = ["PATH", "observation_batches"]
 
+PATH = "/api/public/v2/observations"
 _PAGE = 1_000
 _RETRIES = 5  # of the client, with growing pauses: Langfuse limits the number of requests per minute
 

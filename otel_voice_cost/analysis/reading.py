@@ -101,6 +101,14 @@ def _ignore(_count: int) -> None:
     pass
 
 
+def _watched(batches: Iterable[_T], errors: list[Exception]) -> Iterator[_T]:
+    try:
+        yield from batches
+    except Exception as error:
+        errors.append(error)
+        raise
+
+
 def read_calls(
     paths: Iterable[Path], sources: Iterable[Source], watch: Callable[[list[Path]], Iterable[Path]] = _all
 ) -> PastCalls:
@@ -214,12 +222,12 @@ class Reader:
 
     def read_json(self, batches: Iterable[Any], name: str) -> None:
         """Read batches of `LINES`; the name is shown with what is skipped."""
-        with self._incoming(to_reader(batches, LINES)):
+        with self._incoming(batches, LINES):
             self._read_incoming(name)
 
     def read_spans(self, batches: Iterable[Any], name: str) -> None:
         """Read batches of `SPANS`; the name is shown with what is skipped."""
-        with self._incoming(to_reader(batches, SPANS)):
+        with self._incoming(batches, SPANS):
             self._database.execute(
                 "INSERT INTO raw_spans BY NAME SELECT $name AS file, * FROM incoming", {"name": name}
             )
@@ -231,7 +239,8 @@ class Reader:
             DatabaseError: The table does not have the expected columns.
         """
         selection = select_spans(traces, (*_own_keys(), *self.kept), period)
-        with self._incoming(batches(traces.get_backend(), selection, on_batch)):
+        found, schema = batches(traces.get_backend(), selection, on_batch)
+        with self._incoming(found, schema):
             values = {"name": name, "keys": list(selection.keys), "is_json": selection.is_json}
             self._execute("read_database", values)
 
@@ -270,10 +279,14 @@ class Reader:
         self._execute("read_lines", {"name": name, "kept": self.kept})
 
     @contextmanager
-    def _incoming(self, reader: Any) -> Iterator[None]:
-        self._database.register("incoming", reader)
+    def _incoming(self, batches: Iterable[Any], schema: Any) -> Iterator[None]:
+        """Let DuckDB read batches as the table `incoming`. Errors of the batches are raised as they are."""
+        errors: list[Exception] = []
+        self._database.register("incoming", to_reader(_watched(batches, errors), schema))
         try:
             yield
+        except duckdb.Error as error:
+            raise (errors[0] if errors else error) from None
         finally:
             self._database.unregister("incoming")
 

@@ -102,7 +102,9 @@ def running_postgres():
         if user:
             shutil.chown(folder, user["user"])
         data, common = Path(folder) / "data", {"cwd": folder, "stdout": subprocess.DEVNULL, **user}
-        subprocess.run([programs / "initdb", "-D", data, "-A", "trust", "-U", "tester", "-E", "UTF8"], check=True, **common)
+        subprocess.run(
+            [programs / "initdb", "-D", data, "-A", "trust", "-U", "tester", "-E", "UTF8"], check=True, **common
+        )
         options = ["-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1"]
         with (Path(folder) / "log").open("wb") as log:
             server = subprocess.Popen([programs / "postgres", "-D", data, *options], stderr=log, **common)

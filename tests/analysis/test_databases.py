@@ -112,7 +112,9 @@ def test_a_missing_table_is_an_error_that_names_it(url):
 def test_a_table_of_another_kind_is_an_error_that_names_its_columns(tmp_path):
     with duckdb.connect(tmp_path / "other.duckdb") as database:
         database.execute("CREATE TABLE otel_traces AS SELECT 1 AS TraceId, 2 AS SpanId")
-    with pytest.raises(DatabaseError, match="got no Timestamp, ParentSpanId, Duration, SpanAttributes, expected the col"):
+    with pytest.raises(
+        DatabaseError, match="got no Timestamp, ParentSpanId, Duration, SpanAttributes, expected the col"
+    ):
         read_database(f"duckdb://{tmp_path / 'other.duckdb'}", sources(), ALWAYS)
 
 
