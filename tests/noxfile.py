@@ -1,10 +1,11 @@
-"""One environment per supported release of LiveKit and of the OpenTelemetry SDK."""
+"""One environment per supported release of LiveKit, of Pipecat and of the OpenTelemetry SDK."""
 
 from __future__ import annotations
 
 import nox
 
 from otel_voice_cost.sources.livekit import TESTED
+from otel_voice_cost.sources.pipecat import TESTED as PIPECAT_TESTED
 
 SDKS = ["1.34.1", "1.36.0", "1.38.0", "1.40.0", "1.42.0", "1.45.2"]
 
@@ -28,6 +29,19 @@ def sessions(session: nox.Session, release: str) -> None:
     """Run the conversations of tests/sessions live on a release."""
     install(session, release)
     session.run("python", "-m", "pytest", "-n", "2", "tests/sessions", "-o", "addopts=", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("release", PIPECAT_TESTED)
+def pipecat(session: nox.Session, release: str) -> None:
+    """Hold the conversations of tests/pipecat on a release of Pipecat.
+
+    LiveKit is not installed: its plugins and an older Pipecat ask for different releases of the vendors' clients.
+    """
+    session.chdir("..")
+    services = "anthropic,cartesia,deepgram,elevenlabs,openai"
+    session.install(f"pipecat-ai[{services}]=={release}", ".[cli,otlp]", *TOOLS)
+    session.run("python", "-m", "pytest", "-n", "2", "tests/pipecat", "-o", "addopts=", *session.posargs)
 
 
 @nox.session

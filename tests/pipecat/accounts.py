@@ -73,10 +73,10 @@ class Accounts:
 
     @property
     def reported(self) -> list[MeterEntry]:
-        """The part of the meters that Pipecat reports."""
+        """The meters as Pipecat reports them."""
         unreported, lost = self.conversation.unreported, self.conversation.lost
         return [
-            entry
+            self.conversation.to_reported(entry)
             for entry in self.meter
             if entry.component not in lost and (entry.component not in unreported or entry.reason == "complete")
         ]
@@ -89,11 +89,11 @@ class Accounts:
 
     def truth(self) -> Amounts:
         """Return the units on the meters."""
-        amounts: Amounts = Counter()
-        for entry in self.meter:
-            for unit, amount in entry.quantities.items():
-                amounts[entry.component.value, entry.model, unit.value] += amount
-        return amounts
+        return _add_up(self.meter)
+
+    def told(self) -> Amounts:
+        """Return the units that Pipecat reports."""
+        return _add_up(self.reported)
 
     def priced(self) -> Amounts:
         """Return the units that this package put on spans."""
@@ -137,6 +137,14 @@ class Accounts:
         model = str(attributes.get("gen_ai.response.model") or attributes["gen_ai.request.model"])
         asked = {entry.model for entry in self.meter if model.startswith(entry.model)}
         return max(asked, key=len, default=model)
+
+
+def _add_up(entries: Iterable[MeterEntry]) -> Amounts:
+    amounts: Amounts = Counter()
+    for entry in entries:
+        for unit, amount in entry.quantities.items():
+            amounts[entry.component.value, entry.model, unit.value] += amount
+    return amounts
 
 
 def table(accounts: Iterable[Accounts]) -> str:

@@ -43,7 +43,7 @@ def test_the_cost_on_all_spans_is_the_price_of_the_meters(
     assert conversation.happened(accounts.meter, accounts.spans), "it did not go as it is described"
     assert metered, "no vendor bills anything"
     if conversation.guesses_output:
-        assert _without_output(accounts.priced()) == _without_output(accounts.truth())
+        assert _without_output(accounts.priced()) == _without_output(accounts.told())
         return
     if conversation.traced:
         assert on_spans.keys() == metered.keys()

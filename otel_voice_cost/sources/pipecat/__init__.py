@@ -34,7 +34,7 @@ from .spans import PROVIDER, SCOPE, TURN_SCOPE, find_rule
 
 __all__ = ["TESTED", "PipecatSource"]
 
-TESTED = ("1.7.0", "1.14.0")  # releases of pipecat-ai
+TESTED = ("1.7.0", "1.8.1", "1.9.0", "1.10.0", "1.11.0", "1.12.0", "1.13.0", "1.14.0")  # releases of pipecat-ai
 
 # Source: pipecat-ai 1.7.0 to 1.14.0, utils/tracing/turn_trace_observer.py. Other ids are in additional_span_attributes.
 _CONVERSATION_ID = "conversation.id"
