@@ -7,6 +7,8 @@ import nox
 from otel_voice_cost.sources.livekit import TESTED
 from otel_voice_cost.sources.pipecat import TESTED as PIPECAT_TESTED
 
+PIPECAT_BEFORE = "1.6.0"  # reports no speech-to-text
+
 SDKS = ["1.34.1", "1.36.0", "1.38.0", "1.40.0", "1.42.0", "1.45.2"]
 
 # 1.2 to 1.6 import httpx without requiring it and leave openai open, whose third release brings httpx2 instead.
@@ -32,16 +34,20 @@ def sessions(session: nox.Session, release: str) -> None:
 
 
 @nox.session
-@nox.parametrize("release", PIPECAT_TESTED)
+@nox.parametrize("release", [PIPECAT_BEFORE, *PIPECAT_TESTED])
 def pipecat(session: nox.Session, release: str) -> None:
-    """Hold the conversations of tests/pipecat on a release of Pipecat.
+    """Hold the conversations of tests/pipecat on a release of Pipecat, and test the hooks on it.
 
     LiveKit is not installed: its plugins and an older Pipecat ask for different releases of the vendors' clients.
     """
     session.chdir("..")
     services = "anthropic,cartesia,deepgram,elevenlabs,openai"
     session.install(f"pipecat-ai[{services}]=={release}", ".[cli,otlp]", *TOOLS)
-    session.run("python", "-m", "pytest", "-n", "2", "tests/pipecat", "-o", "addopts=", *session.posargs)
+    run = ["python", "-m", "pytest", "-o", "addopts="]
+    session.run(*run, "-n", "2", "tests/pipecat", *session.posargs)
+    if release in PIPECAT_TESTED:
+        session.run(*run, "tests/unit/test_pipecat_hooks.py", "tests/unit/test_pipecat_services.py")
+        session.run(*run, "tests/test_testing.py", "-k", "pipecat")
 
 
 @nox.session

@@ -16,9 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from otel_voice_cost import PriceCatalog
 from otel_voice_cost._diagnostics import Stats
+from otel_voice_cost.usage import Component
 
 from ..vendors.meter import MeterEntry, meter_usd
-from .conversations import Conversation
+from .conversations import REPORTS_STT, Conversation
 
 __all__ = ["Accounts", "Amounts", "UnpricedSpans", "table"]
 
@@ -74,11 +75,22 @@ class Accounts:
     @property
     def reported(self) -> list[MeterEntry]:
         """The meters as Pipecat reports them."""
-        unreported, lost = self.conversation.unreported, self.conversation.lost
+        unreported = self.conversation.unreported
+        lost = self.conversation.lost | (set() if REPORTS_STT else {Component.STT})
         return [
             self.conversation.to_reported(entry)
             for entry in self.meter
             if entry.component not in lost and (entry.component not in unreported or entry.reason == "complete")
+        ]
+
+    @property
+    def stt_reasons(self) -> list[str | None]:
+        """The reason on each span of speech-to-text that has no usage, None on the others."""
+        spans = [span.attributes or {} for span in self.spans if span.name == "stt"]
+        return [
+            span.get("voice_cost.unpriced")
+            for span in spans
+            if not span["gen_ai.provider.name"].endswith("llmservice")  # the transcripts of a realtime model
         ]
 
     @property

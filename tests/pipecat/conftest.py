@@ -56,7 +56,7 @@ def prices() -> PriceCatalog:
 
 @pytest.fixture(autouse=True, scope="session")
 def sentences(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What Pipecat before 1.13 downloads to tell sentences apart: tables of NLTK's, here empty, without abbreviations."""
+    """What Pipecat before 1.12 downloads to tell sentences apart, tables of NLTK: here empty, without abbreviations."""
     try:
         import nltk  # noqa: PLC0415
     except ModuleNotFoundError:
