@@ -77,6 +77,7 @@ SELECT
     span,
     coalesce(first_of(attributes, $session_keys), trace) AS session,
     first_of(attributes, $agent_keys) AS agent,
+    value_of(attributes, 'voice_cost.revision') AS revision,
     start_ns,
     end_ns,
     exact(value_of(attributes, 'voice_cost.session.usd')) AS usd,
@@ -125,7 +126,8 @@ SELECT
     places.turn,
     coalesce(session_spans.call, usage_spans.trace) AS call,
     coalesce(session_spans.session, usage_spans.trace) AS session,
-    session_spans.agent
+    session_spans.agent,
+    coalesce(value_of(usage_spans.attributes, 'voice_cost.revision'), session_spans.revision) AS revision
 FROM usage_spans
 JOIN places USING (trace, span)
 LEFT JOIN session_spans ON session_spans.trace = places.trace AND session_spans.span = places.session_span;
@@ -139,6 +141,7 @@ SELECT
     call,
     session,
     agent,
+    revision,
     trace,
     span,
     turn,
@@ -172,7 +175,7 @@ FROM (
 )
 UNION ALL
 SELECT
-    call, session, agent, trace, span, turn, make_timestamp_ns(end_ns)::TIMESTAMP,
+    call, session, agent, revision, trace, span, turn, make_timestamp_ns(end_ns)::TIMESTAMP,
     value_of(attributes, 'voice_cost.component'),
     value_of(attributes, 'voice_cost.unreported.provider'),
     value_of(attributes, 'voice_cost.unreported.model'),
@@ -183,7 +186,7 @@ WHERE unreported IS NOT NULL AND usd IS NULL  -- else it is part of the cost
 UNION ALL
 -- Charges of records: sums of all requests to a model.
 SELECT
-    call, session, agent, trace, span, NULL, started AT TIME ZONE 'UTC',
+    call, session, agent, revision, trace, span, NULL, started AT TIME ZONE 'UTC',
     charge.x_Component, charge.ProviderName, charge.ServiceName, charge.x_Mode,
     charge.ConsumedUnit, exact(coalesce(charge.x_UsedQuantity, charge.ConsumedQuantity)), exact(charge.EffectiveCost),
     exact(coalesce(charge.ListCost, charge.EffectiveCost)),
@@ -197,7 +200,7 @@ SELECT
 FROM (SELECT *, unnest(charges) AS charge FROM sound_records)
 UNION ALL
 SELECT
-    call, session, agent, trace, span, NULL, started AT TIME ZONE 'UTC',
+    call, session, agent, revision, trace, span, NULL, started AT TIME ZONE 'UTC',
     part.x_Component, part.ProviderName, part.ServiceName,
     NULL, NULL, NULL, exact(part.x_LikelyCost), NULL, NULL, NULL, NULL, true, NULL, part.x_Reason,
     concat_ws(':', call, part.x_Component, part.ProviderName, part.ServiceName, part.x_Reason), true
@@ -207,7 +210,7 @@ WHERE part.x_LikelyCost IS NULL OR NOT coalesce(is_unreported_billed, false);
 -- Usage outside of any session is one call for each trace, of unknown length.
 CREATE TABLE calls AS
 SELECT
-    call, session, agent, trace,
+    call, session, agent, revision, trace,
     make_timestamp_ns(start_ns)::TIMESTAMP AS started_at,
     (end_ns - start_ns)::DECIMAL(38, 0)::DECIMAL(38, 9) * 0.000000001::DECIMAL(9, 9) AS seconds,
     usd,
@@ -215,12 +218,12 @@ SELECT
 FROM session_spans
 UNION ALL
 SELECT
-    call, session, agent, trace, started AT TIME ZONE 'UTC', exact(seconds), exact(usd),
+    call, session, agent, revision, trace, started AT TIME ZONE 'UTC', exact(seconds), exact(usd),
     coalesce(try_cast(unpriced AS BIGINT), 0)
 FROM sound_records
 UNION ALL
 SELECT
-    call, any_value(session), NULL, any_value(trace), min(used_at), NULL, NULL,
+    call, any_value(session), NULL, any_value(revision), any_value(trace), min(used_at), NULL, NULL,
     count(DISTINCT request) FILTER (unpriced IS NOT NULL)
 FROM usage
 WHERE call = trace

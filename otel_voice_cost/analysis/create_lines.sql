@@ -4,7 +4,7 @@ CREATE TABLE lines (
     line BIGINT,
     is_json BOOLEAN,
     record STRUCT(
-        started TIMESTAMPTZ, usd VARCHAR, "session" VARCHAR, trace VARCHAR, span VARCHAR, agent VARCHAR,
+        started TIMESTAMPTZ, usd VARCHAR, "session" VARCHAR, trace VARCHAR, span VARCHAR, agent VARCHAR, revision VARCHAR,
         seconds VARCHAR, unpriced VARCHAR, is_unreported_billed BOOLEAN,
         charges STRUCT(
             ProviderName VARCHAR, ServiceName VARCHAR, x_Component VARCHAR, x_Mode VARCHAR, ConsumedUnit VARCHAR,

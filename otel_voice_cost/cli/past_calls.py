@@ -1,10 +1,11 @@
-"""Shared parts of the commands on past calls: their files, and output as CSV."""
+"""Shared parts of the commands on past calls: their files, and output as CSV and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,17 +15,19 @@ from rich.markup import escape
 
 from ..build import sources
 from ..cost import to_text
+from ..errors import Problem
 from .app import fail, print_errors
 
 if TYPE_CHECKING:
     from ..analysis.reading import PastCalls
 
-__all__ = ["Calls", "Csv", "dollars", "exact", "print_csv", "printable", "read", "shown"]
+__all__ = ["Calls", "Csv", "Parquet", "dollars", "exact", "print_csv", "printable", "read", "shown", "write_parquet"]
 
 _SHOWN_PROBLEMS = 10
 
 Calls = Annotated[list[Path], typer.Argument(help="Files of records, or of OTLP JSON from the Collector.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+Parquet = Annotated[Path | None, typer.Option(help="Write the rows of the CSV to a Parquet file.")]
 
 
 def read(paths: list[Path]) -> PastCalls:
@@ -49,11 +52,32 @@ def read(paths: list[Path]) -> PastCalls:
     return past
 
 
-def print_csv(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def print_csv(columns: Mapping[str, type], rows: Iterable[Sequence[object]]) -> None:
     """Print rows as CSV, with all digits of amounts and nothing for None."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(headings)
+    writer.writerow(columns)
     writer.writerows([[to_text(cell) if isinstance(cell, Decimal) else cell for cell in row] for row in rows])
+
+
+def write_parquet(path: Path, columns: Mapping[str, type], rows: Iterable[Sequence[object]]) -> None:
+    """Write rows to a Parquet file; exit if it cannot be written.
+
+    Args:
+        path: The file, which is replaced.
+        columns: The type of each column. Amounts become decimals with 24 places, times timestamps in UTC.
+        rows: Cells in the order of the columns; None becomes null.
+    """
+    import pyarrow as pa  # noqa: PLC0415  # an extra
+    from pyarrow import parquet  # noqa: PLC0415
+
+    types = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+    types |= {Decimal: pa.decimal128(38, 24), datetime: pa.timestamp("us", tz="UTC")}
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    made = pa.Table.from_pylist([dict(zip(columns, row, strict=True)) for row in rows], schema)
+    try:
+        parquet.write_table(made, path)
+    except OSError as error:
+        fail([Problem(place=str(path), value=type(error).__name__, expected="a file that can be written")])
 
 
 def printable(text: str) -> str:

@@ -12,14 +12,22 @@ import typer
 from ..cost import EXACT
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
-from .app import Json, app, catalog, fail, moment, output, print_json, table
-from .past_calls import Calls, Csv, dollars, exact, print_csv, printable, read, shown
+from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
+from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
 
 if TYPE_CHECKING:
-    from ..analysis.reprice import Repricing
+    from ..analysis.reprice import ModelChange, Repricing
 
 _AMOUNTS = ("before_usd", "after_usd", "difference_usd", "gained_usd", "lost_usd")
 _COUNTS = ("unpriced_before", "unpriced_after")
+_MODEL = ("component", "provider", "model")
+_COLUMNS = {
+    **dict.fromkeys(_MODEL, str),
+    **dict.fromkeys(_AMOUNTS, Decimal),
+    **dict.fromkeys(_COUNTS, int),
+    "approximate": str,
+    "unpriced": str,
+}
 _HUNDRED = Decimal(100)
 
 
@@ -28,10 +36,12 @@ def reprice(
     calls: Calls,
     prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the prices; default the day of each usage.")
+        datetime | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
     ] = None,
     as_json: Json = False,
     as_csv: Csv = False,
+    parquet: Parquet = None,
 ) -> None:
     """Price past calls again, with the rules of the processor: cost before, after, and the change of each model.
 
@@ -46,17 +56,20 @@ def reprice(
     from ..analysis.reprice import reprice_calls  # noqa: PLC0415  # an extra
 
     repricing = reprice_calls(past, catalog().with_sheet(sheet), moment(on) if on else None)
+    rows = [_row(model) for model in repricing.models]
+    if parquet:
+        write_parquet(parquet, _COLUMNS, rows)
     if as_json:
         print_json(_fields(repricing, past.skipped))
     elif as_csv:
-        headings = ("component", "provider", "model", *_AMOUNTS, *_COUNTS)
-        rows = [[getattr(model, name) for name in headings] for model in repricing.models]
-        marks = [
-            ["; ".join(sorted(model.approximations)), "; ".join(sorted(model.reasons))] for model in repricing.models
-        ]
-        print_csv((*headings, "approximate", "unpriced"), [row + mark for row, mark in zip(rows, marks, strict=True)])
+        print_csv(_COLUMNS, rows)
     else:
         _print(repricing)
+
+
+def _row(model: ModelChange) -> list[object]:
+    cells = [getattr(model, name) for name in (*_MODEL, *_AMOUNTS, *_COUNTS)]
+    return [*cells, "; ".join(sorted(model.approximations)), "; ".join(sorted(model.reasons))]
 
 
 def _fields(repricing: Repricing, skipped: int) -> dict[str, Any]:
@@ -65,9 +78,7 @@ def _fields(repricing: Repricing, skipped: int) -> dict[str, Any]:
         "skipped": skipped,
         "models": [
             {
-                "component": model.component,
-                "provider": model.provider,
-                "model": model.model,
+                **{name: getattr(model, name) for name in _MODEL},
                 **{name: exact(getattr(model, name)) for name in _AMOUNTS},
                 **{name: getattr(model, name) for name in _COUNTS},
                 "approximate": sorted(model.approximations),

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 
 import pytest
+from pyarrow import parquet
 from rich.text import Text
 
 from otel_voice_cost.analysis.reading import read_calls
@@ -173,6 +174,16 @@ def test_json_and_csv_have_every_digit(recorded, offer_file):
     assert [row["model"] for row in rows] == [model["model"] for model in report["models"]]
 
 
+def test_parquet_has_the_rows_of_the_csv(recorded, offer_file, tmp_path):
+    path = tmp_path / "reprice.parquet"
+    arguments = ("reprice", str(recorded.span_file), "--prices", offer_file)
+    printed = run(*arguments, "--csv", "--parquet", str(path)).output
+    rows = parquet.read_table(path).to_pylist()
+
+    assert [row["model"] for row in rows] == [row["model"] for row in csv.DictReader(io.StringIO(printed))]
+    assert sum(row["before_usd"] or 0 for row in rows) == recorded.usd
+
+
 def test_the_table_fits_a_terminal_of_80_columns(recorded, offer_file):
     files = (str(recorded.record_file), "--prices", offer_file)
     result = run("reprice", *files, COLUMNS="80", FORCE_COLOR="1")
@@ -205,11 +216,11 @@ def test_files_without_calls_exit_with_one(tmp_path):
     (tmp_path / "calls.jsonl").touch()
     result = run("reprice", str(tmp_path / "calls.jsonl"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "No calls in these files." in result.stderr
 
 
 def test_a_missing_file_and_a_bad_price_file_exit_with_one(recorded, tmp_path):
-    assert run("reprice", str(tmp_path / "absent.jsonl")).exit_code == 1
+    assert run("reprice", str(tmp_path / "absent.jsonl")).exit_code == 2
     (tmp_path / "bad.toml").write_text("[[rate]]\nusd = 1\n")
-    assert run("reprice", str(recorded.span_file), "--prices", str(tmp_path / "bad.toml")).exit_code == 1
+    assert run("reprice", str(recorded.span_file), "--prices", str(tmp_path / "bad.toml")).exit_code == 2

@@ -26,6 +26,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "gaps.md"
     [
         ("livekit.plugins.deepgram.stt.STT", "nova-3", "priced", "deepgram.toml"),
         ("livekit.plugins.cartesia.tts.TTS", "sonic-2", "unpriced", "its price ended on 2026-10-20"),
+        (
+            "livekit.plugins.deepgram.stt.STT",
+            "nova-3-medical",
+            "estimated",
+            "deepgram.toml, unsettled between two sources",
+        ),
+        ("livekit.agents.inference.stt.STT", "deepgram/nova-3-pharma", "estimated", "livekit.toml, low confidence"),
+        ("livekit.agents.inference.tts.TTS", "rime/mistv2", "unpriced", "its price ended on 2026-10-01"),
         ("livekit.plugins.google.tts.TTS", "gemini-2.5-flash-tts", "estimated", "google.toml, by a stand-in unit"),
         ("livekit.plugins.nvidia.stt.STT", "unknown", "unpriced", "LiveKit reports no usage"),
         ("livekit.plugins.neuphonic.tts.TTS", "Octave", "unpriced", "no tts rate for neuphonic/octave"),
@@ -83,7 +91,7 @@ def test_an_unknown_framework_is_refused():
     result = run("gaps", "--framework", "vocode")
 
     assert result.exit_code == 2
-    assert "expected livekit or pipecat" in result.stderr
+    assert "expected one of livekit, pipecat" in result.stderr
 
 
 def test_a_narrow_terminal_breaks_no_name_of_a_class(monkeypatch):
@@ -102,3 +110,15 @@ def test_a_narrow_terminal_breaks_no_name_of_a_class(monkeypatch):
 def test_the_page_of_the_documentation_is_up_to_date():
     """Regenerate it with `make gaps`."""
     assert run("gaps", "--markdown", "--on", "2026-11-23").output == PAGE.read_text()
+
+
+def test_gaps_of_one_plugin_and_status():
+    rows = json.loads(run("gaps", "--plugin", "deepgram", "--status", "priced", "--json").output)
+
+    assert {row["status"] for row in rows} == {"priced"}
+    assert {row["framework"] for row in rows} == {"livekit", "pipecat"}
+    assert all("deepgram" in row["module"] for row in rows)
+
+
+def test_an_unknown_plugin_is_answered_with_the_nearest():
+    assert "Did you mean deepgram?" in run("gaps", "--plugin", "deepgrm").stderr
