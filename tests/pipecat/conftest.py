@@ -54,21 +54,6 @@ def prices() -> PriceCatalog:
     return PriceCatalog.default().with_sheet(sheet)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def sentences(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """What Pipecat before 1.12 downloads to tell sentences apart, tables of NLTK: here empty, without abbreviations."""
-    try:
-        import nltk  # noqa: PLC0415
-    except ModuleNotFoundError:
-        return
-    data = tmp_path_factory.mktemp("nltk_data")
-    english = data / "tokenizers" / "punkt_tab" / "english"
-    english.mkdir(parents=True)
-    for table in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"):
-        (english / table).touch()
-    nltk.data.path.insert(0, str(data))
-
-
 @pytest.fixture
 def hold_and_price(
     prices: PriceCatalog, monkeypatch: pytest.MonkeyPatch
