@@ -146,7 +146,7 @@ _HEARD_AT_ONCE = Setup()
 _HEARD_IN_TIME = Setup(  # in more than a second: an interruption is in time on a busy machine too
     answers=(ANSWERS[0], "You are very welcome."), audio_speed=SPEED, played_speed=SPEED
 )
-_WRITTEN_IN_TIME = replace(_HEARD_IN_TIME, tokens_per_second=10.0)
+_WRITTEN_IN_TIME = replace(_HEARD_IN_TIME, tokens_per_second=10.0, played_speed=SPEED / 4)
 _BY_TOKENS = replace(_HEARD_IN_TIME, tts=Vendors.cartesia_by_tokens)
 
 
@@ -269,7 +269,7 @@ async def answer_cut_off() -> list[MeterEntry]:
         await line.until_speaking()
         await line.listen()
 
-    return await hold(Setup(first_token_seconds=0.5), script)
+    return await hold(Setup(first_token_seconds=1.5), script)
 
 
 @conversation(Component.LLM, happened=_interrupts_and_cuts_off)
