@@ -37,6 +37,7 @@ COMMANDS = {
     "Past calls": {
         "report": _Entry("report", "Show where the money of past calls went."),
         "reprice": _Entry("reprice", "Price past calls again, with the rules of the processor."),
+        "reconcile": _Entry("reconcile", "Compare a vendor's invoice with past calls, by day, model and unit."),
     },
 }
 _MODULES = {name: entry.module for entries in COMMANDS.values() for name, entry in entries.items()}

@@ -183,12 +183,12 @@ def push_models(
     try:
         existing = {model.model_name: model for model in _models(client)}
     except Exception as error:  # noqa: BLE001  # any network error
-        fail([f"Langfuse: {_reason(error)}"])
+        fail([f"Langfuse: {_reason(error)}"], status=1)
     steps = list(_steps(wanted, existing))
     failed = [] if dry_run else _carry_out(client, steps, existing)
     _show(steps, as_json=as_json)
     if failed:
-        fail(failed)
+        fail(failed, status=1)
 
 
 _Step = tuple[str, str, ModelDefinition | None]

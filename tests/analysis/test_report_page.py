@@ -274,6 +274,6 @@ def test_lines_that_were_skipped_are_on_the_page(recorded, tmp_path):
 def test_a_page_that_cannot_be_written_is_an_error(recorded, tmp_path):
     result = run("report", str(recorded.record_file), "--html", str(tmp_path / "none" / "report.html"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "report.html" in result.stderr
     assert "a file that can be written" in result.stderr

@@ -420,7 +420,7 @@ def test_wrong_and_missing_credentials_are_reported_but_not_shown(project):
     assert "Langfuse: 401 Invalid credentials" in push(project, secret="sk-lf-wrong").stderr
     missing = push(project, secret="")
     assert missing.stderr == "LANGFUSE_SECRET_KEY: got nothing, expected a key of your Langfuse project\n"
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
 
 
 def test_an_unreachable_server_is_reported(project):
