@@ -563,7 +563,7 @@ BAD = [
     ("openai", '{\n"data": [', ":1: got no complete JSON, expected JSON as the vendor's API returns it"),
     ("openai", "7", ": got 7, expected an object, as the vendor's API returns it"),
     ("openai", {"start": "2026-11-20"}, ", data: got nothing, expected a value"),
-    ("openai", page(amount={"value": 1, "currency": "usd"}), "results.0.line_item: got nothing, expected costs that are"),
+    ("openai", page(amount={"value": 1, "currency": "usd"}), "results.0.line_item: got nothing, expected costs that"),
     ("openai", page(amount={"value": 1, "currency": "eur"}, line_item="a, input"), "currency: got eur, expected usd"),
     ("openai", page(amount={"value": "a lot", "currency": "usd"}, line_item="a"), "amount.value: got 'a lot'"),
     ("openai", page(amount={"value": 1e15, "currency": "usd"}, line_item="a"), "expected less than or equal to 1000"),
