@@ -163,7 +163,7 @@ def parse(kind: type[_E], content: object, place: str) -> _E:
             Problem(
                 place=f"{place}, {'.'.join(map(str, found['loc'])) or 'the document'}",
                 value="nothing" if found["type"] == "missing" else shown(found["input"]),
-                expected="a value" if found["type"] == "missing" else expected_in(found["msg"]),
+                expected=expected_in(found),
             )
             for found in error.errors()
         ) from None
