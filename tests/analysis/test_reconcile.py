@@ -344,6 +344,38 @@ def test_rounding_of_the_file_is_no_difference_and_one_digit_more_is(calls, tmp_
     assert found(wrong) == {(DAYS[0], model, "audio_second"): Finding.QUANTITY}
 
 
+@pytest.mark.parametrize(
+    ("name", "quantity", "usd"),
+    [
+        ("OpenAI usage", Decimal(1), 0),
+        ("OpenAI costs", 0, Decimal("0.000001")),
+        ("Deepgram usage", Decimal("0.000001"), 0),
+        ("Deepgram billing", 0, Decimal("0.00002")),
+        ("ElevenLabs usage", Decimal(2), 0),
+        ("ElevenLabs character stats", Decimal(1), 0),
+        ("Twilio", 0, Decimal("0.001")),
+        ("CSV of AssemblyAI", Decimal("0.00001"), 0),
+    ],
+)
+def test_a_difference_above_the_rounding_is_found_however_small(calls, name, quantity, usd, tmp_path):
+    kept = FORMATS[name]
+    bill = Bill(calls.records, kept.vendor)
+    key = next(key for key in bill.lines if key[1:] == (kept.model, kept.unit))
+    bill.lines[key][0] += quantity
+    bill.lines[key][1] += usd
+
+    made = reconcile(calls.record_file, kept.invoice(bill, tmp_path), kept.vendor)
+
+    assert list(found(made)) == [key]
+
+
+def test_a_file_that_is_given_twice_counts_once(calls, tmp_path):
+    path = write_json(tmp_path / "usage.json", billing.deepgram_usage(Bill(calls.records, "deepgram")))
+    invoice = read_invoice([path, tmp_path / "." / "usage.json"], "deepgram", MappingFile(), UTC)
+
+    assert found(reconcile(calls.span_file, invoice, "deepgram")) == {}
+
+
 def test_a_tolerance_is_a_share_of_the_amount(calls, tmp_path):
     kept = FORMATS["Deepgram usage"]
     bill = Bill(calls.records, "deepgram")
@@ -620,6 +652,7 @@ BAD = [
         },
         "usage_records.0.price_unit: got eur, expected usd",
     ),
+    ("openai", page(amount={"value": 1, "currency": "sk-live-0123456789"}, line_item="a"), "got ***, expected"),
     ("nobody", {}, "vendor: got nobody, expected one of deepgram, elevenlabs, openai, twilio, or a mapping file"),
 ]  # fmt: skip
 
