@@ -1,4 +1,5 @@
--- From `lines` to the tables `usage`, `calls` and `problems`. Parameters: keys of session ids, keys of agents' names.
+-- From `lines` to the tables `usage`, `calls`, `reported` and `problems`.
+-- Parameters: keys of session ids, keys of agents' names, fields of reported amounts.
 
 -- Records, each once: a call that is in two files is the same call.
 CREATE TEMP TABLE records AS
@@ -132,6 +133,25 @@ LEFT JOIN session_spans ON session_spans.trace = places.trace AND session_spans.
 
 DROP TABLE usage_spans;
 DROP TABLE sound_spans;
+
+-- Amounts that the framework reported and the vendor does not bill.
+CREATE TABLE reported AS
+SELECT request, unit, exact(amount) AS amount
+FROM (
+    SELECT
+        trace || ':' || span AS request,
+        field.unit AS unit,
+        CASE
+            WHEN field.field = '' THEN value_of(attributes, field.key)
+            WHEN json_valid(value_of(attributes, field.key))
+                THEN json_extract_string(value_of(attributes, field.key), '$.' || field.field)
+        END AS amount
+    FROM placed CROSS JOIN (SELECT unnest($reported_fields) AS field)
+    WHERE (usd IS NOT NULL OR unpriced IS NOT NULL)
+        AND value_of(attributes, field.key) IS NOT NULL
+        AND value_of(attributes, 'voice_cost.quantity.' || field.unit) IS NULL
+)
+WHERE exact(amount) > 0 AND NOT is_no_number(amount);
 
 CREATE TABLE usage AS
 -- Amounts on spans. The cost of a span is that of all its units, so it is on the row of the first.

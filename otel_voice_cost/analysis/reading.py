@@ -49,12 +49,15 @@ class PastCalls:
         calls: A row for each call, with its length and the cost that was recorded for it.
         problems: Lines and spans that were skipped, the first 1,000.
         skipped: The number of all of them.
+        reported: A row for each amount that a request reported and that was not billed, with its unit: a vendor that
+            bills characters leaves the seconds of speech. None if the files do not have them.
     """
 
     usage: Table
     calls: Table
     problems: tuple[Problem, ...]
     skipped: int
+    reported: Table | None = None
 
     @property
     def cost_rows(self) -> Table:
@@ -105,15 +108,17 @@ def read_calls(paths: Iterable[Path], sources: Iterable[Source]) -> PastCalls:
         calls=connection.table("calls"),
         problems=tuple(_problems(database)),
         skipped=skipped,
+        reported=connection.table("reported"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """Attributes in addition to this package's: of a session's id, and of its agent's name."""
+    """Attributes in addition to this package's: of a session's id, of its agent's name, and of reported amounts."""
 
     session: list[str]
     agent: list[str]
+    reported: list[dict[str, str]]
 
     @classmethod
     def of(cls, sources: Iterable[Source]) -> _Keys:
@@ -121,16 +126,22 @@ class _Keys:
         return cls(
             list(dict.fromkeys(key for source in known for key in source.session_id_keys)),
             list(dict.fromkeys(key for source in known for key in source.agent_keys)),
+            [
+                {"key": field.key, "field": field.field, "unit": field.unit.value}
+                for source in known
+                for field in source.reported_fields
+            ],
         )
 
     @property
     def all(self) -> list[str]:
-        return [*self.session, *self.agent, *_PROVIDER_AND_MODEL]
+        reported = dict.fromkeys(field["key"] for field in self.reported)
+        return [*self.session, *self.agent, *reported, *_PROVIDER_AND_MODEL]
 
 
 def _build(database: Any, keys: _Keys) -> None:
     for statement in duckdb.extract_statements(_sql("build_tables")):
-        values = {"session_keys": keys.session, "agent_keys": keys.agent}
+        values = {"session_keys": keys.session, "agent_keys": keys.agent, "reported_fields": keys.reported}
         database.execute(statement, {name: values[name] for name in statement.named_parameters})
 
 
