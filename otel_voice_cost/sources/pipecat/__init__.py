@@ -58,7 +58,10 @@ class PipecatSource:
     scopes = frozenset({SCOPE, TURN_SCOPE})
     session_id_keys = _SESSION_IDS
     agent_keys: tuple[str, ...] = ()
-    reported_fields = (ReportedField(CHARACTERS, "", Unit.CHARACTER), ReportedField(AUDIO_SECONDS, "", Unit.AUDIO_SECOND))
+    reported_fields = (
+        ReportedField(CHARACTERS, "", Unit.CHARACTER),
+        ReportedField(AUDIO_SECONDS, "", Unit.AUDIO_SECOND),
+    )
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a Pipecat span, or None if nothing is known of it."""

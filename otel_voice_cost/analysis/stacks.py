@@ -1,0 +1,106 @@
+"""Stacks of models to compare past calls with, and their check against the catalog before any file is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+from ..errors import Problem
+from ..prices.catalog import PriceCatalog
+from ..prices.globs import is_glob
+from ..usage import Component
+
+__all__ = ["Stack", "Swap", "check_stacks", "nearest", "split_name"]
+
+_MAX_NAMES = 3
+_ONE_COMPONENT = "models of one component"
+_LEAST_LIKENESS = 0.6  # of two models, 0 to 1
+_LEAST_OF_PROVIDER = 0.4  # of two models of one provider
+
+
+class Swap(NamedTuple):
+    """A model in place of another. Both are ``provider/model`` in lower case, as the catalog spells them.
+
+    Attributes:
+        old: The model of the calls, or a glob: ``elevenlabs/*``.
+        new: The model in its place.
+    """
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    """Swaps that are made together.
+
+    Attributes:
+        name: Shown above its costs.
+        swaps: The swaps; each model of the calls is swapped by the first that fits.
+        place: The option that it was read from, for messages.
+    """
+
+    name: str
+    swaps: tuple[Swap, ...]
+    place: str
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Return provider and model of ``provider/model``; a model of a gateway has another slash in it."""
+    provider, _, model = name.partition("/")
+    return provider, model
+
+
+def check_stacks(stacks: Sequence[Stack], catalog: PriceCatalog, at: datetime) -> list[Problem]:
+    """Return the swaps that no call can be priced by: an unknown model, or one of another component.
+
+    Args:
+        stacks: The stacks.
+        catalog: The prices.
+        at: The time whose prices must know the models.
+    """
+    problems = [problem for stack in stacks for swap in stack.swaps for problem in _check(stack, swap, catalog, at)]
+    for stack in stacks:
+        twice = {swap.old for swap in stack.swaps if [other.old for other in stack.swaps].count(swap.old) > 1}
+        problems += [Problem(stack.place, f"{name} twice", "one swap for each model") for name in sorted(twice)]
+    names = [stack.name for stack in stacks]
+    twice = {name for name in names if names.count(name) > 1}
+    return problems + [Problem("--stack", f"{name} twice", "a name for each stack") for name in sorted(twice)]
+
+
+def _check(stack: Stack, swap: Swap, catalog: PriceCatalog, at: datetime) -> Iterator[Problem]:
+    new = catalog.components_of(*split_name(swap.new), at)
+    if not new:
+        if catalog.components_of(*split_name(swap.new), datetime.now(at.tzinfo)):
+            yield Problem(stack.place, swap.new, f"a model that has a price on {at.date()}")
+        else:
+            yield Problem(stack.place, swap.new, f"a model of the catalog{nearest(swap.new, catalog.names())}")
+        return
+    old = set() if is_glob(swap.old) else catalog.components_of(*split_name(swap.old), at)
+    if old and not old & new:
+        value = f"{swap.old} ({_list(old)}) = {swap.new} ({_list(new)})"
+        yield Problem(stack.place, value, _ONE_COMPONENT)
+
+
+def _list(components: Iterable[Component]) -> str:
+    return ", ".join(sorted(component.value for component in components))
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return the names most like another, as the end of a sentence; empty if none is like it."""
+    provider, model = split_name(name)
+    likeness = {}
+    for each in names:
+        other_provider, other_model = split_name(each)
+        alike = _likeness(model, other_model)
+        if alike >= (_LEAST_OF_PROVIDER if provider == other_provider else _LEAST_LIKENESS):
+            likeness[each] = (alike + _likeness(provider, other_provider), each)
+    closest = sorted(likeness, key=likeness.__getitem__, reverse=True)[:_MAX_NAMES]
+    return f", such as {', '.join(closest)}" if closest else ""
+
+
+def _likeness(text: str, other: str) -> float:
+    return SequenceMatcher(None, text, other, autojunk=False).ratio()
