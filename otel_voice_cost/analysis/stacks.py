@@ -18,7 +18,7 @@ __all__ = ["Stack", "Swap", "check_stacks", "nearest", "split_name"]
 _MAX_NAMES = 3
 _ONE_COMPONENT = "models of one component"
 _LEAST_LIKENESS = 0.6  # of two models, 0 to 1
-_LEAST_OF_PROVIDER = 0.4  # of two models of one provider
+_LEAST_OF_PROVIDER = 0.5  # of two models of one provider
 
 
 class Swap(NamedTuple):
@@ -74,10 +74,11 @@ def check_stacks(stacks: Sequence[Stack], catalog: PriceCatalog, at: datetime) -
 def _check(stack: Stack, swap: Swap, catalog: PriceCatalog, at: datetime) -> Iterator[Problem]:
     new = catalog.components_of(*split_name(swap.new), at)
     if not new:
-        if catalog.components_of(*split_name(swap.new), datetime.now(at.tzinfo)):
+        names = catalog.names()
+        if swap.new in names:
             yield Problem(stack.place, swap.new, f"a model that has a price on {at.date()}")
         else:
-            yield Problem(stack.place, swap.new, f"a model of the catalog{nearest(swap.new, catalog.names())}")
+            yield Problem(stack.place, swap.new, f"a model of the catalog{nearest(swap.new, names)}")
         return
     old = set() if is_glob(swap.old) else catalog.components_of(*split_name(swap.old), at)
     if old and not old & new:
@@ -90,16 +91,17 @@ def _list(components: Iterable[Component]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the names most like another, as the end of a sentence; empty if none is like it."""
+    """Return the names most like another, of the same provider if there are any, as the end of a sentence, or nothing."""
     provider, model = split_name(name)
     likeness = {}
     for each in names:
         other_provider, other_model = split_name(each)
-        alike = _likeness(model, other_model)
-        if alike >= (_LEAST_OF_PROVIDER if provider == other_provider else _LEAST_LIKENESS):
-            likeness[each] = (alike + _likeness(provider, other_provider), each)
+        is_same, alike = provider == other_provider, _likeness(model, other_model)
+        if alike >= (_LEAST_OF_PROVIDER if is_same else _LEAST_LIKENESS):
+            likeness[each] = (is_same, alike + _likeness(provider, other_provider), each)
     closest = sorted(likeness, key=likeness.__getitem__, reverse=True)[:_MAX_NAMES]
-    return f", such as {', '.join(closest)}" if closest else ""
+    found = [each for each in closest if likeness[each][0] is likeness[closest[0]][0]]
+    return f", such as {', '.join(found)}" if found else ""
 
 
 def _likeness(text: str, other: str) -> float:

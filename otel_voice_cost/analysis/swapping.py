@@ -67,10 +67,12 @@ class Notes:
     Attributes:
         approximations: Reasons why its cost is not exact.
         reasons: By the processor's reason for a missing price, one that tells more.
+        rates: The rates of the new model in words.
     """
 
     approximations: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
+    rates: set[str] = field(default_factory=set)
 
 
 def swap_model(
@@ -188,6 +190,7 @@ class _Swapping:
         writes = card is not None and Unit.CACHE_WRITE_TOKEN in card.rates
         add = self.notes.approximations.add
         for line in cost.lines:
+            self.notes.rates.add(line.rate.text if line.usd == line.list_usd else f"{line.rate.text}, with a discount")
             if line.rate.fallback:
                 add(f"{self._new} is billed by another unit; its price per {line.rate.unit.value} stands in for that")
             elif line.rate.estimated:
@@ -270,7 +273,7 @@ def _unbilled(rows: Table, reported: Table) -> Table:
 
 def _converted(rows: Table, requests: Table, ratio: _Ratio) -> Table:
     """Return a row of the new unit for each row of the old one."""
-    old = rows.filter(rows.unit == ratio.old.value, _is_amount(rows)).semi_join(requests, ["request", "mode"])
+    old = rows.filter(rows.unit == ratio.old.value, _is_amount(rows)).semi_join(requests, "request")
     amount = old.amount.cast(_AMOUNT) * ibis.literal(ratio.value, _RATIO)
     new = old.mutate(unit=ibis.literal(ratio.new.value), amount=amount.try_cast(rows.amount.type()))
     return _without_cost(new).select(*rows.columns)

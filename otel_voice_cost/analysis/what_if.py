@@ -25,7 +25,6 @@ __all__ = ["Comparison", "StackCost", "SwapError", "SwappedModel", "compare_stac
 _ZERO = Decimal(0)
 _SECONDS_PER_MINUTE = Decimal(60)
 _PLACES = Decimal("0.000000001")  # of a cost per minute
-_ROUNDING = Decimal("1e-12")  # of a cost; a change of price is more
 _UNKNOWN = "unknown"
 
 
@@ -187,8 +186,10 @@ class _Calls:
         rows, notes = swap_model(of_component, self._past.reported, model, new, self._catalog, self._at)
         change = self._reprice(rows)
         outside = self._reprice(self._outside(rows)).after_usd if model in self.outside_usd else _ZERO
-        if new == model.name:
-            change = _without_rounding(change)
+        is_same = new == model.name and change.unpriced_before == change.unpriced_after
+        if is_same and notes.rates == _recorded_rates(self._of(model)):
+            # minimums and rounding hold per request, of which a file may have the sum
+            change = replace(change, after_usd=change.before_usd, difference_usd=_ZERO)
         named = replace(
             change,
             **model._asdict(),
@@ -224,6 +225,9 @@ class _Calls:
         inside = EXACT.subtract(usd, exact_sum(outside))
         return EXACT.divide(EXACT.multiply(inside, _SECONDS_PER_MINUTE), self.seconds).quantize(_PLACES, context=EXACT)
 
+    def _of(self, model: Model) -> Table:
+        return self._rows.filter(*(self._rows[name] == value for name, value in model._asdict().items()))
+
     def _outside(self, rows: Table) -> Table:
         return rows.anti_join(self._known, "call")
 
@@ -245,15 +249,12 @@ def _model(row: Mapping[str, Any]) -> Model:
     return Model(*(row[name] for name in Model._fields))
 
 
-def _without_rounding(change: ModelChange) -> ModelChange:
-    """Return the recorded cost for that of the same model at the same prices.
-
-    A span of speech-to-text has several reports, each rounded to 18 decimal places; their sum is rounded once.
-    """
-    before, after = change.before_usd, change.after_usd
-    if before is None or after is None or EXACT.subtract(after, before).copy_abs() > EXACT.multiply(before, _ROUNDING):
-        return change
-    return replace(change, after_usd=before, difference_usd=_ZERO)
+def _recorded_rates(rows: Table) -> set[str]:
+    """Return the rates of rows in words; with a discount, none of them is the price that was paid."""
+    priced = rows.filter(rows.usd.notnull(), rows.rate.notnull())
+    found = priced.mutate(is_list=priced.usd == priced.list_usd).select("rate", "is_list").distinct()
+    kinds: list[dict[str, Any]] = found.to_pyarrow().to_pylist()
+    return {rate if kind["is_list"] else _UNKNOWN for kind in kinds for rate in kind["rate"].split("; ")}
 
 
 def _unchanged(row: Mapping[str, Any]) -> ModelChange:
