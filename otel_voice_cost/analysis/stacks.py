@@ -91,7 +91,10 @@ def _list(components: Iterable[Component]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the names most like another, of the same provider if there are any, as the end of a sentence, or nothing."""
+    """Return the names most like another, as the end of a sentence; empty if none is like it.
+
+    If there are names of the same provider, they are the only ones.
+    """
     provider, model = split_name(name)
     likeness = {}
     for each in names:
