@@ -13,7 +13,22 @@ from rich.console import Console
 
 from ..cost import EXACT
 from .app import Json, app, output, print_json, table
-from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
+from .past_calls import (
+    Connect,
+    Csv,
+    Files,
+    Parquet,
+    Since,
+    Table,
+    Until,
+    dollars,
+    exact,
+    print_csv,
+    printable,
+    read,
+    shown,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from ..analysis.findings import Call, Report, Share
@@ -28,8 +43,12 @@ _REMARKABLE = Decimal("1.5")  # times the median
 
 @app.command()
 def report(
-    calls: Calls,
+    calls: Files = None,
     top: Annotated[int, typer.Option(min=0, help="Number of the most expensive calls to list.")] = 10,
+    connect: Connect = None,
+    table_name: Table = None,
+    since: Since = None,
+    until: Until = None,
     as_json: Json = False,
     as_csv: Csv = False,
     parquet: Parquet = None,
@@ -41,7 +60,7 @@ def report(
 
     Example: voice-cost report calls-2026-11-*.jsonl --top 5
     """
-    past = read(calls)
+    past = read(calls, connect, table_name, since, until)
     from ..analysis.report import report_calls  # noqa: PLC0415  # an extra
 
     made = report_calls(past, top)
