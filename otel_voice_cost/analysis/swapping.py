@@ -6,7 +6,7 @@ a ratio that is measured on the calls, else the usage has no price, with the rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -89,12 +89,13 @@ def swap_model(
         at: The time whose prices hold; by default, the time of each usage.
     """
     swapping = _Swapping(rows, reported, old, new, catalog, at)
-    whole = ibis.union(*swapping.parts())
+    whole = swapping.rows()
     provider, model = split_name(new)
     swapped = whole.mutate(
         provider=ibis.literal(provider),
         model=ibis.literal(model),
         rate_source=_null(whole.rate_source),  # a gateway's cost of the old model is not one of the new
+        is_carried=ibis.literal(False),  # noqa: FBT003
     )
     return swapped, swapping.notes
 
@@ -132,24 +133,25 @@ class _Swapping:
         self._rows, self._reported = rows, reported
         self._component = Component(old.component)
 
-    def parts(self) -> Iterator[Table]:
-        """Yield the rows of the old model, and those that were converted for the new one."""
+    def rows(self) -> Table:
+        """Return the rows of the old model with the amounts that the new one bills."""
         of_model = (self._rows.provider == self._old.provider, self._rows.model == self._old.model)
         rows = self._with_reported(self._rows.filter(*of_model))
-        yield rows
-        requests = _requests(rows)
         by_units: dict[tuple[str | None, frozenset[Unit]], list[Mapping[str, Any]]] = {}
-        for group in _fetch(_kinds(requests)):
-            if units := _to_units(group["units"]):
-                by_units.setdefault((group["mode"], units), []).append(group)
-        for (mode, units), groups in by_units.items():
-            ratio = self._check(self._usage(mode, units, max(group["last"] for group in groups)))
+        for kind in _fetch(_kinds(rows)):
+            if units := _to_units(kind["request_units"]):
+                by_units.setdefault((kind["mode"], units), []).append(kind)
+        converted = []
+        for (mode, units), kinds in by_units.items():
+            ratio = self._check(self._usage(mode, units, max(kind["last"] for kind in kinds)))
             if ratio is not None:
-                these = requests.filter(requests.units.isin([group["units"] for group in groups]))
-                yield _converted(rows, these, ratio)
+                names = [kind["request_units"] for kind in kinds]
+                these = rows.filter(rows.request_units.isin(names), rows.mode.fill_null("") == (mode or ""))
+                converted.append(_converted(these, ratio))
+        return _with_amounts(rows, *converted) if converted else rows
 
     def _with_reported(self, rows: Table) -> Table:
-        return rows if self._reported is None else rows.union(_unbilled(rows, self._reported))
+        return rows if self._reported is None else _with_amounts(rows, _unbilled(rows, self._reported))
 
     def _usage(self, mode: str | None, units: Iterable[Unit], last: datetime) -> Usage:
         """Return one of each unit: which of them are billed does not depend on the amounts."""
@@ -237,18 +239,13 @@ class _Swapping:
 
     def _ratio(self, old: Unit, new: Unit) -> _Ratio | None:
         """Return the ratio of the old model's requests; if none has both units, that of all of the component's."""
-        by = ["request", "provider", "model"]
-        whole = self._with_reported(self._rows)
-        rows = whole.filter(_is_amount(whole))
-        left, right = (
-            amounts.group_by(by).agg(amount=amounts.amount.sum())
-            for amounts in (rows.filter(rows.unit == old.value), rows.filter(rows.unit == new.value))
+        rows = self._with_reported(self._rows)
+        left, right = (rows.filter(rows.unit == unit.value, rows.request_amount > 0) for unit in (old, new))
+        both = left.select("provider", "model", "request", old="request_amount").join(
+            right.select("request", new="request_amount"), "request"
         )
-        both = left.join(right.rename(other="amount"), by)
         found = _fetch(
-            both.group_by(["provider", "model"]).agg(
-                request_count=both.count(), old=both.amount.sum(), new=both.other.sum()
-            )
+            both.group_by(["provider", "model"]).agg(request_count=both.count(), old=both.old.sum(), new=both.new.sum())
         )
         same = [row for row in found if (row["provider"], row["model"]) == self._old[1:]]
         measured = same or found
@@ -266,35 +263,42 @@ class _Swapping:
 
 def _unbilled(rows: Table, reported: Table) -> Table:
     """Return rows of the amounts that the requests of other rows reported in addition."""
-    requests = rows.filter(rows.addon.isnull()).distinct(on="request", keep="first")
-    joined = requests.drop("unit", "amount").join(reported, "request")
-    return _without_cost(joined).select(*rows.columns)
+    requests = rows.filter(rows.is_first).drop("unit", "amount").join(reported, "request")
+    return _further(requests, rows)
 
 
-def _converted(rows: Table, requests: Table, ratio: _Ratio) -> Table:
+def _converted(rows: Table, ratio: _Ratio) -> Table:
     """Return a row of the new unit for each row of the old one."""
-    old = rows.filter(rows.unit == ratio.old.value, _is_amount(rows)).semi_join(requests, "request")
-    amount = old.amount.cast(_AMOUNT) * ibis.literal(ratio.value, _RATIO)
+    old = rows.filter(rows.unit == ratio.old.value, rows.request_amount > 0)
+    amount = old.request_amount.cast(_AMOUNT) * ibis.literal(ratio.value, _RATIO)
     new = old.mutate(unit=ibis.literal(ratio.new.value), amount=amount.try_cast(rows.amount.type()))
-    return _without_cost(new).select(*rows.columns)
+    return _further(new, rows)
 
 
-def _without_cost(rows: Table) -> Table:
-    """Return rows whose cost is on another row of the same request."""
-    return rows.mutate(usd=_null(rows.usd), list_usd=_null(rows.list_usd))
+def _further(amounts: Table, rows: Table) -> Table:
+    """Return amounts as further rows of requests, whose cost and facts are on a row that they have."""
+    return amounts.mutate(
+        usd=_null(rows.usd),
+        list_usd=_null(rows.list_usd),
+        addon=_null(rows.addon),
+        is_first=ibis.literal(False),  # noqa: FBT003
+        request_amount=amounts.amount,
+    ).select(*rows.columns)
 
 
-def _requests(rows: Table) -> Table:
-    """Return each request with its units, in one text."""
-    amounts = rows.filter(_is_amount(rows))
-    return amounts.group_by(["request", "mode"]).agg(
-        units=amounts.unit.group_concat(",", order_by=amounts.unit), last=amounts.used_at.max()
-    )
+def _with_amounts(rows: Table, *further: Table) -> Table:
+    """Return rows with further rows of the same requests."""
+    whole = ibis.union(rows, *further)
+    amounts = whole.filter(whole.request_amount > 0)
+    units = amounts.group_by("request").agg(units=amounts.unit.group_concat(",", order_by=amounts.unit))
+    joined = whole.left_join(units, "request")
+    return joined.mutate(request_units=ibis.coalesce(joined.units, joined.request_units)).select(*rows.columns)
 
 
-def _kinds(requests: Table) -> Table:
-    """Return the different combinations of units, with the time of the last request."""
-    return requests.group_by(["mode", "units"]).agg(last=requests["last"].max())
+def _kinds(rows: Table) -> Table:
+    """Return the different units of requests, by mode, with the time of the last request."""
+    requests = rows.filter(rows.is_first, rows.request_units.length() > 0)
+    return requests.group_by(["mode", "request_units"]).agg(last=requests.used_at.max())
 
 
 def _name(units: Iterable[Unit]) -> str:
@@ -307,10 +311,6 @@ def _to_units(names: str) -> frozenset[Unit] | None:
         return frozenset(map(Unit, names.split(",")))
     except ValueError:  # of a newer release: it gets no price
         return None
-
-
-def _is_amount(rows: Table) -> Column:
-    return rows.unit.notnull() & (rows.amount > 0) & rows.addon.isnull()
 
 
 def _null(column: Column) -> Column:

@@ -92,12 +92,16 @@ class Comparison:
     stacks: tuple[StackCost, ...]
 
 
+def _all(swaps: Iterable[tuple[Model, str]]) -> Iterable[tuple[Model, str]]:
+    return swaps
+
+
 def compare_stacks(
     past: PastCalls,
     stacks: Sequence[Stack],
     catalog: PriceCatalog,
     at: datetime | None = None,
-    on_step: Callable[[int], object] | None = None,
+    watch: Callable[[list[tuple[Model, str]]], Iterable[tuple[Model, str]]] = _all,
 ) -> Comparison:
     """Price past calls with other models.
 
@@ -108,7 +112,7 @@ def compare_stacks(
         stacks: The stacks, after `check_stacks`.
         catalog: The prices of the models that come in.
         at: The time whose prices hold; by default, the time of each usage.
-        on_step: Called before each swap of a model, with the number of swaps left.
+        watch: Passes the swaps of models through while they are made, to show progress.
 
     Raises:
         SwapError: The calls have no model that a swap names, or only one of another component.
@@ -118,9 +122,7 @@ def compare_stacks(
     if problems := [problem for _, found in plans for problem in found]:
         raise SwapError(problems)
     swaps = {(model, new) for plan, _ in plans for model, new in plan.items()}
-    for number, (model, new) in enumerate(sorted(swaps)):
-        if on_step is not None:
-            on_step(len(swaps) - number)
+    for model, new in watch(sorted(swaps)):
         calls.swap(model, new)
     before_usd = exact_sum(change.before_usd or _ZERO for change in calls.recorded.values())
     return Comparison(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ..analysis.stacks import Stack, Swap, check_stacks, split_name
 from ..cost import EXACT
@@ -22,7 +20,23 @@ from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from .app import Json, app, catalog, fail, moment, output, print_json, table
-from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
+from .past_calls import (
+    Connect,
+    Csv,
+    Files,
+    Parquet,
+    Since,
+    Table,
+    Until,
+    dollars,
+    exact,
+    print_csv,
+    printable,
+    progress,
+    read,
+    shown,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from ..analysis.what_if import Comparison, StackCost, SwappedModel
@@ -48,7 +62,7 @@ _MODEL_WIDTH, _STACK_WIDTH = 24, 12  # columns of a terminal
 
 @app.command(name="what-if")
 def what_if(
-    calls: Calls,
+    calls: Files = None,
     swap: Annotated[
         list[str] | None, typer.Option(help="OLD=NEW, each PROVIDER/MODEL; OLD may have wildcards. Repeat it.")
     ] = None,
@@ -59,6 +73,10 @@ def what_if(
     on: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the prices; default the day of each usage.")
     ] = None,
+    connect: Connect = None,
+    table_name: Table = None,
+    since: Since = None,
+    until: Until = None,
     as_json: Json = False,
     as_csv: Csv = False,
     parquet: Parquet = None,
@@ -79,19 +97,13 @@ def what_if(
     chosen = catalog().with_sheet(sheet)
     if problems := check_stacks(stacks, chosen, moment(on)):
         fail(problems)
-    with _progress() as progress:
-        task = progress.add_task("reading")
-        past = read(calls)
-        from ..analysis.what_if import SwapError, compare_stacks  # noqa: PLC0415  # an extra
+    past = read(calls, connect, table_name, since, until)
+    from ..analysis.what_if import SwapError, compare_stacks  # noqa: PLC0415  # an extra
 
-        def show(left: int) -> None:
-            progress.update(task, description=f"{left} to swap")
-
-        try:
-            comparison = compare_stacks(past, stacks, chosen, moment(on) if on else None, show)
-        except SwapError as error:
-            progress.stop()
-            fail(error.problems)
+    try:
+        comparison = compare_stacks(past, stacks, chosen, moment(on) if on else None, progress("Swaps"))
+    except SwapError as error:
+        fail(error.problems)
     rows = [_row(made, model) for made in comparison.stacks for model in made.models]
     if parquet:
         write_parquet(parquet, _COLUMNS, rows)
@@ -103,15 +115,6 @@ def what_if(
         _print(comparison)
     if any(made.after_usd is None for made in comparison.stacks):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """Show on standard error what is being done and for how long, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield progress
 
 
 def _read_stacks(swaps: Sequence[str], texts: Sequence[str]) -> list[Stack]:

@@ -349,6 +349,20 @@ def test_without_a_ratio_there_is_no_price_and_no_total(hold_calls, swap):
     }
 
 
+@pytest.mark.parametrize("seconds", ["-4.2", "0.0", "NaN", "true", "1e13", "[4.2]", "4.2, ", '\\"long\\"'])
+def test_a_reported_amount_that_is_not_one_is_left_out(hold_calls, swap, seconds):
+    recorded = hold_calls()
+    text, name = recorded.span_file.read_text(), r"\"audio_duration\": "
+    assert text.count(f"{name}4.2,") == text.count(f"{name}8.4,") == 3
+    broken = text.replace(f"{name}4.2,", f"{name}{seconds},").replace(f"{name}8.4,", f"{name}{seconds},")
+    recorded.span_file.write_text(broken)
+
+    comparison = swap([recorded.span_file], (NAMES["tts"], "acme/voice-by-time"))
+
+    assert comparison.before_usd == recorded.usd
+    assert changed(comparison).after_usd is None
+
+
 def test_tokens_are_not_converted_into_time(hold_calls, swap):
     change = changed(swap([hold_calls().span_file], (NAMES["realtime"], "acme/live-by-time")))
 
