@@ -141,7 +141,7 @@ class _Swapped(NamedTuple):
 
 
 class _Calls:
-    """What the stacks of a comparison have in common.
+    """The calls of a comparison, with what its stacks have in common.
 
     Attributes:
         recorded: The recorded cost of each model.

@@ -241,6 +241,6 @@ def test_check_as_json_reports_each_problem(tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", ["prices", "price", "estimate", "check", "doctor", "gaps"])
+@pytest.mark.parametrize("command", ["prices", "price", "estimate", "check", "doctor", "gaps", "what-if"])
 def test_help_shows_an_example(command):
     assert f"Example: voice-cost {command}" in run(command, "--help").output
