@@ -1,5 +1,5 @@
 -- From `raw_spans` and `raw_records` to the tables `usage`, `calls` and `reported`, and more `problems`. Parameters: keys
--- of session ids, keys of agents' names, units of tokens that are input, fields of reported amounts.
+-- of session ids, keys of agents' names, fields of reported amounts.
 -- Groups have rows of a fixed size, without lists, so that those of many spans can leave memory for the disk.
 
 CREATE TABLE spans AS
@@ -129,59 +129,30 @@ LEFT JOIN session_spans ON session_spans.trace = places.trace AND session_spans.
 DROP TABLE places;
 DROP TABLE sound_spans;
 
--- A row for each unit of each request. The columns from `request` on tell of the whole request, to price it again.
 CREATE TABLE usage (
     call VARCHAR, "session" VARCHAR, agent VARCHAR, trace VARCHAR, span VARCHAR, turn VARCHAR, used_at TIMESTAMP,
     component VARCHAR, provider VARCHAR, model VARCHAR, mode VARCHAR, unit VARCHAR, amount DECIMAL(38, 24),
     usd DECIMAL(38, 24), list_usd DECIMAL(38, 24), rate VARCHAR, rate_source VARCHAR, addon VARCHAR, estimated BOOLEAN,
-    unpriced VARCHAR, unreported VARCHAR, request VARCHAR, is_sum BOOLEAN,
-    is_first BOOLEAN, is_priced BOOLEAN, is_carried BOOLEAN, request_units VARCHAR, request_amount DECIMAL(38, 24),
-    input_tokens DECIMAL(38, 24)
+    unpriced VARCHAR, unreported VARCHAR, request VARCHAR, is_sum BOOLEAN
 );
 
 -- Amounts on spans. The cost of a span is that of all its units, so it is on the row of the first.
 INSERT INTO usage BY NAME
-WITH counted AS (
-    SELECT * REPLACE (
-        list_transform(amounts, lambda pair : struct_pack(unit := pair.unit, amount := exact(pair.amount))) AS amounts
-    )
-    FROM placed
-    WHERE usd IS NOT NULL OR unpriced IS NOT NULL
-), totalled AS (
-    SELECT
-        *,
-        CASE WHEN len(amounts) > 0 THEN array_to_string(list_sort(list_transform(
-            list_filter(amounts, lambda pair : pair.amount > 0), lambda pair : pair.unit
-        )), ',') END AS request_units,
-        list_sum(list_transform(
-            list_filter(amounts, lambda pair : pair.amount > 0 AND list_contains($input_units, pair.unit)),
-            lambda pair : pair.amount
-        )) AS input_tokens
-    FROM counted
-), unnested AS (
-    SELECT
-        *,
-        unnest(CASE WHEN len(amounts) > 0 THEN amounts ELSE [NULL] END) AS item,
-        generate_subscripts(CASE WHEN len(amounts) > 0 THEN amounts ELSE [NULL] END, 1) = 1 AS is_first
-    FROM totalled
-)
 SELECT
     call, session, agent, trace, span, turn, used_at, component, provider, model, mode,
     item.unit AS unit,
-    item.amount AS amount,
-    CASE WHEN is_first THEN exact(usd) END AS usd,
-    CASE WHEN is_first THEN exact(coalesce(list_usd, usd)) END AS list_usd,
+    exact(item.amount) AS amount,
+    CASE WHEN position = 1 THEN exact(usd) END AS usd,
+    CASE WHEN position = 1 THEN exact(coalesce(list_usd, usd)) END AS list_usd,
     rate, rate_source,
     coalesce(estimated = 'true', false) AS estimated,
     unpriced, request,
-    coalesce(component = 'stt', false) AS is_sum,
-    is_first,
-    usd IS NOT NULL AS is_priced,
-    coalesce(rate_source = 'span', false) AS is_carried,
-    request_units,
-    CASE WHEN item.amount > 0 THEN item.amount END AS request_amount,
-    input_tokens
-FROM unnested;
+    coalesce(component = 'stt', false) AS is_sum
+FROM (
+    SELECT *, unnest(items) AS item, generate_subscripts(items, 1) AS position
+    FROM (SELECT *, CASE WHEN len(amounts) > 0 THEN amounts ELSE [NULL] END AS items FROM placed)
+    WHERE usd IS NOT NULL OR unpriced IS NOT NULL
+);
 
 INSERT INTO usage BY NAME
 SELECT
@@ -251,7 +222,7 @@ WHERE rowid IN (
 DROP TABLE records;
 
 -- Charges of records: sums of all requests to a model.
-CREATE TABLE charges AS
+INSERT INTO usage BY NAME
 SELECT
     call, session, agent, trace, span,
     started AT TIME ZONE 'UTC' AS used_at,
@@ -272,47 +243,8 @@ SELECT
         ':', call, charge.x_Component, charge.ProviderName, charge.ServiceName, charge.x_Mode,
         charge.x_Unpriced, CASE WHEN charge.x_RateSource = 'span' THEN 'span' END
     ) AS request,
-    true AS is_sum,
-    position
-FROM (SELECT *, unnest(charges) AS charge, generate_subscripts(charges, 1) AS position FROM sound_records);
-
-INSERT INTO usage BY NAME
-WITH amounts AS (
-    SELECT request, unit, sum(amount) AS amount, min(position) AS position
-    FROM charges
-    WHERE unit IS NOT NULL AND amount IS NOT NULL AND addon IS NULL
-    GROUP BY request, unit
-), requests AS (
-    SELECT
-        request,
-        coalesce(string_agg(unit, ',' ORDER BY unit) FILTER (amount > 0), '') AS request_units,
-        sum(amount) FILTER (amount > 0 AND list_contains($input_units, unit)) AS input_tokens
-    FROM amounts
-    GROUP BY request
-), priced AS (
-    SELECT
-        request,
-        count(usd) > 0 AS is_priced,
-        coalesce(bool_or(rate_source = 'span'), false) AS is_carried,
-        min(position) AS position
-    FROM charges
-    GROUP BY request
-)
-SELECT
-    charges.* EXCLUDE (position),
-    charges.position = priced.position AS is_first,
-    is_priced,
-    is_carried,
-    request_units,
-    CASE WHEN amounts.amount > 0 THEN amounts.amount END AS request_amount,
-    input_tokens
-FROM charges
-JOIN priced USING (request)
-LEFT JOIN requests USING (request)
-LEFT JOIN amounts
-    ON amounts.request = charges.request AND amounts.unit = charges.unit AND amounts.position = charges.position;
-
-DROP TABLE charges;
+    true AS is_sum
+FROM (SELECT *, unnest(charges) AS charge FROM sound_records);
 
 INSERT INTO usage BY NAME
 SELECT

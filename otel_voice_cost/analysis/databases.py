@@ -25,7 +25,17 @@ from ..errors import Problem, VoiceCostError
 if TYPE_CHECKING:
     from ibis.expr.types import Table, Value
 
-__all__ = ["TRACES", "DatabaseError", "Period", "batches", "connect", "find_table", "select_spans", "without_password"]
+__all__ = [
+    "TRACES",
+    "DatabaseError",
+    "Period",
+    "batches",
+    "connect",
+    "find_table",
+    "select_spans",
+    "stream",
+    "without_password",
+]
 
 TRACES = "otel_traces"
 _COLUMNS = ("Timestamp", "TraceId", "SpanId", "ParentSpanId", "Duration", "SpanAttributes")
@@ -173,7 +183,7 @@ def batches(
 
     def counted() -> Iterator[pa.RecordBatch]:
         try:
-            for batch in _stream(connection, selection.rows):
+            for batch in stream(connection, selection.rows):
                 on_batch(batch.num_rows)
                 yield batch
         except Exception as error:
@@ -183,7 +193,8 @@ def batches(
     return counted(), selection.rows.schema().to_pyarrow()
 
 
-def _stream(connection: Any, rows: Table) -> pa.RecordBatchReader:
+def stream(connection: Any, rows: Table) -> pa.RecordBatchReader:
+    """Return the rows of an expression in batches, so that they need not fit in memory."""
     if connection.name == "duckdb":  # ibis 12 makes no batches with DuckDB 2
         return connection.con.execute(connection.compile(rows)).to_arrow_reader(_BATCH_ROWS)
     return connection.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)

@@ -23,7 +23,7 @@ import ibis
 
 from ..errors import Problem, VoiceCostError
 from ..sources import Source
-from ..usage import Dimension, Unit
+from ..usage import Unit
 from .databases import TRACES, Period, batches, connect, find_table, select_spans, without_password
 from .forms import Form, find_form, open_plain
 from .langfuse import observation_batches
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["PastCalls", "ReadError", "Reader", "read_calls", "read_database", "read_langfuse"]
 
 _PROVIDER_AND_MODEL = ("gen_ai.provider.name", "gen_ai.request.model")  # of spans that no rate was looked up for
-_INPUT_UNITS = [unit.value for unit in Unit if unit.dimension is Dimension.TOKEN and not unit.is_output]
 _MAX_PROBLEMS = 1_000  # listed with their place; all are counted
 _MEMORY = "2GB"  # more goes to the disk
 _MAX_LINE_BYTES = 1 << 25  # buffers are as large: with 256 MB, a file takes twice the time and memory
@@ -59,16 +58,11 @@ class PastCalls:
         usage: A row for each unit of each request or, from a record, of each model. `usd` is null on rows without a
             price, which have a reason in `unpriced`, and on all rows of a span but the first, which has the cost of the
             span. Rows with a reason in `unreported` are estimates of what nobody reported, never part of the cost.
-            Columns on the whole request, to price it again without grouping by it: `is_first` (one row of each request),
-            `is_priced` (it has a cost), `is_carried` (its cost was on the span), `request_units` (its units with an
-            amount, in order; empty if no amount is above zero, null if none was recorded), `request_amount` (its
-            amount of the row's unit; null on all rows of the unit but the first, and on add-ons), `input_tokens` (all
-            its input, for tiers).
         calls: A row for each call, with its length and the cost that was recorded for it.
         problems: Lines and spans that were skipped, the first 1,000.
         skipped: The number of all of them.
-        reported: A row for each amount that a request reported and its vendor does not bill: of speech that is billed by
-            characters, its seconds. None if the calls do not have them.
+        reported: A row for each amount that a request reported and its vendor does not bill: of speech that is billed
+            by characters, its seconds. None if the calls do not have them.
         storage: Keeps the database on the disk, which is deleted with it; None for tables of another database.
     """
 
@@ -249,12 +243,8 @@ class Reader:
 
     def build(self) -> PastCalls:
         """Return the tables of everything that was read."""
-        values = {
-            "session_keys": self._keys.session,
-            "agent_keys": self._keys.agent,
-            "reported_fields": self._keys.reported,
-            "input_units": _INPUT_UNITS,
-        }
+        keys = self._keys
+        values = {"session_keys": keys.session, "agent_keys": keys.agent, "reported_fields": keys.reported}
         self._execute("build_tables", values)
         ((skipped,),) = self._database.execute("SELECT count(*) FROM problems").fetchall()
         return PastCalls(

@@ -95,7 +95,6 @@ def swap_model(
         provider=ibis.literal(provider),
         model=ibis.literal(model),
         rate_source=_null(whole.rate_source),  # a gateway's cost of the old model is not one of the new
-        is_carried=ibis.literal(False),  # noqa: FBT003
     )
     return swapped, swapping.notes
 
@@ -137,21 +136,22 @@ class _Swapping:
         """Return the rows of the old model with the amounts that the new one bills."""
         of_model = (self._rows.provider == self._old.provider, self._rows.model == self._old.model)
         rows = self._with_reported(self._rows.filter(*of_model))
+        requests = _requests(rows)
         by_units: dict[tuple[str | None, frozenset[Unit]], list[Mapping[str, Any]]] = {}
-        for kind in _fetch(_kinds(rows)):
-            if units := _to_units(kind["request_units"]):
+        for kind in _fetch(requests.group_by(["mode", "units"]).agg(last=requests["last"].max())):
+            if units := _to_units(kind["units"]):
                 by_units.setdefault((kind["mode"], units), []).append(kind)
         converted = []
         for (mode, units), kinds in by_units.items():
             ratio = self._check(self._usage(mode, units, max(kind["last"] for kind in kinds)))
             if ratio is not None:
-                names = [kind["request_units"] for kind in kinds]
-                these = rows.filter(rows.request_units.isin(names), rows.mode.fill_null("") == (mode or ""))
-                converted.append(_converted(these, ratio))
-        return _with_amounts(rows, *converted) if converted else rows
+                names = [kind["units"] for kind in kinds]
+                these = requests.filter(requests.units.isin(names), requests.mode.fill_null("") == (mode or ""))
+                converted.append(_converted(rows, these, ratio))
+        return ibis.union(rows, *converted) if converted else rows
 
     def _with_reported(self, rows: Table) -> Table:
-        return rows if self._reported is None else _with_amounts(rows, _unbilled(rows, self._reported))
+        return rows if self._reported is None else rows.union(_unbilled(rows, self._reported))
 
     def _usage(self, mode: str | None, units: Iterable[Unit], last: datetime) -> Usage:
         """Return one of each unit: which of them are billed does not depend on the amounts."""
@@ -239,11 +239,14 @@ class _Swapping:
 
     def _ratio(self, old: Unit, new: Unit) -> _Ratio | None:
         """Return the ratio of the old model's requests; if none has both units, that of all of the component's."""
-        rows = self._with_reported(self._rows)
-        left, right = (rows.filter(rows.unit == unit.value, rows.request_amount > 0) for unit in (old, new))
-        both = left.select("provider", "model", "request", old="request_amount").join(
-            right.select("request", new="request_amount"), "request"
+        whole = self._with_reported(self._rows)
+        rows = whole.filter(_is_amount(whole))
+        by = ["provider", "model", "request"]
+        left, right = (
+            amounts.group_by(by).agg(amount=amounts.amount.sum())
+            for amounts in (rows.filter(rows.unit == old.value), rows.filter(rows.unit == new.value))
         )
+        both = left.rename(old="amount").join(right.rename(new="amount"), by)
         found = _fetch(
             both.group_by(["provider", "model"]).agg(request_count=both.count(), old=both.old.sum(), new=both.new.sum())
         )
@@ -263,42 +266,33 @@ class _Swapping:
 
 def _unbilled(rows: Table, reported: Table) -> Table:
     """Return rows of the amounts that the requests of other rows reported in addition."""
-    requests = rows.filter(rows.is_first).drop("unit", "amount").join(reported, "request")
-    return _further(requests, rows)
+    requests = rows.filter(rows.addon.isnull()).distinct(on="request", keep="first")
+    return _without_cost(requests.drop("unit", "amount").join(reported, "request")).select(*rows.columns)
 
 
-def _converted(rows: Table, ratio: _Ratio) -> Table:
+def _converted(rows: Table, requests: Table, ratio: _Ratio) -> Table:
     """Return a row of the new unit for each row of the old one."""
-    old = rows.filter(rows.unit == ratio.old.value, rows.request_amount > 0)
-    amount = old.request_amount.cast(_AMOUNT) * ibis.literal(ratio.value, _RATIO)
+    old = rows.filter(rows.unit == ratio.old.value, _is_amount(rows)).semi_join(requests, "request")
+    amount = old.amount.cast(_AMOUNT) * ibis.literal(ratio.value, _RATIO)
     new = old.mutate(unit=ibis.literal(ratio.new.value), amount=amount.try_cast(rows.amount.type()))
-    return _further(new, rows)
+    return _without_cost(new).select(*rows.columns)
 
 
-def _further(amounts: Table, rows: Table) -> Table:
-    """Return amounts as further rows of requests, whose cost and facts are on a row that they have."""
-    return amounts.mutate(
-        usd=_null(rows.usd),
-        list_usd=_null(rows.list_usd),
-        addon=_null(rows.addon),
-        is_first=ibis.literal(False),  # noqa: FBT003
-        request_amount=amounts.amount,
-    ).select(*rows.columns)
+def _without_cost(rows: Table) -> Table:
+    """Return rows whose cost is on another row of the same request."""
+    return rows.mutate(usd=_null(rows.usd), list_usd=_null(rows.list_usd))
 
 
-def _with_amounts(rows: Table, *further: Table) -> Table:
-    """Return rows with further rows of the same requests."""
-    whole = ibis.union(rows, *further)
-    amounts = whole.filter(whole.request_amount > 0)
-    units = amounts.group_by("request").agg(units=amounts.unit.group_concat(",", order_by=amounts.unit))
-    joined = whole.left_join(units, "request")
-    return joined.mutate(request_units=ibis.coalesce(joined.units, joined.request_units)).select(*rows.columns)
+def _requests(rows: Table) -> Table:
+    """Return each request with its units, in one text."""
+    amounts = rows.filter(_is_amount(rows))
+    return amounts.group_by(["request", "mode"]).agg(
+        units=amounts.unit.group_concat(",", order_by=amounts.unit), last=amounts.used_at.max()
+    )
 
 
-def _kinds(rows: Table) -> Table:
-    """Return the different units of requests, by mode, with the time of the last request."""
-    requests = rows.filter(rows.is_first, rows.request_units.length() > 0)
-    return requests.group_by(["mode", "request_units"]).agg(last=requests.used_at.max())
+def _is_amount(rows: Table) -> Column:
+    return rows.unit.notnull() & (rows.amount > 0) & rows.addon.isnull()
 
 
 def _name(units: Iterable[Unit]) -> str:
