@@ -168,7 +168,7 @@ class _Calls:
         for swap in stack.swaps:
             time = self._at or datetime.now(timezone.utc)
             possible = {c.value for c in self._catalog.components_of(*split_name(swap.new), time)}
-            fitting = [model for model in self.recorded if fits(model.name, swap.old)]
+            fitting = [model for model in self.recorded if fits(model.name.lower(), swap.old)]
             found = {model.component for model in fitting}
             if not found:
                 names = {model.name for model in self.recorded}

@@ -8,6 +8,7 @@ import json
 from datetime import datetime, timezone
 from decimal import Decimal
 
+import duckdb
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pyarrow import parquet
@@ -24,6 +25,9 @@ from ..conftest import llm_metrics, realtime_metrics, stt_metrics, tts_metrics
 from ..faults.test_concurrency import report
 from ..pipeline.test_bill import Call
 from .conftest import Recorded
+from .databases import fill_duckdb
+from .langfuse_export import from_blob_storage, from_ui, to_csv, to_json
+from .otlp import to_messages
 
 NOW = datetime(2026, 11, 26, tzinfo=timezone.utc)
 OTHERS = """
@@ -347,6 +351,38 @@ def test_without_a_ratio_there_is_no_price_and_no_total(hold_calls, swap):
         "acme/voice-by-time bills audio_second; these calls have character of cartesia/sonic-3, "
         "and no request with both to measure a ratio"
     }
+
+
+FORMS = {
+    "protobuf": to_messages,
+    "Langfuse, JSON": lambda spans: to_json([from_ui(span) for span in spans]).encode(),
+    "Langfuse, CSV": lambda spans: to_csv([from_blob_storage(span) for span in spans]).encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reported_amounts_are_in_every_form_of_spans(hold_calls, swap, tmp_path, form):
+    recorded, path = hold_calls(), tmp_path / "spans"
+    path.write_bytes(FORMS[form](recorded.spans))
+
+    change, other = (changed(swap([file], (NAMES["tts"], "acme/voice-by-time"))) for file in (path, recorded.span_file))
+
+    assert change.after_usd == other.after_usd > 0
+    assert change.approximations == other.approximations
+
+
+def test_reported_amounts_are_read_from_a_database(hold_calls, tmp_path, others_file):
+    recorded, path = hold_calls(), tmp_path / "traces.duckdb"
+    with duckdb.connect(path) as database:
+        fill_duckdb(database, recorded.spans)
+    arguments = ("--swap", "cartesia/sonic-3=acme/voice-by-time", "--json")
+
+    result = run("what-if", "--connect", f"duckdb://{path}", "--prices", others_file, *arguments)
+
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["stacks"] == json.loads(
+        what_if(recorded.span_file, others_file, *arguments).stdout
+    )["stacks"]  # fmt: skip
 
 
 @pytest.mark.parametrize("seconds", ["-4.2", "0.0", "NaN", "true", "1e13", "[4.2]", "4.2, ", '\\"long\\"'])
