@@ -135,6 +135,11 @@ class VoiceCostSpanProcessor(SpanProcessor):
             on_stream = None if settings.unreported == "count" else self._on_stream
             self._subscriptions.append(source.subscribe(self._on_report, on_stream))
 
+    @property
+    def downstream(self) -> SpanProcessor | None:
+        """The processor that it wraps, if any."""
+        return self._downstream
+
     # span processor
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:

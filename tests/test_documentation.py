@@ -156,6 +156,6 @@ def test_every_dialect_has_its_page():
 def test_the_api_page_lists_all_public_names():
     page = (ROOT / "docs" / "api.md").read_text()
 
-    named = re.findall(r"^::: otel_voice_cost\.(?:install\.)?(\w+)$", page, re.MULTILINE)
+    named = re.findall(r"^::: otel_voice_cost\.(?:installation\.)?(\w+)$", page, re.MULTILINE)
 
     assert sorted(named) == otel_voice_cost.__all__

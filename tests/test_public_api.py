@@ -50,12 +50,25 @@ def test_the_public_names():
 
 
 def test_importing_loads_no_library_that_only_building_needs():
-    code = "import json, sys, otel_voice_cost; print(json.dumps(list(sys.modules)))"
+    code = "import json, sys; from otel_voice_cost import VoiceCostSpanProcessor; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     imported = set(json.loads(done.stdout))
     assert "otel_voice_cost.processor" in imported
     assert imported.isdisjoint({"genai_prices", "livekit", "pydantic", "pydantic_settings", "tomllib", "wrapt"})
+
+
+def test_names_are_imported_when_they_are_asked_for():
+    code = "import json, sys, otel_voice_cost; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert {name for name in json.loads(done.stdout) if name.startswith("otel_voice_cost.")} == set()
+
+
+def test_install_is_the_function_whatever_was_imported_before():
+    code = "import otel_voice_cost.installation; from otel_voice_cost import install; assert callable(install)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_an_unknown_name_raises():

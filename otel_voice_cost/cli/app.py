@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import datetime, timezone
-from typing import Annotated, Any, NoReturn
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..build import build_prices
-from ..cost import EXACT, to_text
-from ..prices.catalog import PriceCatalog
-from ..prices.rates import BILLING_RULES, Rate
-from ..settings import Settings
+if TYPE_CHECKING:
+    from ..prices.catalog import PriceCatalog
 
 __all__ = [
+    "BAD_INPUT",
     "Json",
     "On",
     "app",
@@ -26,22 +25,31 @@ __all__ = [
     "fail",
     "moment",
     "output",
+    "parse_day",
     "print_errors",
     "print_json",
-    "rate_fields",
+    "suggest",
     "table",
 ]
 
-app = typer.Typer(
-    help="Query the price catalog that puts costs on the spans of LiveKit Agents and Pipecat.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+BAD_INPUT = 2  # exit status; 1 is an answer: no price, or something is wrong
+_MAX_NAMED = 12
 _errors = Console(stderr=True, soft_wrap=True, highlight=False)
 
+
+def parse_day(text: str) -> datetime:
+    """Return a day that was given as an option, at midnight without time zone."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%d")  # noqa: DTZ007  # `moment` adds the zone
+    except ValueError:
+        raise typer.BadParameter(f"got {text!r}, expected a day such as 2026-11-23") from None
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-On = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the usage; default today.")]
+On = Annotated[
+    datetime | None, typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the usage; default today.")
+]
 
 
 def output() -> Console:
@@ -63,10 +71,10 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def fail(problems: Iterable[object]) -> NoReturn:
-    """Print problems to standard error and exit with status 1."""
+def fail(problems: Iterable[object], status: int = BAD_INPUT) -> NoReturn:
+    """Print problems to standard error and exit."""
     print_errors(problems)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def print_errors(problems: Iterable[object]) -> None:
@@ -75,8 +83,20 @@ def print_errors(problems: Iterable[object]) -> None:
         _errors.print(str(problem), markup=False)
 
 
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence with the known names that are closest to a wrong one, or all if they are few."""
+    names = sorted(set(known))
+    close = get_close_matches(name, names)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"Known: {', '.join(names)}." if len(names) <= _MAX_NAMED else ""
+
+
 def catalog() -> PriceCatalog:
     """Return the catalog that the processor would build; exit if variables or files have mistakes."""
+    from ..build import build_prices  # noqa: PLC0415  # --help needs no prices
+    from ..settings import Settings  # noqa: PLC0415
+
     settings, problems = Settings.from_environment()
     prices, _, more = build_prices(settings)
     if problems or more:
@@ -87,27 +107,3 @@ def catalog() -> PriceCatalog:
 def moment(on: datetime | None) -> datetime:
     """Return noon of a day, UTC, or now."""
     return on.replace(hour=12, tzinfo=timezone.utc) if on else datetime.now(timezone.utc)
-
-
-def rate_fields(rate: Rate) -> dict[str, Any]:
-    """Return a rate for JSON, with dollars as text, rounded to 18 places."""
-    return {
-        "provider": rate.provider,
-        "model": list(rate.model),
-        "component": rate.component.value,
-        "unit": rate.unit.value,
-        "usd": to_text(EXACT.create_decimal(f"{rate.usd:.18f}")),
-        "per": rate.per,
-        "native": f"{rate.native} at {rate.native.per_usd} per USD" if rate.native else None,
-        "mode": rate.mode.value if rate.mode else None,
-        "plan": rate.plan,
-        "addon": rate.addon,
-        "since": str(rate.since) if rate.since else None,
-        "until": str(rate.until) if rate.until else None,
-        **{rule: to_text(getattr(rate, rule)) for rule in BILLING_RULES},
-        "estimated": rate.estimated,
-        "loaded_from": rate.loaded_from,
-        "source": rate.source,
-        "checked": str(rate.checked) if rate.checked else None,
-        "note": rate.note,
-    }

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Annotated
 
 import typer
+from rich.table import Table
 
 from ..cost import EXACT, Cost, exact_sum, to_text
 from ..prices.calculate import calculate_cost
@@ -19,6 +20,8 @@ from .app import Json, On, app, catalog, fail, moment, output, print_json, table
 __all__ = ["Shape", "estimated_cost"]
 
 _CHARACTERS_PER_SECOND = 15  # spoken English
+_DAYS = 30  # of a month
+_HEADING_WIDTH, _STACK_WIDTH = 16, 21  # columns of the terminal
 _MICRODOLLAR = Decimal("0.000001")
 
 
@@ -106,6 +109,7 @@ def estimate(
         list[str], typer.Option(help="Models of a stack: 'stt=deepgram/nova-3 llm=openai/gpt-4.1 tts=...'. Repeat it.")
     ],
     minutes: Annotated[float, typer.Option(min=0.01, help="Length of the call.")] = 5,
+    calls_per_day: Annotated[int | None, typer.Option(min=1, help="Calls a day, for the cost of 30 days.")] = None,
     characters: Annotated[int, typer.Option(min=0, help="Characters the agent speaks, per minute.")] = 600,
     input_tokens: Annotated[int, typer.Option(min=0, help="Input of the language model, per minute.")] = 3_000,
     output_tokens: Annotated[int, typer.Option(min=0, help="Output of the language model, per minute.")] = 175,
@@ -115,11 +119,13 @@ def estimate(
     on: On = None,
     as_json: Json = False,
 ) -> None:
-    """Show the cost of a call of a given shape, in total and per minute, for several stacks side by side.
+    """Estimate the cost of a call with other models, side by side: per minute, per call and in a month.
 
     The defaults are LiveKit's: 600 characters, 3,000 input and 175 output tokens a minute.
 
-    Example: voice-cost estimate --minutes 5 --stack "stt=deepgram/nova-3 llm=openai/gpt-4.1-mini tts=cartesia/sonic-3"
+    Example: voice-cost estimate --stack "stt=deepgram/nova-3 llm=openai/gpt-4.1-mini tts=cartesia/sonic-3"
+
+    Example: voice-cost estimate --stack "realtime=openai/gpt-realtime" --minutes 4 --calls-per-day 500
     """
     shape = Shape(
         minutes=Decimal(str(minutes)),
@@ -133,9 +139,9 @@ def estimate(
     prices, at = catalog(), moment(on)
     stacks = [[(part, name, estimated_cost(prices, shape, part, name, at)) for part, name in _parts(s)] for s in stack]
     if as_json:
-        print_json([_fields(parts, shape) for parts in stacks])
+        print_json([_fields(parts, shape, calls_per_day) for parts in stacks])
     else:
-        _print(stacks, shape)
+        _print(stacks, shape, calls_per_day)
     if any(cost.usd is None for parts in stacks for _, _, cost in parts):
         raise typer.Exit(1)
 
@@ -164,12 +170,14 @@ def _per_minute(usd: Decimal, shape: Shape) -> Decimal:
     return EXACT.divide(usd, shape.minutes).quantize(_MICRODOLLAR)
 
 
-def _fields(parts: _Parts, shape: Shape) -> dict[str, object]:
+def _fields(parts: _Parts, shape: Shape, calls_per_day: int | None) -> dict[str, object]:
     total = _total(parts)
+    month = {} if calls_per_day is None else {"usd_per_month": total and to_text(_per_month(total, calls_per_day))}
     return {
         "minutes": str(shape.minutes),
         "usd": None if total is None else to_text(total),
         "usd_per_minute": None if total is None else to_text(_per_minute(total, shape)),
+        **month,
         "components": [
             {
                 "component": component.value,
@@ -184,17 +192,48 @@ def _fields(parts: _Parts, shape: Shape) -> dict[str, object]:
     }
 
 
-def _print(stacks: list[_Parts], shape: Shape) -> None:
-    rows = table("stack", "component", "model", "USD per minute", f"USD in {shape.minutes} minutes", "")
-    for number, parts in enumerate(stacks, start=1):
-        for component, name, cost in parts:
-            note = cost.unpriced_reason or ("estimate" if cost.estimated else "")
-            rows.add_row(str(number), component.value, name, *_money(cost.usd, shape), note)
-        rows.add_row(str(number), "all", "", *_money(_total(parts), shape), end_section=True)
-    output().print(rows)
+def _per_month(usd: Decimal, calls_per_day: int) -> Decimal:
+    return EXACT.multiply(usd, Decimal(calls_per_day * _DAYS))
 
 
-def _money(usd: Decimal | None, shape: Shape) -> tuple[str, str]:
-    if usd is None:
-        return "unknown", "unknown"
-    return to_text(_per_minute(usd, shape)), to_text(usd.quantize(_MICRODOLLAR))
+def _print(stacks: list[_Parts], shape: Shape, calls_per_day: int | None) -> None:
+    """Print a column for each stack; those that are too many for the terminal come below."""
+    console = output()
+    at_once = max(1, (console.width - _HEADING_WIDTH) // _STACK_WIDTH)
+    for first in range(0, len(stacks), at_once):
+        console.print(_columns(stacks[first : first + at_once], first, shape, calls_per_day))
+    notes = {name: note for parts in stacks for _, name, cost in parts if (note := _note(cost))}
+    for name, note in notes.items():
+        console.print(f"{note}." if name in note else f"{name}: {note}.", markup=False)
+
+
+def _columns(stacks: list[_Parts], first: int, shape: Shape, calls_per_day: int | None) -> Table:
+    made = table("", *(f"stack {first + number}" for number in range(1, len(stacks) + 1)))
+    made.columns[0].no_wrap = True
+    for component in dict.fromkeys(component for parts in stacks for component, _, _ in parts):
+        made.add_row(component.value, *(_cell(parts, component, shape) for parts in stacks))
+    made.add_section()
+    totals = [_total(parts) for parts in stacks]
+    made.add_row("a minute", *(_money(total and _per_minute(total, shape)) for total in totals))
+    made.add_row(f"{to_text(shape.minutes)} minutes", *(_money(total) for total in totals))
+    if calls_per_day is not None:
+        made.add_row(f"{_DAYS} days", *(_money(total and _per_month(total, calls_per_day)) for total in totals))
+    return made
+
+
+def _cell(parts: _Parts, component: Component, shape: Shape) -> str:
+    """Return the models of a component, each with its cost per minute."""
+    lines = []
+    for _, name, cost in (part for part in parts if part[0] is component):
+        provider, _, model = name.partition("/")
+        mark = " ~" if cost.estimated else ""
+        lines.append(f"{provider}/\n{model}\n{_money(cost.usd and _per_minute(cost.usd, shape))}{mark}")
+    return "\n".join(lines)
+
+
+def _note(cost: Cost) -> str | None:
+    return cost.unpriced_reason or ("~ its price is an estimate" if cost.estimated else None)
+
+
+def _money(usd: Decimal | None) -> str:
+    return "no price" if usd is None else f"${usd:,.4f}" if usd < 1 else f"${usd:,.2f}"

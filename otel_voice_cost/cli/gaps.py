@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from ..sources.framework import BilledClass, Framework
 from ..sources.livekit.framework import LIVEKIT
 from ..sources.pipecat.framework import PIPECAT
 from ..usage import Unit, with_text
-from .app import Json, On, app, catalog, moment, output, print_json, table
+from .app import Json, On, app, catalog, moment, output, print_errors, print_json, suggest, table
 
 __all__ = ["FRAMEWORKS", "Gap", "find_gaps"]
 
@@ -110,34 +111,65 @@ def _list(units: Iterable[Unit]) -> str:
     return " and ".join(sorted(_dimensions(units)))
 
 
-def _known(name: str | None) -> str | None:
-    if name is not None and name not in _OPTIONS:
-        raise typer.BadParameter(f"got {name!r}, expected {' or '.join(_OPTIONS)}")
+def _known_framework(name: str | None) -> str | None:
+    return _known(name, _OPTIONS)
+
+
+def _known_status(name: str | None) -> str | None:
+    return _known(name, _STATUSES)
+
+
+def _known(name: str | None, names: Sequence[str]) -> str | None:
+    if name is not None and name not in names:
+        raise typer.BadParameter(f"got {name!r}, expected one of {', '.join(names)}")
     return name
+
+
+def _has_plugin(gap: Gap, plugin: str) -> bool:
+    """Return True if one part of the class's module is the plugin's name."""
+    module = gap.billed_class.module.lower()
+    return plugin.lower() in (module, *re.split(r"[._]", module))
 
 
 @app.command()
 def gaps(
     framework: Annotated[
-        str | None, typer.Option(callback=_known, metavar="|".join(_OPTIONS), help="One framework; default all.")
+        str | None,
+        typer.Option(callback=_known_framework, metavar="|".join(_OPTIONS), help="One framework; default all."),
+    ] = None,
+    plugin: Annotated[str | None, typer.Option(help="One plugin or service, such as deepgram; default all.")] = None,
+    status: Annotated[
+        str | None, typer.Option(callback=_known_status, metavar="|".join(_STATUSES), help="One status; default all.")
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the documentation page.")] = False,
     on: On = None,
     as_json: Json = False,
 ) -> None:
-    """Show how the models of LiveKit's plugins and Pipecat's services are priced, with your overrides.
+    """Show which models of LiveKit's plugins and Pipecat's services have a price, with your overrides.
 
-    Example: voice-cost gaps --framework pipecat
+    Example: voice-cost gaps --plugin deepgram
+
+    Example: voice-cost gaps --framework pipecat --status unpriced
     """
     prices, at = catalog(), moment(on)
     chosen = [each for each in FRAMEWORKS if framework in (None, each.option)]
-    found = {each.option: find_gaps(each, prices, at) for each in chosen}
+    found = {
+        each.option: [
+            gap
+            for gap in find_gaps(each, prices, at)
+            if (plugin is None or _has_plugin(gap, plugin)) and status in (None, gap.status)
+        ]
+        for each in chosen
+    }
+    if not any(found.values()):
+        modules = [billed_class.module for each in chosen for billed_class in each.classes()]
+        print_errors([f"No such models. {suggest(plugin, modules)}" if plugin else "No such models."])
     if as_json:
         print_json([dict(zip(_HEADINGS, (name, *gap.row), strict=True)) for name in found for gap in found[name]])
     elif markdown:
         typer.echo("\n".join(_page([(each, found[each.option]) for each in chosen])))
     else:
-        for each in chosen:
+        for each in filter(lambda each: found[each.option], chosen):
             _print_tables(found[each.option])
             output().print(_summarize(each, found[each.option]), markup=False)
 
@@ -159,7 +191,8 @@ def _summarize(framework: Framework, gaps: Sequence[Gap]) -> str:
     counts = Counter(gap.status for gap in gaps)
     summary = ", ".join(f"{counts[status]} {status}" for status in _STATUSES if counts[status])
     name = f"{framework.source.name} {framework.newest}"
-    return f"{len(framework.classes())} classes of {name}, {len(gaps)} models: {summary}."
+    classes = {(gap.billed_class.module, gap.billed_class.name) for gap in gaps}
+    return f"{len(classes)} classes of {name}, {len(gaps)} models: {summary}."
 
 
 def _page(found: Sequence[tuple[Framework, Sequence[Gap]]]) -> list[str]:

@@ -1,26 +1,24 @@
-"""``prices``, ``price`` and ``check``: list rates, price one usage, check files and variables."""
+"""``prices`` and ``price``: list rates, and price one usage."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from ..build import build_prices
 from ..cost import Cost, to_text
-from ..errors import Problem
-from ..export.dialects import resolve_dialects
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import Candidate
-from ..prices.files import read_sheet
 from ..prices.rates import Rate
-from ..settings import Settings
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
-from .app import Json, On, app, catalog, fail, moment, output, print_json, rate_fields, table
+from .app import Json, On, app, catalog, fail, moment, output, print_json, table
+from .rates import amount_text, rate_fields, rate_text, rate_when
 
+_ESTIMATE = "\N{NO-BREAK SPACE}~"
 _Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalog's id.")]
 
 
@@ -45,28 +43,33 @@ def prices(
         and rate.holds_on(day)
     ]
     if not rates:
-        fail(["No rates. Token prices of language models are looked up with `voice-cost price`."])
+        fail(["No rates. Token prices of language models are looked up with `voice-cost price`."], status=1)
     if as_json:
         print_json([rate_fields(rate) for rate in rates])
         return
-    rows = table("provider", "model", "component", "rate", "when", "checked", "source")
+    for name in dict.fromkeys(rate.provider for rate in rates):
+        _print_rates(name, [rate for rate in rates if rate.provider == name])
+
+
+def _print_rates(provider: str, rates: Sequence[Rate]) -> None:
+    """Print the rates of a provider, and below them their pages."""
+    pages = {page: f"[{number}]" for number, page in enumerate(dict.fromkeys(map(_page, rates)), start=1)}
+    rows = table(provider, "for", "price", "page")
+    rows.columns[0].no_wrap = True
     for rate in rates:
-        rows.add_row(
-            rate.provider,
-            ", ".join(rate.model),
-            rate.component.value,
-            f"{rate}{', estimate' if rate.estimated else ''}",
-            _when(rate),
-            str(rate.checked or ""),
-            rate.source,
-        )
-    output().print(rows)
+        used_for = ", ".join(filter(None, (rate.component.value, rate_when(rate))))
+        price = f"{rate_text(rate)}{_ESTIMATE if rate.estimated else ''}"
+        rows.add_row("\n".join(rate.model), used_for, price, escape(pages[_page(rate)]))
+    console = output()
+    console.print(rows)
+    for page, number in pages.items():
+        console.print(f"{number} {page}", markup=False, soft_wrap=True)
+    if any(rate.estimated for rate in rates):
+        console.print("~ An estimate: the price is uncertain, or for a unit that stands in for the billed one.")
 
 
-def _when(rate: Rate) -> str:
-    facts = [rate.mode.value if rate.mode else "", f"plan {rate.plan}" if rate.plan else ""]
-    facts += [f"add-on {rate.addon}" if rate.addon else ""]
-    return ", ".join(filter(None, facts))
+def _page(rate: Rate) -> str:
+    return ", ".join(filter(None, (rate.source or rate.loaded_from, str(rate.checked or ""))))
 
 
 @app.command()
@@ -176,10 +179,10 @@ def _explain(cost: Cost, candidates: list[Candidate]) -> None:
     line(f"{usage.component.value}, {usage.provider}/{usage.model}, on {usage.at.date()}")
     for part in cost.lines:
         used = usage.quantities[part.unit]
-        billed = f", billed as {part.amount}" if part.amount != used else ""
+        billed = f", billed as {to_text(part.amount)}" if part.amount != used else ""
         rate = part.rate
         addon = f"add-on {rate.addon}: " if rate.addon else ""
-        line(f"  {addon}{used} {part.unit.value}{billed} at {rate}: {to_text(part.list_usd)} USD")
+        line(f"  {addon}{amount_text(used, part.unit)}{billed} at {rate_text(rate)}: {to_text(part.list_usd)} USD")
         line(f"    {'estimate, ' if rate.estimated else ''}{_origin(rate)}")
     if cost.usd is None:
         line(f"no cost: {cost.unpriced_reason}")
@@ -191,7 +194,7 @@ def _explain(cost: Cost, candidates: list[Candidate]) -> None:
         line(f"  {to_text(cost.markup_usd)} USD markup on it")
     for candidate in candidates:
         if candidate.verdict not in ("holds", "add-on"):
-            line(f"  not {', '.join(candidate.rate.model)} at {candidate.rate}: {candidate.verdict}")
+            line(f"  not {', '.join(candidate.rate.model)} at {rate_text(candidate.rate)}: {candidate.verdict}")
 
 
 def _origin(rate: Rate) -> str:
@@ -201,31 +204,3 @@ def _origin(rate: Rate) -> str:
     facts += [f"until {rate.until}"] if rate.until else []
     facts += [f"plan {rate.plan}"] if rate.plan else []
     return ", ".join(dict.fromkeys(filter(None, facts)))
-
-
-@app.command()
-def check(
-    files: Annotated[list[Path] | None, typer.Argument(help="Price files, in addition to those configured.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Check price files and VOICE_COST_* variables; the exit status is 1 if something is wrong.
-
-    Example: voice-cost check prices.toml
-    """
-    settings, found = Settings.from_environment()
-    problems: list[Problem] = list(found)
-    more = build_prices(settings).problems
-    problems += more
-    problems += resolve_dialects(settings.dialects)[1]
-    count = 0
-    for path in files or []:
-        sheet = read_sheet(path)
-        count += len(sheet.rates)
-        problems += sheet.problems
-    if as_json:
-        fields = [{"place": p.place, "value": p.value, "expected": p.expected} for p in problems]
-        print_json({"rates": count, "problems": fields})
-        raise typer.Exit(1 if problems else 0)
-    if problems:
-        fail(problems)
-    typer.echo(f"No problems. {count} rates in {len(files or [])} files, and the environment.")

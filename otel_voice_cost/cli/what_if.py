@@ -19,7 +19,7 @@ from ..errors import Problem
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
 from ..sources.livekit.providers import canonical_model, canonical_provider
-from .app import Json, app, catalog, fail, moment, output, print_json, table
+from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
 from .past_calls import (
     Connect,
     Csv,
@@ -71,7 +71,8 @@ def what_if(
     ] = None,
     prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the prices; default the day of each usage.")
+        datetime | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
     ] = None,
     connect: Connect = None,
     table_name: Table = None,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from opentelemetry.sdk.trace import SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
-__all__ = ["get_processors", "order_problem", "put_first"]
+__all__ = ["exports", "get_processors", "order_problem", "put_first"]
 
 
 def get_processors(holder: object) -> tuple[SpanProcessor, ...]:
@@ -54,7 +54,7 @@ def order_problem(span: object, processor: SpanProcessor) -> str | None:
     for other in get_processors(span):
         if other is processor:
             return None
-        if _exports(other):
+        if exports(other):
             return (
                 f"VoiceCostSpanProcessor was added after {type(other).__name__}, which exports spans before they "
                 "have their cost. Add VoiceCostSpanProcessor first, or call "
@@ -63,6 +63,6 @@ def order_problem(span: object, processor: SpanProcessor) -> str | None:
     return None
 
 
-def _exports(processor: SpanProcessor) -> bool:
+def exports(processor: SpanProcessor) -> bool:
     """Return True if a processor exports spans: the SDK's processors, their subclasses and others."""
     return any(hasattr(processor, name) for name in ("span_exporter", "_batch_processor", "_exporter", "exporter"))

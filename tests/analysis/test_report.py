@@ -179,7 +179,7 @@ def test_parquet_has_the_rows_of_the_csv(recorded, tmp_path):
 def test_a_parquet_file_that_cannot_be_written_is_an_error(recorded, tmp_path):
     result = run("report", str(recorded.span_file), "--parquet", str(tmp_path / "none" / "report.parquet"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "report.parquet" in result.stderr
     assert "a file that can be written" in result.stderr
 

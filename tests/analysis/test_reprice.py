@@ -216,11 +216,11 @@ def test_files_without_calls_exit_with_one(tmp_path):
     (tmp_path / "calls.jsonl").touch()
     result = run("reprice", str(tmp_path / "calls.jsonl"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "No calls in these files." in result.stderr
 
 
 def test_a_missing_file_and_a_bad_price_file_exit_with_one(recorded, tmp_path):
-    assert run("reprice", str(tmp_path / "absent.jsonl")).exit_code == 1
+    assert run("reprice", str(tmp_path / "absent.jsonl")).exit_code == 2
     (tmp_path / "bad.toml").write_text("[[rate]]\nusd = 1\n")
-    assert run("reprice", str(recorded.span_file), "--prices", str(tmp_path / "bad.toml")).exit_code == 1
+    assert run("reprice", str(recorded.span_file), "--prices", str(tmp_path / "bad.toml")).exit_code == 2

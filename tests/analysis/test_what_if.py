@@ -610,7 +610,7 @@ def test_the_table_fits_a_terminal_of_80_columns(recorded, others_file, count):
 def test_a_wrong_option_is_an_error_before_any_file_is_read(tmp_path, others_file, arguments, message):
     result = what_if(tmp_path / "absent.jsonl", others_file, *arguments)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
     assert "absent.jsonl" not in result.stderr
 
@@ -626,7 +626,7 @@ def test_a_refused_swap_has_no_total_a_reason_and_exit_status_1(recorded, others
 def test_the_calls_decide_if_a_model_was_used(recorded, others_file):
     result = what_if(recorded.span_file, others_file, "--swap", "cartesia/sonic-2=acme/voice")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--swap: got cartesia/sonic-2, expected a model of these calls, such as cartesia/sonic-3" in result.stderr
 
 

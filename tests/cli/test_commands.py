@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from otel_voice_cost.cli.commands import app
+from otel_voice_cost.cli.commands import COMMANDS, app
+from otel_voice_cost.settings import Settings
 
 GOOD = '[[rate]]\nprovider = "acme"\nmodel = "v1"\ncomponent = "tts"\nunit = "character"\nusd = 7\nper = 1_000_000\n'
 
@@ -23,7 +25,7 @@ def test_prices_lists_rates_with_page_and_day():
     result = run("prices", "Deepgram", "--model", "nova-3-general", "--on", "2026-11-23")
 
     assert result.exit_code == 0
-    assert "0.0048 USD per 60 audio_second" in result.output
+    assert "$0.0048/min" in result.output
     assert "https://deepgram.com/pricing" in result.output
     assert "2026-09-30" in result.output
 
@@ -62,7 +64,7 @@ def test_price_explains_every_step():
 
     assert result.exit_code == 0
     assert "stt, deepgram/nova-3, on 2026-11-23" in result.output
-    assert "62 audio_second at 0.0048 USD per 60 audio_second: 0.00496 USD" in result.output
+    assert "62 audio seconds at $0.0048/min: 0.00496 USD" in result.output
     assert "deepgram.toml, https://deepgram.com/pricing, read 2026-09-30" in result.output
 
 
@@ -72,7 +74,7 @@ def test_price_shows_minimums():
         "price", "--provider", "api.groq.com", "--model", "whisper-large-v3-turbo", "--stt-seconds", "3", "--batch"
     )
 
-    assert "3 audio_second, billed as 10 at 0.04 USD per 3600 audio_second: 0.000111111111111111 USD" in result.output
+    assert "3 audio seconds, billed as 10 at $0.04/h: 0.000111111111111111 USD" in result.output
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_an_unknown_model_has_no_price_and_exit_status_1():
 def test_an_invalid_usage_is_an_error(arguments, message):
     result = run("price", "--provider", "deepgram", "--model", "nova-3", *arguments)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
 
 
@@ -138,13 +140,18 @@ def test_the_variable_overrides_a_file(tmp_path):
     assert [json.loads(result.output)["usd"] for result in (by_file, by_both)] == ["7", "9"]
 
 
-def test_check_finds_nothing_wrong(tmp_path):
+def test_check_says_what_it_understood(tmp_path):
     path = tmp_path / "ours.toml"
     path.write_text(GOOD)
 
     result = run("check", str(path))
 
-    assert (result.exit_code, result.output.strip()) == (0, "No problems. 1 rates in 1 files, and the environment.")
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        f"{path}:",
+        "  acme/v1 tts: $7/1M characters",
+        "No problems. 1 rates in 1 files, and the environment.",
+    ]
 
 
 def test_check_reports_every_mistake(tmp_path):
@@ -167,7 +174,7 @@ def test_check_reports_every_mistake(tmp_path):
 def test_other_commands_reject_invalid_overrides():
     result = run("prices", "deepgram", VOICE_COST_PRICES="{")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "VOICE_COST_PRICES: got no JSON" in result.stderr
 
 
@@ -195,7 +202,7 @@ def test_any_unit_of_any_component_can_be_priced():
 def test_an_invalid_amount_is_reported(amount):
     result = run("price", "--provider", "a", "--model", "b", "--component", "tts", "--amount", amount)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr.startswith("--amount: got ")
 
 
@@ -203,7 +210,7 @@ def test_a_text_is_counted_as_the_vendor_counts_it():
     """Two Chinese characters are six bytes: 6 × $15 a million."""
     result = run("price", "--provider", "fishaudio", "--model", "s1", "--tts-text", "你好")
 
-    assert "6 utf8_byte at 15 USD per 1000000 utf8_byte: 0.00009 USD" in result.output
+    assert "6 utf8 bytes at $15/1M utf8 bytes: 0.00009 USD" in result.output
 
 
 def test_price_shows_why_other_rates_were_rejected():
@@ -211,7 +218,7 @@ def test_price_shows_why_other_rates_were_rejected():
     text = run(*arguments).output
     fields = json.loads(run(*arguments, "--json").output)
 
-    assert "not nova-3, nova-3-general at 0.0043 USD per 60 audio_second: batch alone" in text
+    assert "not nova-3, nova-3-general at $0.0043/min: batch alone" in text
     assert {entry["verdict"] for entry in fields["considered"]} >= {"holds", "another model", "batch alone"}
 
 
@@ -231,6 +238,7 @@ def test_check_as_json_reports_each_problem(tmp_path):
     assert result.exit_code == 1
     assert json.loads(result.output) == {
         "rates": 0,
+        "understood": {},
         "problems": [
             {
                 "place": f"{path}, a/b.stt",
@@ -241,6 +249,94 @@ def test_check_as_json_reports_each_problem(tmp_path):
     }
 
 
-@pytest.mark.parametrize("command", ["prices", "price", "estimate", "check", "doctor", "gaps", "what-if"])
-def test_help_shows_an_example(command):
-    assert f"Example: voice-cost {command}" in run(command, "--help").output
+def test_check_shows_overrides_of_every_kind(tmp_path):
+    path = tmp_path / "ours.toml"
+    path.write_text(
+        'discount = {"deepgram" = "20%"}\nmarkup = {"*" = "5%"}\nname = {"acme/v1" = "Acme"}\n'
+        'alias = {"acme/old" = "acme/v1"}\nplan = {"rime" = "scale"}\naddon = {"deepgram" = ["keyterm"]}\n'
+    )
+
+    lines = {line.strip() for line in run("check", str(path)).output.splitlines()}
+
+    assert lines >= {
+        "discount on deepgram: 20 %",
+        "markup on *: 5 %",
+        "name acme/v1: Acme",
+        "alias acme/old: acme/v1",
+        "plan rime: scale",
+        "add-ons deepgram: keyterm",
+    }
+
+
+def test_a_wrong_day_is_named():
+    result = run("prices", "deepgram", "--on", "yesterday")
+
+    assert result.exit_code == 2
+    assert "got 'yesterday', expected a day such as 2026-11-23" in result.stderr
+
+
+def test_config_shows_each_option_and_its_origin():
+    result = run("config", "--json", VOICE_COST_DIALECTS="genai", VOICE_COST_UNREPORTED="bill")
+    options = {option["variable"]: (option["value"], option["from"]) for option in json.loads(result.output)["options"]}
+
+    assert result.exit_code == 0
+    assert options["VOICE_COST_DIALECTS"] == ("genai", "environment")
+    assert options["VOICE_COST_UNREPORTED"] == ("bill", "environment")
+    assert options["VOICE_COST_RECORDS_FILE"] == ("not set", "default")
+    assert set(options) == {f"VOICE_COST_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_config_names_mistakes():
+    result = run("config", VOICE_COST_DEBUGG="1", VOICE_COST_ENABLED="perhaps")
+
+    assert result.exit_code == 1
+    assert "VOICE_COST_DEBUGG: got an unknown variable, expected VOICE_COST_DEBUG" in result.stderr
+    assert "VOICE_COST_ENABLED: got 'perhaps'" in result.stderr
+
+
+# the root
+
+
+def test_help_begins_with_examples_and_groups_commands():
+    help_text = run("--help").output
+
+    assert help_text.index("Examples:") < help_text.index("Options:") < help_text.index("Prices:")
+    assert all(f"{topic}:" in help_text for topic in COMMANDS)
+
+
+@pytest.mark.parametrize(("name", "entry"), [item for entries in COMMANDS.values() for item in entries.items()])
+def test_a_command_has_the_sentence_that_the_root_shows(name, entry):
+    assert entry.help.rstrip(".") in " ".join(run(name, "-h").output.split())
+
+
+def test_help_imports_no_command():
+    code = (
+        "import sys; sys.argv = ['voice-cost', '-h']\n"
+        "from otel_voice_cost.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print([m for m in sys.modules if m.split('.')[0] in ('opentelemetry', 'duckdb', 'ibis')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_version_is_that_of_the_package():
+    assert run("--version").output == f"otel-voice-cost {version('otel-voice-cost')}\n"
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("pric", "price"), ("repot", "report"), ("docter", "doctor")])
+def test_a_typo_is_answered_with_the_nearest_command(typo, meant):
+    result = run(typo)
+
+    assert result.exit_code == 2
+    assert f"No command '{typo}'. Did you mean" in result.stderr
+    assert meant in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name", [name for entries in COMMANDS.values() for name in entries if name not in ("langfuse",)]
+)
+def test_help_shows_an_example(name):
+    assert "Example: " in run(name, "--help").output
+    assert f"voice-cost {name}" in run(name, "--help").output

@@ -95,7 +95,7 @@ def test_the_processors_of_a_provider_are_checked(agent, target, status, text):
 def test_an_invalid_provider_is_reported(agent, target, expected):
     result = run("doctor", target)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert expected in result.stderr
 
 

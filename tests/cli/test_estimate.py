@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 
 import pytest
+from rich.text import Text
 
 from .test_commands import run
 
@@ -47,7 +49,26 @@ def test_stacks_are_shown_side_by_side():
 
     assert result.exit_code == 0
     assert "flux-general-en" in result.output
-    assert "USD in 5.0 minutes" in result.output
+    assert "5 minutes" in result.output
+
+
+def test_a_month_is_thirty_days_of_calls():
+    """500 calls of $0.0363 a minute and 5 minutes."""
+    arguments = ("estimate", "--stack", STACK, "--calls-per-day", "500", "--on", "2026-11-23")
+    (stack,) = json.loads(run(*arguments, "--json").output)
+
+    assert Decimal(stack["usd_per_month"]) == Decimal(stack["usd"]) * 15_000 == Decimal(2721)
+    assert "$2,721.00" in run(*arguments).output
+
+
+@pytest.mark.parametrize("stacks", [1, 3, 4])
+def test_stacks_fit_a_terminal_of_80_columns(stacks):
+    stack = "stt=assemblyai/universal-streaming llm=anthropic/claude-sonnet-4-5 tts=elevenlabs/eleven_flash_v2_5"
+    result = run("estimate", *["--stack", stack] * stacks, COLUMNS="80", FORCE_COLOR="1")
+    lines = Text.from_ansi(result.output).plain.splitlines()
+
+    assert max(map(len, lines)) <= 80
+    assert sum(line.count("universal-streaming") for line in lines) == stacks
 
 
 def test_an_unknown_price_is_not_zero():
@@ -63,6 +84,6 @@ def test_an_unknown_price_is_not_zero():
 def test_an_unreadable_stack_is_reported(stack):
     result = run("estimate", "--stack", stack)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--stack: got" in result.stderr
     assert "expected COMPONENT=PROVIDER/MODEL" in result.stderr

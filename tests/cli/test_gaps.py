@@ -83,7 +83,7 @@ def test_an_unknown_framework_is_refused():
     result = run("gaps", "--framework", "vocode")
 
     assert result.exit_code == 2
-    assert "expected livekit or pipecat" in result.stderr
+    assert "expected one of livekit, pipecat" in result.stderr
 
 
 def test_a_narrow_terminal_breaks_no_name_of_a_class(monkeypatch):
@@ -102,3 +102,15 @@ def test_a_narrow_terminal_breaks_no_name_of_a_class(monkeypatch):
 def test_the_page_of_the_documentation_is_up_to_date():
     """Regenerate it with `make gaps`."""
     assert run("gaps", "--markdown", "--on", "2026-11-23").output == PAGE.read_text()
+
+
+def test_gaps_of_one_plugin_and_status():
+    rows = json.loads(run("gaps", "--plugin", "deepgram", "--status", "priced", "--json").output)
+
+    assert {row["status"] for row in rows} == {"priced"}
+    assert {row["framework"] for row in rows} == {"livekit", "pipecat"}
+    assert all("deepgram" in row["module"] for row in rows)
+
+
+def test_an_unknown_plugin_is_answered_with_the_nearest():
+    assert "Did you mean deepgram?" in run("gaps", "--plugin", "deepgrm").stderr
