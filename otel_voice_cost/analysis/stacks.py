@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import SequenceMatcher
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from ..errors import Problem
@@ -15,10 +15,8 @@ from ..usage import Component
 
 __all__ = ["Stack", "Swap", "check_stacks", "nearest", "split_name"]
 
-_MAX_NAMES = 3
 _ONE_COMPONENT = "models of one component"
-_LEAST_LIKENESS = 0.6  # of two models, 0 to 1
-_LEAST_OF_PROVIDER = 0.5  # of two models of one provider
+_LEAST_OF_PROVIDER = 0.5  # of two models of one provider, 0 to 1
 
 
 class Swap(NamedTuple):
@@ -90,22 +88,10 @@ def _list(components: Iterable[Component]) -> str:
     return ", ".join(sorted(component.value for component in components))
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return the names most like another, as the end of a sentence; empty if none is like it.
-
-    If there are names of the same provider, they are the only ones.
-    """
+def nearest(name: str, names: Collection[str]) -> str:
+    """Return the names closest to another, of the same provider if there are any, as the end of a sentence."""
     provider, model = split_name(name)
-    likeness = {}
-    for each in names:
-        other_provider, other_model = split_name(each)
-        is_same, alike = provider == other_provider, _likeness(model, other_model)
-        if alike >= (_LEAST_OF_PROVIDER if is_same else _LEAST_LIKENESS):
-            likeness[each] = (is_same, alike + _likeness(provider, other_provider), each)
-    closest = sorted(likeness, key=likeness.__getitem__, reverse=True)[:_MAX_NAMES]
-    found = [each for each in closest if likeness[each][0] is likeness[closest[0]][0]]
+    of_provider = {each.partition("/")[2]: each for each in names if each.startswith(f"{provider}/")}
+    found = [of_provider[other] for other in get_close_matches(model, of_provider, cutoff=_LEAST_OF_PROVIDER)]
+    found = found or get_close_matches(name, sorted(names))
     return f", such as {', '.join(found)}" if found else ""
-
-
-def _likeness(text: str, other: str) -> float:
-    return SequenceMatcher(None, text, other, autojunk=False).ratio()
