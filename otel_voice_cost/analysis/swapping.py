@@ -6,6 +6,7 @@ a ratio that is measured on the calls, else the usage has no price, with the rea
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -30,6 +31,7 @@ _ONE = Decimal(1)
 _PLACES = Decimal("0.000000001")
 _RATIO = "decimal(16, 9)"
 _AMOUNT = "decimal(22, 9)"
+_ORDER = list(Unit)
 _CACHED = frozenset(unit for unit in Unit if unit.value.startswith("cached_"))
 
 # Units that measure the same work, in the order in which they are tried. Tokens are not among them: a request has
@@ -66,12 +68,12 @@ class Notes:
 
     Attributes:
         approximations: Reasons why its cost is not exact.
-        reasons: By the processor's reason for a missing price, one that tells more.
+        reasons: By the processor's reason for a missing price, those that tell more.
         rates: The rates of the new model in words.
     """
 
     approximations: set[str] = field(default_factory=set)
-    reasons: dict[str, str] = field(default_factory=dict)
+    reasons: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     rates: set[str] = field(default_factory=set)
 
 
@@ -161,7 +163,7 @@ class _Swapping:
             component=self._component,
             provider=provider,
             model=model,
-            quantities=dict.fromkeys(units, _ONE),
+            quantities=dict.fromkeys(sorted(units, key=_ORDER.index), _ONE),
             at=self._at or last.replace(tzinfo=timezone.utc),
             mode=Mode(mode) if mode else Mode.STREAMING if is_stt else None,
         )
@@ -173,20 +175,19 @@ class _Swapping:
         if cost.usd is not None:
             self._note(cost, card)
             return None
-        reason = cost.unpriced_reason or ""
+        reasons = self.notes.reasons[cost.unpriced_reason or ""]
         if card is None:
-            self.notes.reasons[reason] = self._missing(usage)
-            return None
-        if card.billing(tuple(usage.quantities)).missing is None:
+            reasons.add(self._missing(usage))
             return None
         ratio = self._measure(usage.quantities, card)
-        if ratio is None:
-            self.notes.reasons[reason] = self._inconvertible(usage.quantities, card)
-            return None
-        self.notes.approximations.add(f"{self._old.name} to {self._new}: {ratio}")
-        converted = self._usage(usage.mode, [*usage.quantities, ratio.new], usage.at)
-        self._note(calculate_cost(converted, card), card)
-        return ratio
+        if ratio is not None:
+            converted = calculate_cost(self._usage(usage.mode, [*usage.quantities, ratio.new], usage.at), card)
+            if converted.usd is not None:
+                self.notes.approximations.add(f"{self._old.name} to {self._new}: {ratio}")
+                self._note(converted, card)
+                return ratio
+        reasons.add(self._inconvertible(usage.quantities, card))
+        return None
 
     def _note(self, cost: Cost, card: RateCard | None) -> None:
         writes = card is not None and Unit.CACHE_WRITE_TOKEN in card.rates
@@ -232,7 +233,7 @@ class _Swapping:
         convertible = _CONVERTIBLE.get(self._component, ())
         billed = [unit for unit in convertible if unit in card.rates]
         for new in sorted(billed, key=lambda unit: card.rates[unit].fallback):
-            for old in (unit for unit in units if unit in convertible):
+            for old in (unit for unit in convertible if unit in units):
                 if (ratio := self._ratio(old, new)) is not None:
                     return ratio
         return None

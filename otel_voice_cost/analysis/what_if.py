@@ -195,7 +195,7 @@ class _Calls:
         named = replace(
             change,
             **model._asdict(),
-            reasons={notes.reasons.get(reason, reason) for reason in change.reasons},
+            reasons={text for reason in change.reasons for text in notes.reasons.get(reason) or {reason}},
             approximations=change.approximations | notes.approximations,
         )
         self._swapped[model, new] = _Swapped(named, outside or _ZERO)
