@@ -196,5 +196,5 @@ def batches(
 def stream(connection: Any, rows: Table) -> pa.RecordBatchReader:
     """Return the rows of an expression in batches, so that they need not fit in memory."""
     if connection.name == "duckdb":  # ibis 12 makes no batches with DuckDB 2
-        return connection.con.execute(connection.compile(rows)).to_arrow_reader(_BATCH_ROWS)
+        return connection.con.sql(connection.compile(rows)).to_arrow_reader(_BATCH_ROWS)
     return connection.to_pyarrow_batches(rows, chunk_size=_BATCH_ROWS)

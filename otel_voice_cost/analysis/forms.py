@@ -17,6 +17,7 @@ __all__ = ["ZSTD", "Form", "find_form", "open_plain"]
 
 ZSTD = b"\x28\xb5\x2f\xfd"
 _GZIP, _PARQUET, _BYTE_ORDER_MARK = b"\x1f\x8b", b"PAR1", b"\xef\xbb\xbf"
+_DUCKDB, _DUCKDB_OFFSET = b"DUCK", 8  # after a checksum
 _START_BYTES = 256
 
 
@@ -25,6 +26,7 @@ class Form(Enum):
 
     ARRAY = "one JSON array"
     CSV = "CSV"
+    DUCKDB = "a database of DuckDB"
     LINES = "JSON lines"
     MESSAGES = "messages"  # each after its length in four bytes
     PARQUET = "Parquet"
@@ -37,8 +39,10 @@ def find_form(path: Path) -> tuple[Form, str]:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        first = file.read(len(ZSTD))
-    compression = "zstd" if first == ZSTD else "gzip" if first.startswith(_GZIP) else "none"
+        first = file.read(_START_BYTES)
+    if first[_DUCKDB_OFFSET:].startswith(_DUCKDB):
+        return Form.DUCKDB, "none"
+    compression = "zstd" if first.startswith(ZSTD) else "gzip" if first.startswith(_GZIP) else "none"
     with open_plain(path, compression) as file:
         start = file.read(_START_BYTES).removeprefix(_BYTE_ORDER_MARK)
     if start.startswith(_PARQUET):

@@ -7,10 +7,12 @@ Everything after that is an ibis expression on the two.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from importlib.resources import files
 from io import BufferedReader
 from itertools import chain, islice
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from ibis.expr.types import Table
     from langfuse.api import LangfuseAPI
 
-__all__ = ["PastCalls", "ReadError", "Reader", "read_calls", "read_database", "read_langfuse"]
+__all__ = ["PastCalls", "ReadError", "Reader", "read_calls", "read_database", "read_langfuse", "save_calls"]
 
 _PROVIDER_AND_MODEL = ("gen_ai.provider.name", "gen_ai.request.model")  # of spans that no rate was looked up for
 _MAX_PROBLEMS = 1_000  # listed with their place; all are counted
@@ -62,7 +64,7 @@ class PastCalls:
         problems: Lines and spans that were skipped, the first 1,000.
         skipped: The number of all of them.
         reported: A row for each amount that a request reported and its vendor does not bill: of speech that is billed
-            by characters, its seconds. None if the calls do not have them.
+            by characters, its seconds.
         storage: Keeps the database on the disk, which is deleted with it; None for tables of another database.
     """
 
@@ -70,7 +72,7 @@ class PastCalls:
     calls: Table
     problems: tuple[Problem, ...]
     skipped: int
-    reported: Table | None = None
+    reported: Table
     storage: object = field(default=None, repr=False)
 
     @property
@@ -125,10 +127,78 @@ def read_calls(
     chosen = list({path.resolve(): path for path in paths}.values())
     if missing := [_refused(path, "no file") for path in chosen if not path.is_file()]:
         raise ReadError(missing)
+    if saved := [path for path in chosen if _is_database(path)]:
+        if len(chosen) > 1:
+            expected = "the only file: load the others into it, or read them without it"
+            raise ReadError([Problem(place=str(saved[0]), value=f"{len(chosen) - 1} other files", expected=expected)])
+        return _open_calls(saved[0])
     reader = Reader(sources)
     for path in watch(chosen):
         reader.read_file(path)
     return reader.build()
+
+
+def save_calls(past: PastCalls, path: Path) -> None:
+    """Write calls to a database of DuckDB, which `read_calls` reads without parsing them again.
+
+    Args:
+        past: The calls.
+        path: The file, which is replaced when all is written.
+
+    Raises:
+        ReadError: The file cannot be written.
+    """
+    database = past.usage.get_backend().con
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        database.execute(f"ATTACH {_quoted(draft)} AS saved")
+        try:
+            for name, table in (("usage", past.usage), ("calls", past.calls), ("reported", past.reported)):
+                database.execute(f"CREATE TABLE saved.{name} AS {ibis.to_sql(table, dialect='duckdb')}")
+            database.execute("CREATE TABLE saved.release AS SELECT ? AS name", [_release()])
+        finally:
+            database.execute("DETACH saved")
+        draft.replace(path)
+    except (OSError, duckdb.Error) as error:
+        draft.unlink(missing_ok=True)
+        problem = Problem(place=str(path), value=type(error).__name__, expected="a file that can be written")
+        raise ReadError([problem]) from error
+
+
+def _open_calls(path: Path) -> PastCalls:
+    """Return the calls of a database that `save_calls` wrote.
+
+    Raises:
+        ReadError: Something else wrote it, or another release.
+    """
+    connection = ibis.duckdb.connect(path, read_only=True, memory_limit=_MEMORY)
+    database = connection.con
+    database.execute("SET TimeZone = 'UTC'")
+    try:
+        ((release,),) = database.execute("SELECT name FROM release").fetchall()
+    except duckdb.Error:
+        release = None
+    if release != _release():
+        value = f"one of release {release}" if release else "another database"
+        expected = f"one that `voice-cost load` of release {_release()} wrote"
+        raise ReadError([Problem(place=str(path), value=value, expected=expected)])
+    usage, calls, reported = map(connection.table, ("usage", "calls", "reported"))
+    return PastCalls(usage=usage, calls=calls, problems=(), skipped=0, reported=reported)
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        return find_form(path)[0] is Form.DUCKDB
+    except OSError:  # named when it is read
+        return False
+
+
+def _release() -> str:
+    return version("otel-voice-cost")
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
 
 
 def read_langfuse(

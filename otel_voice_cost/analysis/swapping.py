@@ -78,7 +78,7 @@ class Notes:
 
 
 def swap_model(
-    rows: Table, reported: Table | None, old: Model, new: str, catalog: PriceCatalog, at: datetime | None
+    rows: Table, reported: Table, old: Model, new: str, catalog: PriceCatalog, at: datetime | None
 ) -> tuple[Table, Notes]:
     """Return the usage of one model as that of another.
 
@@ -127,7 +127,7 @@ class _Swapping:
     """The swap of a model. Its notes are complete once its parts are made."""
 
     def __init__(
-        self, rows: Table, reported: Table | None, old: Model, new: str, catalog: PriceCatalog, at: datetime | None
+        self, rows: Table, reported: Table, old: Model, new: str, catalog: PriceCatalog, at: datetime | None
     ) -> None:
         self.notes = Notes()
         self._old, self._new, self._catalog, self._at = old, new, catalog, at
@@ -153,7 +153,7 @@ class _Swapping:
         return ibis.union(rows, *converted) if converted else rows
 
     def _with_reported(self, rows: Table) -> Table:
-        return rows if self._reported is None else rows.union(_unbilled(rows, self._reported))
+        return rows.union(_unbilled(rows, self._reported))
 
     def _usage(self, mode: str | None, units: Iterable[Unit], last: datetime) -> Usage:
         """Return one of each unit: which of them are billed does not depend on the amounts."""

@@ -37,6 +37,7 @@ COMMANDS = {
     "Past calls": {
         "report": _Entry("report", "Show where the money of past calls went."),
         "reprice": _Entry("reprice", "Price past calls again, with the rules of the processor."),
+        "load": _Entry("load", "Read past calls once and keep them in a database of DuckDB."),
         "what-if": _Entry("what_if", "Show what past calls would have cost with other models."),
     },
 }

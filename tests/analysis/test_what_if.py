@@ -385,6 +385,14 @@ def test_reported_amounts_are_read_from_a_database(hold_calls, tmp_path, others_
     )["stacks"]  # fmt: skip
 
 
+def test_reported_amounts_are_kept_with_loaded_calls(hold_calls, tmp_path, others_file):
+    recorded, path = hold_calls(), tmp_path / "calls.duckdb"
+    arguments = ("--swap", "cartesia/sonic-3=acme/voice-by-time", "--json")
+    assert run("load", str(recorded.span_file), "--into", str(path)).exit_code == 0
+
+    assert what_if(path, others_file, *arguments).stdout == what_if(recorded.span_file, others_file, *arguments).stdout
+
+
 @pytest.mark.parametrize("seconds", ["-4.2", "0.0", "NaN", "true", "1e13", "[4.2]", "4.2, ", '\\"long\\"'])
 def test_a_reported_amount_that_is_not_one_is_left_out(hold_calls, swap, seconds):
     recorded = hold_calls()

@@ -150,3 +150,54 @@ def test_a_mistake_is_named(arguments, message, tmp_path, monkeypatch):
 
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+# load
+
+
+@pytest.fixture
+def loaded(recorded, tmp_path):  # noqa: F811
+    """A database of the recorded calls."""
+    path = tmp_path / "it's past.duckdb"
+    result = run("load", str(recorded.span_file), "--into", str(path))
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout == f"{path}: 3 calls\n"
+    return path
+
+
+@pytest.mark.parametrize("command", ["report", "reprice"])
+def test_calls_that_were_loaded_are_reported_as_the_files(recorded, loaded, command):  # noqa: F811
+    assert run(command, str(loaded), "--json").stdout == run(command, str(recorded.span_file), "--json").stdout
+
+
+def test_a_database_is_replaced_when_all_is_written(recorded, loaded):  # noqa: F811
+    lines = recorded.record_file.read_text().splitlines()
+    recorded.record_file.write_text(lines[0])
+    assert run("load", str(recorded.record_file), "--into", str(loaded)).exit_code == 0
+
+    assert json.loads(run("report", str(loaded), "--json").stdout)["call_count"] == 1
+    assert [path.name for path in loaded.parent.glob("*duckdb*")] + [
+        path.name for path in loaded.parent.glob(".*duckdb*")
+    ] == [loaded.name]
+
+
+def test_a_database_goes_with_no_other_files(recorded, loaded):  # noqa: F811
+    result = run("report", str(loaded), str(recorded.span_file))
+
+    assert result.exit_code == 1
+    assert f"{loaded}: got 1 other files, expected the only file" in result.stderr
+
+
+def test_a_database_of_something_else_is_an_error(tmp_path):
+    duckdb.connect(tmp_path / "other.duckdb").close()
+    result = run("report", str(tmp_path / "other.duckdb"))
+
+    assert result.exit_code == 1
+    assert "got another database, expected one that `voice-cost load` of release" in result.stderr
+
+
+def test_a_database_that_cannot_be_written_is_an_error(recorded, tmp_path):  # noqa: F811
+    result = run("load", str(recorded.span_file), "--into", str(tmp_path / "absent" / "past.duckdb"))
+
+    assert result.exit_code == 1
+    assert "expected a file that can be written" in result.stderr
