@@ -10,7 +10,7 @@ export NO_MKDOCS_2_WARNING := 1
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,10 @@ gaps: $(VENV)/.dev ## make docs/gaps.md, the table of what is priced
 pipecat-classes: $(VENV)/.dev ## read the service classes of the newest Pipecat into the package
 	$(PIP) --upgrade pipecat-ai
 	$(BIN)/python -m tests.pipecat_classes
+
+pictures: $(VENV)/.dev ## make the pictures of the report on past calls (Debian's package chromium)
+	$(PIP) playwright pillow
+	$(BIN)/python benchmarks/report_pictures.py
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term

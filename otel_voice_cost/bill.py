@@ -133,6 +133,7 @@ class SessionCost:
         unreported: Estimates of what was used and not reported, by model and reason.
         is_unreported_billed: True if they are in ``parts`` and ``usd`` too.
         currency: ``USD``.
+        revision: Label of the deployment (``VOICE_COST_REVISION``), or None.
     """
 
     session_id: str
@@ -147,6 +148,7 @@ class SessionCost:
     unreported: tuple[UnreportedPart, ...] = ()
     is_unreported_billed: bool = False
     currency: str = "USD"
+    revision: str | None = None
 
     @property
     def ended_at(self) -> datetime:

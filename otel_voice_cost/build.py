@@ -78,7 +78,7 @@ def build_prices(settings: Settings, catalog: PriceCatalog | None = None) -> Pri
     for sheet in reversed(sheets):
         if sheet != PriceSheet():
             catalog = catalog.with_sheet(sheet)
-    charges = charges_in(rate for sheet in sheets for rate in sheet.rates)
+    charges = charges_in(rate for sheet in sheets if not sheet.is_list for rate in sheet.rates)
     return Prices(catalog, charges, [problem for sheet in sheets for problem in sheet.problems])
 
 
@@ -107,8 +107,9 @@ def build(
     """
     prices = build_prices(settings, catalog)
     names, problems = resolve_dialects(settings.dialects)
-    options = Options(speech_as_tokens=settings.speech_as_tokens, langfuse_content=settings.langfuse_content)
-    instruments = Instruments(diagnostics, meter_provider)
+    as_tokens = settings.speech_usage == "tokens"
+    options = Options(as_tokens, settings.langfuse_content, settings.revision)
+    instruments = Instruments(diagnostics, meter_provider, settings.revision)
     records = RecordWriter(diagnostics, on_session_end, Path(settings.records_file) if settings.records_file else None)
     if budget is None and settings.session_budget_usd is not None:
         budget = Budget(usd_per_session=settings.session_budget_usd)
@@ -122,6 +123,7 @@ def build(
         charges=prices.charges,
         budget=None if budget is None else BudgetMonitor(budget, diagnostics),
         unreported=settings.unreported,
+        revision=settings.revision or None,
         on_record=partial(_hand_over, instruments, records),
     )
     return Built(accounting, instruments, records), [*prices.problems, *problems]

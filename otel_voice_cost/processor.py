@@ -149,7 +149,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 self._note_provider(span)
         accounting = self.accounting
         if accounting is not None:
-            self._begin(span, accounting)
+            self._begin(span, accounting, parent_context)
         if self._downstream is not None:
             self._guarded("the wrapped processor", self._downstream.on_start, span, parent_context)
 
@@ -288,7 +288,7 @@ class VoiceCostSpanProcessor(SpanProcessor):
         rule = source.rule_for(span) if source is not None else None
         return source, rule, context[:2] if context else (0, 0)
 
-    def _begin(self, span: Span, accounting: Accounting) -> None:
+    def _begin(self, span: Span, accounting: Accounting, parent_context: Context | None) -> None:
         gate = self._registry.gate
         try:
             if gate.waiting:
@@ -301,7 +301,8 @@ class VoiceCostSpanProcessor(SpanProcessor):
                 work = accounting.find_work(source, rule)  # here: steps with the lock run in a context of their own
             if not gate.waiting and accounting.begin(span, key, rule, work):
                 return
-            step = partial(accounting.on_start, span, key, source, rule, work)
+            above = _find_above(span, parent_context) if rule is not None and rule.role is _SESSION else None
+            step = partial(accounting.on_start, span, key, source, rule, work, above)
             follow_ups = gate.do(step)
             if follow_ups is LATER:
                 gate.postpone(partial(self._take_late, "the start of a span", step))
@@ -554,6 +555,13 @@ class VoiceCostSpanProcessor(SpanProcessor):
 def _call_all(follow_ups: Iterable[FollowUp]) -> None:
     for follow_up in follow_ups:
         follow_up()
+
+
+def _find_above(span: Span, context: Context | None) -> ReadableSpan | None:
+    """Return the live span above one that starts in a context, or None if it is not of this process."""
+    above = trace.get_current_span(context)
+    is_parent = span.parent is not None and above.get_span_context() == span.parent
+    return above if is_parent and isinstance(above, ReadableSpan) else None
 
 
 def _in_event_loop() -> bool:

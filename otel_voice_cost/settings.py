@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .errors import Problem, SettingsError
@@ -24,6 +25,7 @@ __all__ = ["Settings", "load_price_sheets", "session_sheet"]
 
 _PREFIX = "VOICE_COST_"
 _LONGEST = 80  # of a name in a message
+_RENAMED = {"speech_as_tokens": ("speech_usage", '"tokens" for true, "metadata" for false')}  # before the first release
 _LONGEST_NAME = 200  # of a Kubernetes service and its port
 # Kubernetes sets these in every container if a service is named voice-cost or voice-cost-…
 _OF_KUBERNETES = re.compile(
@@ -41,8 +43,8 @@ class Settings(BaseSettings):
         prices_file: Price files, separated by the system's path separator; they override shipped prices,
             ``prices`` overrides them.
         dialects: Backends to write for, separated by commas.
-        speech_as_tokens: True to write speech billed by characters or seconds also as
-            ``gen_ai.usage.input_tokens``, characters as they are and seconds × 100, and count it in Langfuse's usage.
+        speech_usage: Where backends show characters and seconds of speech: ``tokens``, in their token figures, one
+            token for each character or second; or ``metadata``, apart from them.
         langfuse_content: True to show Langfuse the transcribed and spoken text, as input and output of speech
             spans, if LiveKit put it there.
         records_file: File that gets a line for each call that ends; the day is added to its name.
@@ -50,6 +52,7 @@ class Settings(BaseSettings):
         session_rates: Rates that every call is billed by time or per call, in the form of ``prices``.
         unreported: Treatment of work that a vendor bills and LiveKit does not report: ``count``; ``estimate``, in
             addition to the cost; or ``bill``, as part of it.
+        revision: Label of the deployment, on spans, records and metrics: a release, an image, a commit.
         debug: True to log usage, rate and written attributes of each span, without content.
     """
 
@@ -59,12 +62,13 @@ class Settings(BaseSettings):
     prices: str = ""
     prices_file: str = ""
     dialects: Annotated[tuple[str, ...], NoDecode] = ("genai", "langfuse")
-    speech_as_tokens: bool = True
+    speech_usage: Literal["tokens", "metadata"] = "tokens"
     langfuse_content: bool = False
     records_file: str = ""
     session_budget_usd: Annotated[Decimal, Field(gt=0)] | None = None
     session_rates: str = ""
     unreported: Literal["count", "estimate", "bill"] = "estimate"
+    revision: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     debug: bool = False
     _in_code: frozenset[str] = PrivateAttr(default=frozenset())  # options that arguments set
 
@@ -150,7 +154,7 @@ def load_price_sheets(settings: Settings) -> list[PriceSheet]:
         else:
             sheet = _parsed(text, path)
             problems = tuple(problem._replace(place=f"{place}, {problem.place}") for problem in sheet.problems)
-            sheets.append(PriceSheet(rates=sheet.rates, overrides=sheet.overrides, problems=problems))
+            sheets.append(replace(sheet, problems=problems))
     return sheets
 
 
@@ -163,9 +167,12 @@ def _problem(detail: Any, values: Mapping[str, Any]) -> Problem:
     names = [str(part) for part in detail["loc"]]
     if detail["type"] == "extra_forbidden":
         place = f"Settings.{masked(names[0])[:_LONGEST]}"
+        if names[0] in _RENAMED:
+            now, values_now = _RENAMED[names[0]]
+            return Problem(place=place, value="an option of an older version", expected=f"{now}, {values_now}")
         return Problem(place=place, value="an unknown option", expected=nearest(names[0], list(Settings.model_fields)))
     place = f"Settings.{'.'.join(names)}" if names[0] in values else _PREFIX + ".".join(names).upper()
-    expected = expected_in(detail["msg"])
+    expected = expected_in(detail)
     return Problem(place=place, value=shown(detail["input"]), expected=expected)
 
 
@@ -176,7 +183,9 @@ def _unknown_variables() -> list[Problem]:
     for variable in sorted(os.environ):
         name = variable.upper().removeprefix(_PREFIX)
         if name != variable.upper() and name not in known and not _OF_KUBERNETES.fullmatch(name[:_LONGEST_NAME]):
-            place = masked(variable)[:_LONGEST]
-            expected = nearest(name, known, _PREFIX)
-            problems.append(Problem(place=place, value="an unknown variable", expected=expected))
+            place, value, expected = masked(variable)[:_LONGEST], "an unknown variable", nearest(name, known, _PREFIX)
+            if name.lower() in _RENAMED:
+                now, values_now = _RENAMED[name.lower()]
+                value, expected = "a variable of an older version", f"{_PREFIX}{now.upper()}, {values_now}"
+            problems.append(Problem(place=place, value=value, expected=expected))
     return problems

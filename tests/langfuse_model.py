@@ -1,4 +1,4 @@
-"""Model of Langfuse 4.16.0's reading rules that decide type, model, usage and cost of a span.
+"""Model of Langfuse 4.16.0's reading rules that decide type, model, usage, cost, session and content of a span.
 
 Source:
     ``packages/shared/src/server/otel/OtelIngestionProcessor.ts`` and ``ObservationTypeMapper.ts`` (reading),
@@ -16,6 +16,7 @@ from typing import Any
 
 TYPES = {"span", "event", "generation", "agent", "tool", "chain", "retriever", "evaluator", "embedding", "guardrail"}
 MODEL_KEYS = ("langfuse.observation.model.name", "gen_ai.response.model", "gen_ai.request.model", "llm.model_name")
+SESSION_KEYS = ("langfuse.session.id", "session.id", "gen_ai.conversation.id")
 OPERATIONS = {"chat": "generation", "generate_content": "generation", "invoke_agent": "agent", "execute_tool": "tool"}
 LIVEKIT_NAMES = {"agent_turn": "agent", "start_agent_activity": "agent", "function_tool": "tool"}
 DEBUG_NAMES = {"llm_request_run", "tts_node", "tts_request", "tts_request_run", "tts_stream_adapter"}
@@ -56,6 +57,25 @@ def observe(name: str, attributes: Mapping[str, Any], *, is_error: bool, path: s
         invented=tokenised and not cost and (bool(usage) or not silent),
         hidden=level == "DEBUG",
     )
+
+
+def session_of(attributes: Mapping[str, Any]) -> str | None:
+    """Return the session of a span, which Langfuse 4 reads from each (``extractSessionId``)."""
+    return next((str(attributes[key]) for key in SESSION_KEYS if attributes.get(key)), None)
+
+
+def content_of(attributes: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the input and output shown for a span (``extractInputAndOutput``): the first pair with a value."""
+    pairs = (
+        (attributes.get("langfuse.observation.input"), attributes.get("langfuse.observation.output")),
+        (
+            attributes.get("lk.input_text", attributes.get("lk.user_transcript", attributes.get("lk.chat_ctx"))),
+            attributes.get("lk.function_tool.output", attributes.get("lk.response.text")),
+        ),
+        (attributes.get("input"), attributes.get("output")),
+        (attributes.get("gen_ai.input.messages"), attributes.get("gen_ai.output.messages")),
+    )
+    return next((pair for pair in pairs if pair != (None, None)), (None, None))
 
 
 def _type(name: str, attributes: Mapping[str, Any]) -> str:

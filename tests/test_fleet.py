@@ -19,12 +19,13 @@ import yaml
 from opentelemetry import trace
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
-from otel_voice_cost import PriceCatalog, VoiceCostSpanProcessor
+from otel_voice_cost import PriceCatalog, Settings, VoiceCostSpanProcessor
 from otel_voice_cost.prices.price_sheet import parse_sheet
 
 from .conftest import PRICES, llm_metrics, tts_metrics
@@ -39,7 +40,8 @@ def fleet():
     """A registry of Prometheus with the metrics of three calls, and the spans of the same."""
     exporter, provider, reader = InMemorySpanExporter(), TracerProvider(), PrometheusMetricReader()
     catalog = PriceCatalog([parse_sheet(PRICES, "prices.toml").rates])
-    provider.add_span_processor(VoiceCostSpanProcessor(catalog=catalog, meter_provider=MeterProvider([reader])))
+    settings, meters = Settings(revision="2026.11.1"), MeterProvider([reader])
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=catalog, settings=settings, meter_provider=meters))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracer = provider.get_tracer("livekit-agents")
     now = time.time_ns()
@@ -96,6 +98,115 @@ def test_the_collectors_configuration_reads_attributes_that_are_written(fleet):
     assert set(re.findall(r'attributes\["([^"]+)"\]', text)) | set(re.findall(r"- key: (\S+)", text)) <= written
 
 
+# The options of the Collector's CloudWatch exporter, with those of AWS sessions.
+# Source: opentelemetry-collector-contrib, exporter/awsemfexporter, config.schema.yaml and config.go;
+# internal/aws/awsutil, config.schema.yaml.
+AWSEMF = {
+    "certificate_file_path": str,
+    "detailed_metrics": bool,
+    "dimension_rollup_option": str,
+    "disable_metric_extraction": bool,
+    "eks_fargate_container_insights_enabled": bool,
+    "endpoint": str,
+    "external_id": str,
+    "imds_retries": int,
+    "local_mode": bool,
+    "log_group_name": str,
+    "log_retention": int,
+    "log_stream_name": str,
+    "max_retries": int,
+    "metric_declarations": list,
+    "metric_descriptors": list,
+    "namespace": str,
+    "no_verify_ssl": bool,
+    "num_workers": int,
+    "output_destination": str,
+    "parse_json_encoded_attr_values": list,
+    "profile": str,
+    "proxy_address": str,
+    "region": str,
+    "request_timeout_seconds": int,
+    "resource_arn": str,
+    "resource_to_telemetry_conversion": dict,
+    "retain_initial_value_of_delta_metric": bool,
+    "role_arn": str,
+    "shared_credentials_file": list,
+    "tags": dict,
+    "version": str,
+}
+DECLARATION, DESCRIPTOR = (
+    {"dimensions", "label_matchers", "metric_name_selectors"},
+    {"metric_name", "overwrite", "unit"},
+)
+ROLL_UPS = {"NoDimensionRollup", "SingleDimensionRollupOnly", "ZeroAndSingleDimensionRollup"}
+DAYS = {0, 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 2192, 2557, 2922, 3288, 3653}
+UNITS = {"Seconds", "Microseconds", "Milliseconds", "Bytes", "Percent", "Count", "None"}  # some of them
+
+
+@pytest.fixture(scope="module")
+def cloudwatch():
+    return yaml.safe_load((FLEET / "cloudwatch.yaml").read_text())
+
+
+def test_the_cloudwatch_exporter_knows_every_option(cloudwatch):
+    exporter = cloudwatch["exporters"]["awsemf"]
+
+    assert {name: type(value) for name, value in exporter.items()}.items() <= AWSEMF.items()
+    assert all(set(each) <= DECLARATION for each in exporter["metric_declarations"])
+    assert all(set(each) == DESCRIPTOR for each in exporter["metric_descriptors"])
+    assert exporter["dimension_rollup_option"] in ROLL_UPS
+    assert exporter["log_retention"] in DAYS
+    assert {each["unit"] for each in exporter["metric_descriptors"]} <= UNITS
+    assert cloudwatch["service"]["pipelines"] == {"metrics": {"receivers": ["otlp"], "exporters": ["awsemf"]}}
+
+
+def test_cloudwatch_gets_metrics_and_dimensions_that_a_processor_exports(cloudwatch, exported):
+    """A set of dimensions that a metric lacks is left out by the exporter: the metric would never be seen."""
+    exporter = cloudwatch["exporters"]["awsemf"]
+
+    selected = set()
+    for declaration in exporter["metric_declarations"]:
+        for selector in declaration["metric_name_selectors"]:
+            found = {name: labels for name, labels in exported.items() if re.search(selector, name)}
+            assert len(found) == 1, selector
+            ((name, labels),) = found.items()
+            selected.add(name)
+            assert all(set(dimensions) <= labels for dimensions in declaration["dimensions"]), name
+    assert {each["metric_name"] for each in exporter["metric_descriptors"]} == selected
+
+
+@pytest.fixture(scope="module")
+def exported():
+    """The labels of each metric of a call with a fault in a callback and a model without a price."""
+    reader, provider = InMemoryMetricReader(), TracerProvider()
+
+    def fail(_):
+        raise RuntimeError
+
+    processor = VoiceCostSpanProcessor(
+        catalog=PriceCatalog([parse_sheet(PRICES, "prices.toml").rates]),
+        meter_provider=MeterProvider([reader]),
+        on_session_end=fail,
+    )
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("livekit-agents")
+    start = time.time_ns() - 90 * 10**9
+    session = tracer.start_span("agent_session", attributes={"lk.agent_name": "desk"}, start_time=start)
+    with trace.use_span(session):
+        for metrics in (tts_metrics(), tts_metrics(metadata={"model_name": "new", "model_provider": "Nobody"})):
+            tracer.start_span("tts_request", attributes={"lk.tts_metrics": json.dumps(metrics)}).end()
+    session.end()
+    provider.force_flush()
+    data = reader.get_metrics_data()
+    provider.shutdown()
+    return {
+        metric.name: {key for point in metric.data.data_points for key in point.attributes}
+        for resource in data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is not installed")
 def test_the_rules_pass_prometheus_own_tests():
     for command in (["check", "rules", "prometheus-rules.yml"], ["test", "rules", "prometheus-rules-test.yml"]):
@@ -147,7 +258,7 @@ def test_a_real_prometheus_reads_the_page_and_every_expression(fleet, tmp_path):
         usd = sum(Decimal(span.attributes.get("voice_cost.usd", 0)) for span in spans)
         assert float(result[0]["value"][1]) == pytest.approx(float(usd))
         assert float(ask("sum(voice_cost_session_cost_sum)")[0]["value"][1]) == pytest.approx(float(usd))
-        assert float(ask("sum(voice_cost_unpriced_total)")[0]["value"][1]) == 3
+        assert float(ask("sum(voice_cost_unpriced_total)")[0]["value"][1]) == 6
         for expression in expressions():
             for variable, value in (("$__range", "1h"), ("$__rate_interval", "1m"), ("$agent", ".*")):
                 expression = expression.replace(variable, value)
@@ -202,8 +313,12 @@ def test_the_queries_on_a_real_clickhouse(fleet):
     assert [Decimal(str(row["usd"])) for row in dearest] == sorted(
         (Decimal(s.attributes["voice_cost.session.usd"]) for s in spans if s.name == "agent_session"), reverse=True
     )
+    assert [row["revision"] for row in minute] == ["2026.11.1"]
     assert (int(minute[0]["calls"]), Decimal(str(minute[0]["usd"]))) == (3, usd)
-    assert [(row["reason"], int(row["spans"])) for row in unpriced] == [("no tts rate for nobody/new", 3)]
+    assert sorted((row["reason"].partition(":")[0], int(row["spans"])) for row in unpriced) == [
+        ("metrics could not be read", 3),
+        ("no tts rate for nobody/new", 3),
+    ]
     assert lost == []
     database.close()
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.trace import StatusCode
 
-from .langfuse_model import observe
+from .langfuse_model import observe, session_of
 from .sessions.harness import amounts_in, cost_of_amounts
 from .test_recorded import billed_once, play, scenarios
 
@@ -53,6 +53,27 @@ def test_langfuse_shows_the_true_cost(entries, path, provider, exporter):
         true = cost_of_amounts({key: n for key, n in amounts.items() if key[0] == component})
         assert abs(usd - true) <= HALF * counts[component] + Decimal("1e-9")  # the recorded seconds are rounded
     assert set(shown) == {key[0] for key in amounts}
+
+
+@pytest.mark.parametrize("entries", list(scenarios()))
+def test_langfuses_sessions_are_the_calls_with_their_cost(entries, provider, exporter):
+    """A recorded call has no ids. Its trace is the session, and only spans outside of calls have none."""
+    set_tracer_provider(provider)
+    play(entries, provider)
+    provider.shutdown()
+
+    shown, bills, count = defaultdict(Decimal), defaultdict(Decimal), 0
+    for span, observation in zip(
+        exporter.get_finished_spans(), seen(exporter.get_finished_spans(), "events"), strict=True
+    ):
+        session = session_of(span.attributes)
+        if session is not None:
+            assert session == f"{span.context.trace_id:032x}"
+            shown[session] += observation.total or 0
+            bills[session] += Decimal(span.attributes.get("voice_cost.session.usd", 0))
+            count += 1
+    assert bills
+    assert all(abs(shown[session] - usd) <= HALF * count for session, usd in bills.items())
 
 
 @pytest.mark.parametrize("path", ["legacy", "events"])

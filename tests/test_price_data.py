@@ -153,3 +153,75 @@ def test_the_list_price_of_every_model_is_found(catalog, row):
         else:
             assert found.usd / found.per == Decimal(row["usd"]) / row["per"]
         assert found.estimated is (found.fallback or row["confidence"] == "low")
+
+
+def rate_on(
+    day: str, provider: str, model: str, component: str, *, mode: str | None = None, plan: str = ""
+) -> Rate | None:
+    """The rate of a model per second or character at noon of a day."""
+    catalog = PriceCatalog.default()
+    if plan:
+        catalog = catalog.with_prices({"plan": {provider: plan}})
+    unit = Unit.AUDIO_SECOND if component == "stt" else Unit.CHARACTER
+    at = datetime.fromisoformat(f"{day}T12:00:00+00:00")
+    return catalog.rate_for(provider=provider, model=model, component=component, unit=unit, mode=mode, at=at)
+
+
+@pytest.mark.parametrize(
+    ("model", "component", "day", "usd", "scale_usd"),
+    [
+        ("deepgram/nova-3-medical", "stt", "2026-11-23", "0.0077", "0.0065"),
+        ("deepgram/nova-3-pharma", "stt", "2026-11-23", "0.0048", "0.0042"),
+        ("rime/mist", "tts", "2026-08-31", "30", "20"),
+        ("rime/mistv2", "tts", "2026-09-30", "0", "0"),
+        ("rime/mistv3", "tts", "2026-09-01", "0", "0"),
+        ("rime/mistv3", "tts", "2026-10-01", "30", "20"),
+        ("gradium/default", "tts", "2026-09-08", "48", "36"),
+        ("gradium/default", "tts", "2026-10-07", "0", "0"),
+        ("gradium/default", "tts", "2026-11-23", "48", "36"),
+        ("fishaudio/s2.1-pro-free", "tts", "2026-09-24", "0", "0"),
+    ],
+)
+def test_livekit_inference_has_a_price_for_each_day_and_plan(model, component, day, usd, scale_usd):
+    """As voice-prices 0.11.0 read them on LiveKit's page: Build and Ship, then Scale."""
+    mode = "streaming" if component == "stt" else None
+
+    assert rate_on(day, "livekit", model, component, mode=mode).usd == Decimal(usd)
+    assert rate_on(day, "livekit", model, component, mode=mode, plan="scale").usd == Decimal(scale_usd)
+
+
+@pytest.mark.parametrize(
+    ("model", "day"),
+    [("rime/mist", "2026-10-02"), ("rime/mistv2", "2026-11-23"), ("fishaudio/s2.1-pro-free", "2026-09-26")],
+)
+def test_a_retired_model_has_no_price(model, day):
+    assert rate_on(day, "livekit", model, "tts") is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "component", "mode", "usd"),
+    [
+        ("deepgram", "nova-3", "stt", "batch", "0.0043"),
+        ("deepgram", "nova-3-medical", "stt", "streaming", "0.0077"),
+        ("inworld", "inworld-tts-1.5-max", "tts", None, "25"),
+    ],
+)
+def test_a_price_that_two_sources_state_differently_makes_an_estimate(provider, model, component, mode, usd):
+    found = rate_on("2026-11-23", provider, model, component, mode=mode)
+
+    assert (found.usd, found.confidence, found.estimated) == (Decimal(usd), "unsettled", True)
+
+
+def test_openais_own_page_settles_gpt_4o_transcribe():
+    """2.50 per million audio tokens and 10 per million of text."""
+    usage = Usage(
+        component=Component.STT,
+        provider="openai",
+        model="gpt-4o-transcribe",
+        at=datetime(2026, 11, 26, 12, tzinfo=timezone.utc),
+        mode=Mode.BATCH,
+    )
+    rates = PriceCatalog.default().card_for(usage).rates
+
+    heard, written = rates[Unit.INPUT_AUDIO_TOKEN], rates[Unit.OUTPUT_TEXT_TOKEN]
+    assert [(rate.usd, rate.confidence) for rate in (heard, written)] == [(Decimal("2.50"), "high"), (10, "high")]

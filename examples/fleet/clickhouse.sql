@@ -24,16 +24,17 @@ WHERE SpanName = 'agent_session' AND mapContains(SpanAttributes, 'voice_cost.ses
 ORDER BY usd DESC
 LIMIT 20;
 
--- 3. The cost of a minute, over all calls of a day
+-- 3. The cost of a minute, over all calls of a day and revision (VOICE_COST_REVISION)
 SELECT
     toDate(Timestamp) AS day,
+    SpanAttributes['voice_cost.revision'] AS revision,
     count() AS calls,
     sum(toDecimal128(SpanAttributes['voice_cost.session.usd'], 18)) AS usd,
     toFloat64(usd) * 60 / sum(toFloat64(SpanAttributes['voice_cost.session.seconds'])) AS usd_per_minute
 FROM otel_traces
 WHERE SpanName = 'agent_session' AND mapContains(SpanAttributes, 'voice_cost.session.usd')
-GROUP BY day
-ORDER BY day;
+GROUP BY day, revision
+ORDER BY day, revision;
 
 -- 4. Reasons for usage without a price
 SELECT SpanAttributes['voice_cost.unpriced'] AS reason, count() AS spans

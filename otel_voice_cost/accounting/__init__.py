@@ -27,7 +27,7 @@ from ..export.attributes import (
     unreported_attributes,
     work_attributes,
 )
-from ..export.dialects import Attributes, Dialect, SpanView
+from ..export.dialects import Attributes, Dialect, Label, SpanView
 from ..export.dialects.genai import COST
 from ..export.metrics import LATE, UNMATCHED, UNREPORTED, Instruments
 from ..export.usage_spans import UsageSpan, UsageSpanEmitter
@@ -50,12 +50,23 @@ __all__ = ["Accounting"]
 
 UnreportedMode = Literal["count", "estimate", "bill"]
 
-# Attributes that identify the session or user; usage spans copy them.
-_IDS = frozenset({"gen_ai.conversation.id", "langfuse.session.id", "session.id", "langfuse.user.id", "user.id"})
+# Attributes that identify the session, its user and its trace; usage spans copy them.
+_IDS = frozenset(
+    {
+        "gen_ai.conversation.id",
+        "langfuse.session.id",
+        "langfuse.trace.name",
+        "langfuse.user.id",
+        "session.id",
+        "user.id",
+    }
+)
 # Up to Python 3.11, looking up an enum member takes fifteen times as long as a global name.
 _SESSION, _AGENT_TURN, _USER_TURN = Role.SESSION, Role.AGENT_TURN, Role.USER_TURN
 _REQUEST, _WRAPPER, _IGNORED = Role.REQUEST, Role.WRAPPER, Role.IGNORED
 _STT, _TTS = Component.STT, Component.TTS
+# Costs that backends add up, as an application's own code may have written them.
+_GIVEN_COSTS = frozenset({COST, "langfuse.observation.cost_details", "llm.cost.total", "operation.cost"})
 _MAX_OUTSIDE = 256  # spans outside sessions with usage reported below them
 _MAX_GIVEN_USD = 10**12  # highest cost accepted from a span; anything above is an error
 _NS_PER_SECOND = Decimal(10**9)
@@ -104,6 +115,7 @@ class Accounting:
         charges: tuple[SessionCharge, ...] = (),
         budget: BudgetMonitor | None = None,
         unreported: UnreportedMode = "estimate",
+        revision: str | None = None,
         on_record: Callable[[SessionCost], None] = lambda record: None,
     ) -> None:
         """Begin without usage.
@@ -118,6 +130,7 @@ class Accounting:
             charges: Billed to every session by time or number.
             budget: Watches what sessions spend.
             unreported: What becomes of work without usage: it is counted, estimated in addition, or billed.
+            revision: Label of the deployment.
             on_record: Called without the lock with each session that ends; must not raise or block.
         """
         self._registry = registry
@@ -130,6 +143,7 @@ class Accounting:
         self._charges = charges
         self.budget = budget
         self._unreported = unreported
+        self._revision = revision
         self._pricing = Pricing(self._price_quietly, catalog.rule_for)
         self._on_record = on_record
         self.reset()
@@ -180,11 +194,17 @@ class Accounting:
         return spans.begin_below(key, parent, start_ns=start_ns, request=request, work=work, is_open=True)
 
     def on_start(
-        self, span: ReadableSpan, key: SpanKey, source: Source | None, rule: SpanRule | None, work: Work | None
+        self,
+        span: ReadableSpan,
+        key: SpanKey,
+        source: Source | None,
+        rule: SpanRule | None,
+        work: Work | None,
+        above: ReadableSpan | None,
     ) -> list[FollowUp]:
-        """Record the start of a span."""
+        """Record the start of a span. A session also needs the live span above it, if there is one in this process."""
         if source is not None and rule is not None and rule.role is _SESSION:
-            return self._open(span, key, source)
+            return self._open(span, key, source, above)
         spans = self._registry.spans
         spans.begin(
             key,
@@ -200,7 +220,7 @@ class Accounting:
         """Return True if the end of a span without usage changes nothing."""
         return key not in self.outside and not self._registry.spans.is_open(key)
 
-    def _open(self, span: ReadableSpan, key: SpanKey, source: Source) -> list[FollowUp]:
+    def _open(self, span: ReadableSpan, key: SpanKey, source: Source, above: ReadableSpan | None) -> list[FollowUp]:
         if self._registry.spans.is_open(key):
             self._diagnostics.warn_once(
                 "second processor",
@@ -211,6 +231,11 @@ class Accounting:
         session, dropped = self._registry.open(
             key, span.start_time or time_ns(), owner=self, source=source, attributes=attributes
         )
+        session.names_trace = span.parent is None
+        if above is not None:
+            session.identity = _ids_in(above.attributes or {})
+            scope = above.instrumentation_scope
+            session.names_trace = scope is not None and scope.name in source.scopes
         follow_ups = self.settle(dropped, time_ns()) if dropped else []
         if self.budget is not None:
             follow_ups.append(partial(self.budget.note_loop, session))  # in the application's context
@@ -256,20 +281,30 @@ class Accounting:
         session, turn = (node.session, node.turn) if node is not None else (None, None)
         ended = _EndedSpan(span, key, source, rule, view, node, session, turn)
         if session is not None and not session.identity and not attributes.keys().isdisjoint(_IDS):
-            session.identity = _ids_in(attributes)
-        if rule.role is _REQUEST:
-            return self._bill(ended), []
-        if rule.role is _SESSION:
+            session.identity, session.labels = _ids_in(attributes), None
+        written, follow_ups = (self._bill(ended), []) if rule.role is _REQUEST else self._account_other(ended)
+        if session is not None and rule.role is not _IGNORED:
+            present = attributes.keys()
+            for name, value, synonyms in session.labels or self._get_labels(session):
+                if present.isdisjoint(synonyms):
+                    written[name] = value
+        return written, follow_ups
+
+    def _account_other(self, ended: _EndedSpan) -> tuple[Attributes, list[FollowUp]]:
+        """Account for a span that is not a request."""
+        role, session = ended.rule.role, ended.session
+        if role is _SESSION:
             if session is None:
                 return {}, []
-            return self.close(session, span.end_time or 0, attributes, span.events)
-        if rule.role is _USER_TURN:
+            self._warn_of_given_cost(ended)
+            return self.close(session, ended.span.end_time or 0, ended.view.attributes, ended.span.events)
+        if role is _USER_TURN:
             return self._write_stt_usage(ended)
-        if rule.is_attempt:
+        if ended.rule.is_attempt:
             self._end_try(ended)
         written = self._bill(ended)
-        if rule.role is _AGENT_TURN and session is not None:
-            written |= self._turn_totals(session, key)
+        if role is _AGENT_TURN and session is not None:
+            written |= self._turn_totals(session, ended.key)
         return written, []
 
     def _bill(self, ended: _EndedSpan) -> Attributes:
@@ -292,7 +327,7 @@ class Accounting:
             if node is not None and node.work is not None and reading is not None:
                 self._learn(cost if rule.component is _TTS else reading, node, node.work)
             return self._written(cost, ended)
-        silent = {} if rule.role is _AGENT_TURN else self._dialects.wrapper_attributes(ended.view)
+        silent = self._dialects.wrapper_attributes(ended.view)
         if reason is None:
             self._warn_of_given_cost(ended)
             return silent
@@ -396,12 +431,15 @@ class Accounting:
         return None if reading is None else self._price(reading, ended.view)
 
     def _warn_of_given_cost(self, ended: _EndedSpan) -> None:
-        if COST in ended.view.attributes and ended.rule.role is _WRAPPER:
-            self._diagnostics.warn_once(
-                "own cost",
-                f"A {COST} of the application is on {ended.span.name}, which repeats a request inside it: "
-                "backends that add it up count the request twice. Remove the code that writes it.",
-            )
+        attributes = ended.view.attributes
+        if ended.rule.role is _REQUEST or attributes.keys().isdisjoint(_GIVEN_COSTS):
+            return
+        given = next(key for key in attributes if key in _GIVEN_COSTS)
+        self._diagnostics.warn_once(
+            "own cost",
+            f"A {given} of the application is on {ended.span.name}, but the requests inside it have their cost too: "
+            "backends that add up all spans count them twice. Remove the code that writes it.",
+        )
 
     def _written(self, cost: AnyCost, ended: _EndedSpan) -> Attributes:
         attributes = self._attributes(cost, ended.view)
@@ -602,7 +640,8 @@ class Accounting:
         try:
             session.is_ending = True
             facts = session.source.describe_session(attributes, events, session.start_ns)
-            session.identity = facts.inherited
+            self._get_labels(session)
+            session.identity = session.identity | facts.inherited
             self._add_unmatched(session)
             self._add_charges(session, end_ns, facts.phone_start_ns)
             self._add_estimates(session, end_ns)
@@ -682,7 +721,26 @@ class Accounting:
             turns=session.turns(by_turn),
             unreported=unreported,
             is_unreported_billed=session.is_unreported_billed,
+            revision=self._revision,
         )
+
+    def _get_labels(self, session: Session) -> list[Label]:
+        """Return the attributes that tell backends the session of a span."""
+        if session.labels is None:
+            known = {**session.identity, **session.attributes}
+            facts = session.source.describe_session(known, (), 0)
+            session_id = facts.ids[0] if facts.ids else f"{session.key[0]:032x}"
+            title = facts.title if session.names_trace else None
+            session.labels = self._dialects.session_labels(known, session_id, title)
+        return session.labels
+
+    def _identify(self, session: Session) -> dict[str, Any]:
+        """Return the attributes of the session that each of its usage spans gets."""
+        given = session.identity
+        labels = {
+            name: value for name, value, synonyms in self._get_labels(session) if given.keys().isdisjoint(synonyms)
+        }
+        return labels | given
 
     def _get_agent(self, session: Session | None) -> str | None:
         if session is None:
@@ -723,7 +781,7 @@ class Accounting:
             return
         session.estimates = self._estimates(session)
         for part in session.estimates[0] if self._unreported != "count" else ():
-            attributes = {**session.identity, **unreported_attributes(part)}
+            attributes = self._identify(session) | unreported_attributes(part)
             if self._unreported == "bill" and part.usd is not None:
                 session.is_unreported_billed = True
                 attributes |= self._billed(part, session, end_ns)
@@ -753,7 +811,7 @@ class Accounting:
         return self._usage_span(session, pending)
 
     def _usage_span(self, session: Session, pending: PendingCost) -> UsageSpan:
-        return self._usage_span_below(session.key, session.source, pending, session.identity)
+        return self._usage_span_below(session.key, session.source, pending, self._identify(session))
 
     def _usage_span_outside(
         self, parent: SpanKey, source: Source, pending: PendingCost, ids: Mapping[str, Any]

@@ -21,6 +21,7 @@ from .._runtime.forks import reset_after_fork
 from .._runtime.locks import Gate
 from ..bill import Bill, CostPart, SessionCost, TraceCost, TurnCost, UnreportedPart
 from ..cost import EXACT, Cost, exact_sum, merge_costs
+from ..export.dialects import Label
 from ..export.usage_spans import UsageSpan
 from ..sources import Source, SpanKey
 from ..usage import Component, Usage
@@ -162,6 +163,8 @@ class Session:
         is_dropped: True once it is removed: later usage belongs to no session.
         agent: Name of the agent, empty if it has none; None until it is first read.
         identity: Attributes for usage spans.
+        names_trace: True if no span of the application stands above it, so that it may name the trace.
+        labels: Attributes for every span; None until the first needs them.
         is_charged: True once its charges by time or number are booked.
         is_recorded: True once its record is handed over.
         usage_spans: Created at its end and not emitted yet.
@@ -188,6 +191,8 @@ class Session:
     is_recorded: bool = False
     agent: str | None = None
     identity: dict[str, Any] = field(default_factory=dict)
+    names_trace: bool = True
+    labels: list[Label] | None = None
     usage_spans: list[UsageSpan] = field(default_factory=list)
     loop: AbstractEventLoop | None = None
     context: Context | None = None

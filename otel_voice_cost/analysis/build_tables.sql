@@ -14,6 +14,7 @@ WITH read AS (
         end_ns,
         coalesce(first_of(keys, texts, $session_keys), session) AS session,
         first_of(keys, texts, $agent_keys) AS agent,
+        text_of(keys, texts, 'voice_cost.revision') AS revision,
         len(keys) AS attribute_count,
         text_of(keys, texts, 'voice_cost.usd') AS usd,
         text_of(keys, texts, 'voice_cost.list_usd') AS list_usd,
@@ -86,6 +87,7 @@ SELECT
     span,
     coalesce(session, trace) AS session,
     agent,
+    revision,
     start_ns,
     end_ns,
     exact(session_usd) AS usd,
@@ -115,11 +117,12 @@ DROP TABLE links;
 
 CREATE TABLE placed AS
 SELECT
-    sound_spans.* EXCLUDE (session, agent),
+    sound_spans.* EXCLUDE (session, agent, revision),
     places.turn,
     coalesce(session_spans.call, sound_spans.trace) AS call,
     coalesce(session_spans.session, sound_spans.trace) AS session,
     session_spans.agent,
+    coalesce(sound_spans.revision, session_spans.revision) AS revision,
     sound_spans.trace || ':' || sound_spans.span AS request,
     make_timestamp_ns(sound_spans.end_ns)::TIMESTAMP AS used_at
 FROM sound_spans
@@ -130,7 +133,7 @@ DROP TABLE places;
 DROP TABLE sound_spans;
 
 CREATE TABLE usage (
-    call VARCHAR, "session" VARCHAR, agent VARCHAR, trace VARCHAR, span VARCHAR, turn VARCHAR, used_at TIMESTAMP,
+    call VARCHAR, "session" VARCHAR, agent VARCHAR, revision VARCHAR, trace VARCHAR, span VARCHAR, turn VARCHAR, used_at TIMESTAMP,
     component VARCHAR, provider VARCHAR, model VARCHAR, mode VARCHAR, unit VARCHAR, amount DECIMAL(38, 24),
     usd DECIMAL(38, 24), list_usd DECIMAL(38, 24), rate VARCHAR, rate_source VARCHAR, addon VARCHAR, estimated BOOLEAN,
     unpriced VARCHAR, unreported VARCHAR, request VARCHAR, is_sum BOOLEAN
@@ -139,7 +142,7 @@ CREATE TABLE usage (
 -- Amounts on spans. The cost of a span is that of all its units, so it is on the row of the first.
 INSERT INTO usage BY NAME
 SELECT
-    call, session, agent, trace, span, turn, used_at, component, provider, model, mode,
+    call, session, agent, revision, trace, span, turn, used_at, component, provider, model, mode,
     item.unit AS unit,
     exact(item.amount) AS amount,
     CASE WHEN position = 1 THEN exact(usd) END AS usd,
@@ -156,7 +159,7 @@ FROM (
 
 INSERT INTO usage BY NAME
 SELECT
-    call, session, agent, trace, span, turn, used_at, component,
+    call, session, agent, revision, trace, span, turn, used_at, component,
     unreported_provider AS provider,
     unreported_model AS model,
     exact(unreported_usd) AS usd,
@@ -224,7 +227,7 @@ DROP TABLE records;
 -- Charges of records: sums of all requests to a model.
 INSERT INTO usage BY NAME
 SELECT
-    call, session, agent, trace, span,
+    call, session, agent, revision, trace, span,
     started AT TIME ZONE 'UTC' AS used_at,
     charge.x_Component AS component,
     charge.ProviderName AS provider,
@@ -248,7 +251,7 @@ FROM (SELECT *, unnest(charges) AS charge FROM sound_records);
 
 INSERT INTO usage BY NAME
 SELECT
-    call, session, agent, trace, span,
+    call, session, agent, revision, trace, span,
     started AT TIME ZONE 'UTC' AS used_at,
     part.x_Component AS component,
     part.ProviderName AS provider,
@@ -264,7 +267,7 @@ WHERE part.x_LikelyCost IS NULL OR NOT coalesce(is_unreported_billed, false);
 -- Usage outside of any session is one call for each trace, of unknown length.
 CREATE TABLE calls AS
 SELECT
-    call, session, agent, trace,
+    call, session, agent, revision, trace,
     make_timestamp_ns(start_ns)::TIMESTAMP AS started_at,
     (end_ns - start_ns)::DECIMAL(38, 0)::DECIMAL(38, 9) * 0.000000001::DECIMAL(9, 9) AS seconds,
     usd,
@@ -272,12 +275,12 @@ SELECT
 FROM session_spans
 UNION ALL
 SELECT
-    call, session, agent, trace, started AT TIME ZONE 'UTC', exact(seconds), exact(usd),
+    call, session, agent, revision, trace, started AT TIME ZONE 'UTC', exact(seconds), exact(usd),
     coalesce(try_cast(unpriced AS BIGINT), 0)
 FROM sound_records
 UNION ALL
 SELECT
-    call, any_value(session), NULL, any_value(trace), min(used_at), NULL, NULL,
+    call, any_value(session), NULL, any_value(revision), any_value(trace), min(used_at), NULL, NULL,
     count(DISTINCT request) FILTER (unpriced IS NOT NULL)
 FROM usage
 WHERE call = trace

@@ -11,7 +11,7 @@ CREATE TABLE raw_records (
     file VARCHAR,
     line BIGINT,
     record STRUCT(
-        started TIMESTAMPTZ, usd VARCHAR, "session" VARCHAR, trace VARCHAR, span VARCHAR, agent VARCHAR,
+        started TIMESTAMPTZ, usd VARCHAR, "session" VARCHAR, trace VARCHAR, span VARCHAR, agent VARCHAR, revision VARCHAR,
         seconds VARCHAR, unpriced VARCHAR, is_unreported_billed BOOLEAN,
         charges STRUCT(
             ProviderName VARCHAR, ServiceName VARCHAR, x_Component VARCHAR, x_Mode VARCHAR, ConsumedUnit VARCHAR,

@@ -1,8 +1,8 @@
 """Spans in a database: the table ``otel_traces`` of the Collector's ClickHouse exporter, or one like it elsewhere.
 
 The database selects the spans of traces with a cost, and of each its ids, times and this package's attributes; DuckDB
-does the rest, as for files. Texts of the conversation never leave the database. The selection is one expression of ibis,
-so it runs on every database that ibis knows.
+does the rest, as for files. Texts of the conversation never leave the database. The selection is one expression of
+ibis, so it runs on every database that ibis knows.
 
 Source:
     ``exporter/clickhouseexporter/internal/sqltemplates/traces_table.sql`` of opentelemetry-collector-contrib.
@@ -72,7 +72,7 @@ def connect(url: str) -> Any:
         driver = {"postgresql": "postgres"}.get(scheme, scheme)
         expected = f"its driver: pip install 'ibis-framework[{driver}]'"
         raise DatabaseError(Problem(place=without_password(url), value=f"no {error.name}", expected=expected)) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # each driver has its own
         kind = type(error).__name__
         expected = "a database that ibis can connect to, such as clickhouse://user:password@host:8123/database"
         raise DatabaseError(Problem(place=without_password(url), value=kind, expected=expected)) from None

@@ -1,7 +1,7 @@
 """The forms in which collectors and backends write files of calls.
 
 Source:
-    Collector: ``exporter/fileexporter/file_writer.go`` and ``compression_writer.go`` of opentelemetry-collector-contrib.
+    Collector: ``file_writer.go`` and ``compression_writer.go`` in ``exporter/fileexporter`` of its contrib repository.
     Langfuse: ``content/docs/api-and-data-platform/features/blob-storage-export-fields.mdx`` of langfuse-docs.
 """
 

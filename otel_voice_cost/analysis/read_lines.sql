@@ -11,6 +11,7 @@ WITH content AS (
             "x_TraceId": "VARCHAR",
             "x_SpanId": "VARCHAR",
             "x_AgentName": "VARCHAR",
+            "x_Revision": "VARCHAR",
             "x_Seconds": "VARCHAR",
             "x_UnpricedUsages": "VARCHAR",
             "x_UnreportedCost": "VARCHAR",
@@ -80,6 +81,7 @@ WITH content AS (
                 trace := content.x_TraceId,
                 span := content.x_SpanId,
                 agent := content.x_AgentName,
+                revision := content.x_Revision,
                 seconds := content.x_Seconds,
                 unpriced := content.x_UnpricedUsages,
                 is_unreported_billed := exact(content.x_UnreportedCost) > 0

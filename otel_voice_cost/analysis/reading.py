@@ -412,16 +412,16 @@ def _relation(path: Path, form: Form, compression: str) -> str:
     text = re.sub(r"([*?\[])", r"[\1]", str(path)).replace("'", "''")  # DuckDB finds no pattern in it
     packed = f"compression = '{compression}'"
     if form is Form.PARQUET:
-        rows = f"SELECT to_json(row_of_file) AS json FROM read_parquet('{text}') AS row_of_file"
+        rows = f"SELECT to_json(row_of_file) AS json FROM read_parquet('{text}') AS row_of_file"  # noqa: S608
     elif form is Form.CSV:
         options = f"all_varchar = true, header = true, max_line_size = {_MAX_LINE_BYTES}, {packed}"
-        rows = f"SELECT to_json(row_of_file) AS json FROM read_csv('{text}', {options}) AS row_of_file"
+        rows = f"SELECT to_json(row_of_file) AS json FROM read_csv('{text}', {options}) AS row_of_file"  # noqa: S608
     elif form is Form.ARRAY:
         rows = f"FROM read_json_objects('{text}', format = 'array', maximum_object_size = {_MAX_LINE_BYTES}, {packed})"
     else:
         options = f"ignore_errors = true, maximum_object_size = {_MAX_LINE_BYTES}, {packed}"
         rows = f"FROM read_ndjson_objects('{text}', {options})"
-    return f"SELECT row_number() OVER () AS line, json FROM ({rows})"
+    return f"SELECT row_number() OVER () AS line, json FROM ({rows})"  # noqa: S608  # the path is quoted
 
 
 def _refused(path: Path, value: str) -> Problem:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from ..cost import EXACT
-from .findings import Call, CallPart, Report, Share, Unpriced, Unreported
+from ..cost import EXACT, exact_sum
+from .findings import Band, Call, CallPart, DayPart, Report, Share, Unpriced, Unreported
 from .reading import PastCalls
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ __all__ = ["report_calls"]
 _ZERO = Decimal(0)
 _SECONDS_PER_MINUTE = Decimal(60)
 _PLACES = Decimal(1).scaleb(-12)
-_MEDIAN, _NINETY_FIFTH = 50, 95
+_MEDIAN, _NINETY_FIFTH, _NINETY_NINTH = 50, 95, 99
+_BANDS = 20  # at least, and 50 at most: as many as a telephone can show
+_FINEST_BAND = Decimal("0.0001")  # the decimal places of a report
+_ON_AN_EDGE = 1e-9  # of a band: more than the error of the float by which a call finds its band
 
 
 def report_calls(past: PastCalls, top: int = 10) -> Report:
@@ -45,14 +49,17 @@ def report_calls(past: PastCalls, top: int = 10) -> Report:
         seconds=facts["seconds"] or _ZERO,
         usd=total["usd"],
         estimated_usd=total["estimated_usd"] or _ZERO,
-        unreported_usd=sum((part.likely_usd for part in unreported if part.likely_usd is not None), _ZERO),
+        unreported_usd=_likely(unreported),
         median_usd_per_minute=_per_minute(median),
         p95_usd_per_minute=_per_minute(ninety_fifth),
         incomplete_count=facts["incomplete_count"] or 0,
         by_day=tuple(sorted(_shares(rows, rows.used_at.strftime("%Y-%m-%d")), key=lambda share: share.name or "")),
         by_component=_shares(rows, rows.component),
         by_model=_shares(rows, _model_name(rows)),
-        by_agent=_shares(rows, rows.agent),
+        by_agent=_with_medians(_shares(rows, rows.agent), with_length, "agent"),
+        by_revision=_by_revision(rows, with_length),
+        by_day_and_component=_by_day_and_component(rows),
+        per_minute=_bands(with_length),
         calls=_most_expensive(past, calls, top, median, median_length),
         unpriced=_unpriced(rows),
         unreported=unreported,
@@ -102,6 +109,55 @@ def _shares(rows: Table, name: Column) -> tuple[Share, ...]:
     )
     ordered = grouped.order_by([ibis.desc(grouped.usd, nulls_first=False), grouped.name])
     return tuple(Share(**row | {"estimated_usd": row["estimated_usd"] or _ZERO}) for row in _fetch(ordered))
+
+
+def _with_medians(shares: Sequence[Share], calls: Table, column: str) -> tuple[Share, ...]:
+    """Return shares with the cost per minute of their median call, the call at the nearest rank."""
+    by, order = calls[column], [_per_minute_order(calls), calls.call]
+    ranked = calls.mutate(
+        place=ibis.row_number().over(group_by=by, order_by=order), count=calls.call.count().over(group_by=by)
+    )
+    found = _fetch(ranked.filter(ranked.place == (ranked["count"] - 1) // 2))
+    medians = {call[column]: _per_minute(call) for call in found}
+    return tuple(replace(share, median_usd_per_minute=medians.get(share.name)) for share in shares)
+
+
+def _by_revision(rows: Table, calls: Table) -> tuple[Share, ...]:
+    shares = _with_medians(_shares(rows, rows.revision), calls, "revision")
+    return shares if any(share.name for share in shares) else ()
+
+
+def _by_day_and_component(rows: Table) -> tuple[DayPart, ...]:
+    by = {"day": rows.used_at.date(), "component": rows.component}
+    grouped = rows.group_by(**by).agg(usd=rows.usd.sum())
+    return tuple(DayPart(**row) for row in _fetch(grouped.order_by([grouped.day, grouped.component])))
+
+
+def _bands(calls: Table) -> tuple[Band, ...]:
+    """Return bands from the least expensive call to the 99th of 100, and one for those above."""
+    order = _per_minute_order(calls)
+    least, most = (_per_minute(_percentile(calls, order, percent)) for percent in (0, _NINETY_NINTH))
+    if least is None or most is None:
+        return ()
+    width = _band_width(most - least if most > least else most)
+    first = EXACT.divide_int(least, width)
+    count = int(EXACT.divide_int(most, width) - first) + 1
+    edges = [EXACT.multiply(width, first + number) for number in range(count + 1)]
+    place = ((order * float(_SECONDS_PER_MINUTE) - float(edges[0])) / float(width) + _ON_AN_EDGE).floor()
+    placed = calls.mutate(place=place.clip(0, count).cast("int64"))
+    found = {row["place"]: row["call_count"] for row in _fetch(placed.group_by("place").agg(call_count=placed.count()))}
+    highs = [*edges[1:], None] if count in found else edges[1:]
+    return tuple(
+        Band(low_usd=low, high_usd=high, call_count=found.get(number, 0))
+        for number, (low, high) in enumerate(zip(edges, highs, strict=False))
+    )
+
+
+def _band_width(span: Decimal) -> Decimal:
+    """Return 1, 2 or 5 times a power of ten, of which at least 20 cover a span of US dollars."""
+    wanted = max(EXACT.divide(span, _BANDS), _FINEST_BAND)
+    power = Decimal(1).scaleb(wanted.adjusted())
+    return max(width for width in (EXACT.multiply(power, times) for times in (1, 2, 5)) if width <= wanted)
 
 
 def _per_minute_order(calls: Table) -> Column:
@@ -184,3 +240,9 @@ def _unreported(past: PastCalls) -> tuple[Unreported, ...]:
     )
     ordered = grouped.order_by([ibis.desc(grouped.likely_usd, nulls_first=False), grouped.model, grouped.reason])
     return tuple(Unreported(**row) for row in _fetch(ordered))
+
+
+def _likely(unreported: Sequence[Unreported]) -> Decimal | None:
+    """Return the sum of the estimates, or None if there is work and no estimate of any."""
+    estimates = [part.likely_usd for part in unreported if part.likely_usd is not None]
+    return exact_sum(estimates) if estimates or not unreported else None

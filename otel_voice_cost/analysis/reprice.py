@@ -168,7 +168,7 @@ class _Kind(NamedTuple):
         is_sum: True if they may be sums of requests.
         is_carried: True if their costs were on their spans already.
         is_priced: True if they have recorded costs.
-        count: Their number.
+        request_count: Their number.
         usd: The sum of their recorded costs.
     """
 
@@ -180,7 +180,7 @@ class _Kind(NamedTuple):
     is_sum: bool
     is_carried: bool
     is_priced: bool
-    count: int
+    request_count: int
     usd: Decimal | None
 
 
@@ -205,7 +205,7 @@ class Requests:
     def __init__(self, table: Table, units: Sequence[Unit]) -> None:
         """Use a table with a column for the amount of each unit. Most callers want `of`."""
         self.units = tuple(units)
-        above_zero = [(table[_column(unit)] > 0).fill_null(False) for unit in units]
+        above_zero = [(table[_column(unit)] > 0).fill_null(value=False) for unit in units]
         bits = [is_used.ifelse(1 << number, 0) for number, is_used in enumerate(above_zero)]
         inputs = [
             is_used.ifelse(table[_column(unit)], ibis.literal(_ZERO, table[_column(unit)].type()))
@@ -252,8 +252,8 @@ class Requests:
         table = self._table if of is None else self._table.filter(ibis.or_(*(_is(self._table, each) for each in of)))
         by = ["moment", "units", "unknown_unit", "has_amounts", "is_sum", "is_carried", "is_priced"]
         rows = table.mutate(moment=table.used_at.truncate(step)).group_by([*_Lookup._fields, *by])
-        for row in _fetch(rows.agg(count=lambda group: group.count(), usd=lambda group: group.usd.sum())):
-            names = {name: row[name] for name in (*by, "count", "usd")}
+        for row in _fetch(rows.agg(request_count=lambda group: group.count(), usd=lambda group: group.usd.sum())):
+            names = {name: row[name] for name in (*by, "request_count", "usd")}
             names |= {"moment": row["moment"].replace(tzinfo=timezone.utc), "units": self._to_units(row["units"])}
             yield _Kind(lookup=_Lookup.of(row), **names)
 
@@ -270,7 +270,7 @@ class Requests:
         )
         numbered = table.mutate(period=period(table), tier=tier(table), amount=table[_column(unit)])
         rows = numbered.group_by([*_Lookup._fields, "units", "is_priced", "period", "tier", "amount"])
-        for row in _fetch(rows.agg(count=lambda group: group.count())):
+        for row in _fetch(rows.agg(request_count=lambda group: group.count())):
             yield _Priced(_Lookup.of(row), row["period"], self._to_units(row["units"])), row
 
     def _to_units(self, bits: int) -> tuple[Unit, ...]:
@@ -353,7 +353,7 @@ class _Pricing:
         usd, change = prices.usd(unit, row["amount"], total_input), prices.change
         if prices.depends_on_mode(unit, row["amount"], total_input, usd):
             change.approximations.add(_NO_MODE)
-        total = EXACT.multiply(usd, row["count"])
+        total = EXACT.multiply(usd, row["request_count"])
         change.after_usd = _add(change.after_usd, total)
         if row["is_priced"]:
             change.difference_usd = EXACT.add(change.difference_usd, total)
@@ -371,7 +371,7 @@ class _Pricing:
         change = self._change(kind.lookup)
         change.before_usd = _add(change.before_usd, kind.usd)
         if not kind.is_priced:
-            change.unpriced_before += kind.count
+            change.unpriced_before += kind.request_count
         if kind.is_carried:
             if kind.lookup.provider == OTHER_MODELS:
                 change.approximations.add(_FURTHER)
@@ -398,7 +398,7 @@ class _Pricing:
             self._lose(kind, change, "unknown")
 
     def _lose(self, kind: _Kind, change: ModelChange, reason: str) -> None:
-        change.unpriced_after += kind.count
+        change.unpriced_after += kind.request_count
         change.lost_usd = EXACT.add(change.lost_usd, kind.usd or _ZERO)
         change.reasons.add(reason)
 

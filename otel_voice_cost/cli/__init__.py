@@ -12,7 +12,7 @@ def main() -> None:
     try:
         from .commands import app  # noqa: PLC0415  # needs the libraries of the extra
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
+        if error.name not in ("typer", "rich", "tomli_w"):
             raise
         sys.exit(f"voice-cost needs {error.name}: pip install 'otel-voice-cost[cli]'")
     app()

@@ -23,7 +23,7 @@ class _Entry(NamedTuple):
 COMMANDS = {
     "Prices": {
         "price": _Entry("prices", "Price one usage and explain every step."),
-        "prices": _Entry("prices", "List the rates of price files and variables that hold on a day."),
+        "prices": _Entry("prices", "List the rates of price files and variables, or update them."),
         "estimate": _Entry("estimate", "Estimate the cost of a call with other models, side by side."),
         "gaps": _Entry("gaps", "Show which models of LiveKit's plugins and Pipecat's services have a price."),
         "check": _Entry("check", "Check price files and variables, and say how they were understood."),
@@ -36,9 +36,10 @@ COMMANDS = {
     },
     "Past calls": {
         "report": _Entry("report", "Show where the money of past calls went."),
+        "load": _Entry("load", "Keep past calls in a database, in place of files for the other commands."),
         "reprice": _Entry("reprice", "Price past calls again, with the rules of the processor."),
-        "load": _Entry("load", "Read past calls once and keep them in a database of DuckDB."),
         "what-if": _Entry("what_if", "Show what past calls would have cost with other models."),
+        "reconcile": _Entry("reconcile", "Compare a vendor's invoice with past calls, by day, model and unit."),
     },
 }
 _MODULES = {name: entry.module for entries in COMMANDS.values() for name, entry in entries.items()}

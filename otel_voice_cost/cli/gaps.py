@@ -14,6 +14,7 @@ import typer
 
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
+from ..prices.rates import DOUBTS
 from ..sources.framework import BilledClass, Framework
 from ..sources.livekit.framework import LIVEKIT
 from ..sources.pipecat.framework import PIPECAT
@@ -98,8 +99,8 @@ def _find_status(prices: PriceCatalog, of: BilledClass, model: str, at: datetime
     if of.remark:
         origin = f"{origin}; {of.remark}"
     if cost.estimated:
-        low = any(line.rate.confidence == "low" for line in cost.lines)
-        return "estimated", f"{origin}, {'low confidence' if low else 'by a stand-in unit'}"
+        doubts = {DOUBTS[line.rate.confidence]: None for line in cost.lines if line.rate.confidence in DOUBTS}
+        return "estimated", f"{origin}, {' and '.join(doubts) or 'by a stand-in unit'}"
     return "free" if cost.usd == 0 else "priced", origin
 
 
@@ -203,7 +204,7 @@ def _page(found: Sequence[tuple[Framework, Sequence[Gap]]]) -> list[str]:
         "With your own overrides: `voice-cost gaps`.",
         "",
         "- *reports no usage*: the class reports none in a session, so there is nothing to price.",
-        "- *estimated*: the price is of low confidence, or the unit really billed was not reported.",
+        "- *estimated*: the price is uncertain or unsettled, or the unit really billed was not reported.",
         "- *no rate*: the vendor publishes no unit price, or only credits; [write your own](prices.md).",
         "- *billed by token, reported by text*: the vendor bills another unit than the class reports.",
         "- *unknown*: the model that is reported if you name none.",

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from decimal import Context
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ from ..export.dialects.langfuse import bucket
 from ..prices.catalog import PriceCatalog
 from ..prices.rates import Rate
 from ..usage import Component, Dimension, Mode
-from .app import Json, app, catalog, fail, output, print_json, table
+from .app import Json, app, catalog, fail, output, print_errors, print_json, table
 
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
@@ -40,17 +41,27 @@ __all__ = ["ModelDefinition", "connect_to_project", "describe_error", "to_defini
 _langfuse = typer.Typer(help="Work with a Langfuse project.", no_args_is_help=True)
 app.add_typer(_langfuse, name="langfuse")
 
-_PREFIX = "voice-cost: "  # of the names of all definitions that this command creates
+_MARK = " (voice-cost)"  # ends the names of all definitions that this command creates; lists cut the end off
 _SPARE = " (replacement)"  # ends the spare name of a definition
-_OWN_NAME = re.compile(rf"{_PREFIX}[^/]+/.+ (?:realtime|stt|tts)(?:{re.escape(_SPARE)})?")
+_MODEL = r"[^/]+/.+ (?:realtime|stt|tts)"
+_OWN_NAME = re.compile(rf"(?:{_MODEL}{re.escape(_MARK)}|voice-cost: {_MODEL})(?:{re.escape(_SPARE)})?")  # new, old form
 _OWN_PATTERN = re.compile(r"\(\?i\)\^\(.+\)\$")
 _CLOUD = "https://cloud.langfuse.com"
 _PATH = "/api/public/models"
 _PUBLIC, _SECRET = "LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"
 _PAGE = 100
 _LITERALS = 4  # a pattern with fewer would match unrelated models
-_SAYS_NOTHING = {"auto", "default", "unknown"}
-_MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "MILLISECONDS", Dimension.SESSION: "MILLISECONDS"}
+# A model id of these words alone names no product: its pattern would match other people's models.
+_PLAIN = re.compile(
+    "agent|asr|auto|base|conversation|conversational|custom|default|dictation|enhanced|finance|form|general|generative"
+    "|instant|latest|long|medical|meeting|model|natural|neural|personal|phonecall|realtime|short|speech|standard"
+    "|streaming|stt|studio|telephony|tts|unknown|video|voice|voicemail"
+)
+# The voices of Azure and Google begin with their language: en-US-Studio-O.
+_OF_VOICE = r"[a-z]{2,3}\-(?:[a-z]{2}|[0-9]{3})(?=\-).*"
+_WILDCARDS = "*?["
+_SHOWN_DIGITS = Context(prec=6)
+_MEASURES = {Dimension.TOKEN: "TOKENS", Dimension.TIME: "SECONDS", Dimension.SESSION: "SECONDS"}
 _FORMS = {"application/json", "application/xml", "nothing", "text/html", "text/plain", "text/xml"}
 # Langfuse's messages, printed from these constants.
 _PHRASES = ("Invalid credentials", "already exists in project", "not a valid regex pattern", "Invalid request data")
@@ -63,7 +74,7 @@ class ModelDefinition:
     """A model in the form of Langfuse's API.
 
     Attributes:
-        name: ``voice-cost: provider/model component``; unique in a project.
+        name: ``provider/model component (voice-cost)``; unique in a project.
         pattern: Regular expression for the whole model name on a span, any case.
         unit: A label in Langfuse; prices are looked up by usage key.
         prices: Usage key → US dollars for one.
@@ -78,42 +89,74 @@ class ModelDefinition:
 def to_definitions(prices: PriceCatalog, at: datetime) -> Iterator[ModelDefinition]:
     """Yield the speech and realtime models of price files and variables that have a specific id.
 
-    A streaming model gets its streaming price: Langfuse cannot tell modes apart. Models with
-    unspecific ids (``*``, ``unknown``) are left out, because they would match any model.
+    Langfuse knows a model by its name alone. A streaming model gets its streaming price, and these ids are left out:
+    unspecific ones (``*``, ``standard``), those that vendors sell at different prices, and globs that another
+    definition has an id for.
     """
     groups: defaultdict[tuple[str, Component, tuple[str, ...]], dict[str, Rate]] = defaultdict(dict)
     for rate in prices.rates():
         standard = not (rate.fallback or rate.addon or rate.plan or rate.mode is Mode.BATCH)
         if rate.component in _BILLED and standard and rate.usd > 0 and rate.holds_on(at.date()):
-            names = tuple(name for name in rate.model if name not in _SAYS_NOTHING and _literals(name) >= _LITERALS)
-            if names:
-                found = groups[rate.provider, rate.component, names]
-                found.setdefault(bucket(rate.unit, rate.component), rate)  # rates are in order of precedence
-    seen = set()
-    for (provider, component, names), rates in groups.items():
-        name = f"{_PREFIX}{provider}/{names[0]} {component.value}"
-        if name not in seen:
-            seen.add(name)
+            found = groups[rate.provider, rate.component, rate.model]
+            found.setdefault(bucket(rate.unit, rate.component), rate)  # rates are in order of precedence
+    providers = {provider for provider, _, _ in groups}
+    drafts: dict[tuple[str, Component, str], tuple[list[str], dict[str, Rate]]] = {}
+    for (provider, component, models), rates in groups.items():
+        names = [name for name in models if _is_specific(name, providers - {provider})]
+        if names:
+            drafts.setdefault((provider, component, names[0]), (names, rates))
+    usd = {key: {use: _usd_of_one(rate) for use, rate in rates.items()} for key, (_, rates) in drafts.items()}
+    for key, (names, rates) in drafts.items():
+        others = [(draft, usd[other]) for other, (draft, _) in drafts.items() if other != key]
+        clear = [name for name in names if not any(_clashes(name, usd[key], *other) for other in others)]
+        if clear:
             yield ModelDefinition(
-                name=name,
-                pattern="(?i)^(" + "|".join(_regex(model) for model in names) + ")$",
+                name=f"{key[0]}/{clear[0]} {key[1].value}{_MARK}",
+                pattern="(?i)^(" + "|".join(dict.fromkeys(map(_regex, clear))) + ")$",
                 unit=_MEASURES.get(next(iter(rates.values())).unit.dimension, "CHARACTERS"),
-                prices={key: _usd_of_one(rate) for key, rate in rates.items()},
+                prices=usd[key],
             )
 
 
-def _literals(name: str) -> int:
-    return len(name.replace("*", ""))
+def _is_specific(name: str, other_providers: Iterable[str]) -> bool:
+    """Return True if a model id names a product."""
+    literals = re.sub(r"\*|\[.*?\]", "", name)
+    words = re.findall(r"[a-z]+|[0-9]+", literals)
+    is_plain = all(map(_PLAIN.fullmatch, words)) and not name.startswith("*")
+    return len(literals) >= _LITERALS and not is_plain and name not in other_providers
+
+
+def _clashes(name: str, usd: dict[str, float], other_names: list[str], other_usd: dict[str, float]) -> bool:
+    """Return True if a model of this name could be priced by another definition, at other prices."""
+    if usd == other_usd:
+        return False
+    if set(name).isdisjoint(_WILDCARDS):
+        return name in other_names
+    ids = [other for other in other_names if set(other).isdisjoint(_WILDCARDS)]
+    return any(re.fullmatch(_regex(name), other) for other in ids)
 
 
 def _regex(name: str) -> str:
-    """Convert a glob to a regular expression that Postgres also supports."""
-    return "".join(".*" if part == "*" else re.escape(part) for part in re.split(r"(\*)", name))
+    """Convert a glob to a regular expression that Postgres also supports.
+
+    A voice (``*studio*``) is only matched after its language, and a word (``falcon*``) only as a whole.
+    """
+    pieces = re.split(r"(\*|\?|\[.*?\])", name)
+    if not pieces[0] and pieces[1:2] == ["*"]:
+        return _OF_VOICE + "".join(map(_piece, pieces[2:]))
+    if pieces[0].isalpha() and pieces[1:] == ["*", ""]:
+        return pieces[0] + "([^a-z].*)?"
+    return "".join(map(_piece, pieces))
+
+
+def _piece(piece: str) -> str:
+    if piece.startswith("["):
+        return piece.replace("[!", "[^", 1)
+    return {"*": ".*", "?": "."}.get(piece) or re.escape(piece)
 
 
 def _usd_of_one(rate: Rate) -> float:
-    thousandth = 1_000 if rate.unit.dimension in (Dimension.TIME, Dimension.SESSION) else 1
-    return float(EXACT.divide(rate.usd, EXACT.create_decimal(rate.per * thousandth)))
+    return float(EXACT.divide(rate.usd, EXACT.create_decimal(rate.per)))
 
 
 @_langfuse.command()
@@ -126,21 +169,26 @@ def push_models(
 
     Project and credentials: LANGFUSE_BASE_URL, LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY.
     Changed models of an earlier run are replaced, those no longer in the catalog are deleted; models that this
-    command did not create are not touched.
+    command did not create are not touched. A dry run without credentials shows all models.
 
     Example: voice-cost langfuse push-models --dry-run
     """
-    client = connect_to_project()
     wanted = [] if delete else list(to_definitions(catalog(), datetime.now(timezone.utc)))
+    missing = [name for name in (_PUBLIC, _SECRET) if not os.environ.get(name)]
+    if dry_run and missing and not delete:
+        _show(list(_steps(wanted, {})), as_json=as_json)
+        print_errors([f"Not compared with your project: {' and '.join(missing)} not set."])
+        return
+    client = connect_to_project()
     try:
         existing = {model.model_name: model for model in _models(client)}
     except Exception as error:  # noqa: BLE001  # any network error
-        fail([f"Langfuse: {describe_error(error)}"])
+        fail([f"Langfuse: {describe_error(error)}"], status=1)
     steps = list(_steps(wanted, existing))
     failed = [] if dry_run else _carry_out(client, steps, existing)
     _show(steps, as_json=as_json)
     if failed:
-        fail(failed)
+        fail(failed, status=1)
 
 
 _Step = tuple[str, str, ModelDefinition | None]
@@ -207,13 +255,12 @@ def _is_same(model: Any, definition: ModelDefinition) -> bool:
 
 def connect_to_project() -> LangfuseAPI:
     """Return Langfuse's client of the project that the environment names; exit if something is missing."""
+    if missing := [name for name in (_PUBLIC, _SECRET) if not os.environ.get(name)]:
+        fail([f"{name}: got nothing, expected a key of your Langfuse project" for name in missing])
     try:
         from langfuse.api import LangfuseAPI  # noqa: PLC0415  # an extra
     except ModuleNotFoundError:
         fail(["voice-cost langfuse needs Langfuse's client: pip install langfuse"])
-    missing = [name for name in (_PUBLIC, _SECRET) if not os.environ.get(name)]
-    if missing:
-        fail([f"{name}: got nothing, expected a key of your Langfuse project" for name in missing])
     return LangfuseAPI(base_url=_base_url(), username=os.environ[_PUBLIC], password=os.environ[_SECRET])
 
 
@@ -299,6 +346,6 @@ def _show(steps: list[_Step], *, as_json: bool) -> None:
     rows = table("", "model", "US dollars for one")
     for action, name, definition in steps:
         prices = definition.prices.items() if definition else ()
-        money = ", ".join(f"{key} {to_text(EXACT.create_decimal(repr(usd)))}" for key, usd in prices)
-        rows.add_row(action, name, money)
+        money = ", ".join(f"{key} {to_text(_SHOWN_DIGITS.create_decimal_from_float(usd))}" for key, usd in prices)
+        rows.add_row(action, name.replace(_MARK, ""), money)
     output().print(rows)

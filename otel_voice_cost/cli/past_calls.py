@@ -20,7 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ..build import sources
 from ..cost import to_text
 from ..errors import Problem
-from .app import fail, print_errors
+from .app import fail, parse_day, print_errors
 
 if TYPE_CHECKING:
     from ..analysis.databases import Period
@@ -64,10 +64,12 @@ Connect = Annotated[
 ]
 Table = Annotated[str | None, typer.Option("--table", help="The table of spans in the database; default otel_traces.")]
 Since = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day (UTC) to read from a database or Langfuse.")
+    datetime | None,
+    typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="First day (UTC) to read from a database or Langfuse."),
 ]
 Until = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day (UTC) to read from a database or Langfuse.")
+    datetime | None,
+    typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Last day (UTC) to read from a database or Langfuse."),
 ]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Parquet = Annotated[Path | None, typer.Option(help="Write the rows of the CSV to a Parquet file.")]
@@ -136,7 +138,7 @@ def _read_langfuse(period: Period) -> PastCalls:
         try:
             return read_langfuse(client, sources(), period, count)
         except Exception as error:  # noqa: BLE001  # any network error
-            fail([f"Langfuse: {describe_error(error, PATH)}"])
+            fail([f"Langfuse: {describe_error(error, PATH)}"], status=1)
 
 
 def _read_database(url: str, table: str, period: Period) -> PastCalls:

@@ -1,13 +1,15 @@
-"""``prices`` and ``price``: list rates, and price one usage."""
+"""``prices`` and ``price``: list or update rates, and price one usage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from typer.core import TyperGroup
 
 from ..cost import Cost, to_text
 from ..prices.calculate import calculate_cost
@@ -22,14 +24,37 @@ _ESTIMATE = "\N{NO-BREAK SPACE}~"
 _Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalog's id.")]
 
 
-@app.command()
-def prices(
+class _ListByDefault(TyperGroup):
+    """Runs ``list`` if no command is named: ``prices deepgram`` is ``prices list deepgram``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse arguments, with ``list`` before those that begin with no command and do not ask for help."""
+        named = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+_prices = typer.Typer(cls=_ListByDefault)
+app.add_typer(_prices, name="prices")
+
+
+@_prices.callback()
+def _describe() -> None:
+    """List the rates of price files and variables, or update them.
+
+    `list` may be left out; its options: voice-cost prices list --help
+
+    Example: voice-cost prices deepgram --model nova --on 2026-11-23
+    """
+
+
+@_prices.command("list")
+def list_prices(
     provider: Annotated[str | None, typer.Argument(help="As LiveKit reports it, or the catalog's id.")] = None,
     model: Annotated[str | None, typer.Option(help="Part of a model id.")] = None,
     on: On = None,
     as_json: Json = False,
 ) -> None:
-    """List the rates of price files and variables that hold on a day.
+    """List the rates of price files and variables that hold on a day; `list` may be left out.
 
     Example: voice-cost prices deepgram --model nova --on 2026-11-23
     """
@@ -49,6 +74,28 @@ def prices(
         return
     for name in dict.fromkeys(rate.provider for rate in rates):
         _print_rates(name, [rate for rate in rates if rate.provider == name])
+
+
+@_prices.command()
+def update(
+    source: Annotated[str, typer.Argument(help="A wheel of a newer release, or a price file: a path or a URL.")],
+    file: Annotated[Path, typer.Option("--output", help="The file to write.")] = Path("list-prices.toml"),
+    yes: Annotated[bool, typer.Option("--yes", help="Approve without a question.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how list prices differ in a newer release or file; write them to a file if you approve.
+
+    VOICE_COST_PRICES_FILE puts the file to use: it then replaces the prices that ship with this package. It states
+    where it came from, its checksum, and who approved it and when. A price file replaces the prices of the
+    vendors in it, a wheel those of all vendors. With --json, nothing is written without --yes.
+
+    Example: voice-cost prices update otel_voice_cost-0.2.0-py3-none-any.whl
+
+    Example: voice-cost prices update https://prices.example.com/deepgram.toml --yes
+    """
+    from .price_update import update_prices  # noqa: PLC0415  # the list needs no archives and no network
+
+    update_prices(source, file, yes=yes, as_json=as_json)
 
 
 def _print_rates(provider: str, rates: Sequence[Rate]) -> None:

@@ -12,7 +12,7 @@ import typer
 from ..cost import EXACT
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
-from .app import Json, app, catalog, fail, moment, output, print_json, table
+from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
 from .past_calls import (
     Connect,
     Csv,
@@ -51,7 +51,8 @@ def reprice(
     calls: Files = None,
     prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
     on: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day of the prices; default the day of each usage.")
+        datetime | None,
+        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
     ] = None,
     connect: Connect = None,
     table_name: Table = None,

@@ -9,7 +9,7 @@ from ..bill import SessionCost, TraceCost, UnreportedPart
 from ..cost import Cost, CostNumbers, to_text
 from ..sources import Work
 from ..usage import Component, Unit, Usage
-from .dialects import Attributes, CompiledDialect, SpanView, Writer
+from .dialects import Attributes, CompiledDialect, Options, SpanView, Writer
 
 __all__ = [
     "PRICED_KEYS",
@@ -31,6 +31,7 @@ PROVIDER = _PREFIX + "provider"
 QUANTITY = _PREFIX + "quantity."
 RATE = _PREFIX + "rate"
 RATE_SOURCE = _PREFIX + "rate_source"
+REVISION = _PREFIX + "revision"
 UNPRICED = _PREFIX + "unpriced"
 UNREPORTED = _PREFIX + "unreported"
 USD = _PREFIX + "usd"
@@ -45,6 +46,11 @@ _COMPONENTS = {component: component.value for component in Component}
 class OwnAttributes(CompiledDialect):
     """This package's attributes."""
 
+    def __init__(self, options: Options) -> None:
+        """Keep the options."""
+        super().__init__(options)
+        self._revision: Attributes = {REVISION: options.revision} if options.revision else {}
+
     def writer(self, example: Cost) -> Writer:
         """Return what writes cost, quantities and rates, or the reason for a missing cost.
 
@@ -54,7 +60,8 @@ class OwnAttributes(CompiledDialect):
         included if a discount lowered it, the markup if one is set.
         """
         units = [(_QUANTITIES[unit], float if unit.is_seconds else int) for unit in example.usage.quantities]
-        component, priced = _COMPONENTS[example.usage.component], _identity(example.usage) | _priced(example)
+        component = _COMPONENTS[example.usage.component]
+        priced = _identity(example.usage) | _priced(example) | self._revision
 
         def write(numbers: CostNumbers, _span: SpanView, attributes: Attributes) -> None:
             attributes[COMPONENT] = component
@@ -72,7 +79,11 @@ class OwnAttributes(CompiledDialect):
         The list price is included if a discount lowered it, the markup if one is set.
         """
         prefix = f"{_PREFIX}session."
-        attributes: Attributes = {prefix + "seconds": float(session.seconds), prefix + "turns": len(session.turns)}
+        attributes = {
+            prefix + "seconds": float(session.seconds),
+            prefix + "turns": len(session.turns),
+            **self._revision,
+        }
         if session.usd_per_minute is not None:
             attributes[prefix + "usd_per_minute"] = float(session.usd_per_minute)
         if session.list_usd != session.usd:

@@ -29,7 +29,7 @@ from .._runtime.forks import reset_after_fork
 from .._runtime.locks import Inbox, run_in_thread
 from ..bill import SessionCost
 from ..usage import Unit, Usage
-from .attributes import COMPONENT
+from .attributes import COMPONENT, REVISION
 from .dialects.genai import OPERATION_NAME, OPERATIONS, PROVIDER_NAME, REQUEST_MODEL
 
 __all__ = ["LATE", "UNMATCHED", "UNREPORTED", "Instruments"]
@@ -91,12 +91,15 @@ class _Sum:
 class Instruments:
     """Counts for `Stats` and for OpenTelemetry. Never raises, and takes no lock of the metrics SDK to count."""
 
-    def __init__(self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None) -> None:
+    def __init__(
+        self, diagnostics: Diagnostics, meter_provider: MeterProvider | None = None, revision: str = ""
+    ) -> None:
         """Create the instruments.
 
         Args:
             diagnostics: Counts and logs faults.
             meter_provider: Receives the metrics; the default is the global one, even if it is set later.
+            revision: Label of the deployment, on all of them.
         """
         meter = get_meter("otel_voice_cost", meter_provider=meter_provider)
         self._diagnostics = diagnostics
@@ -128,6 +131,7 @@ class Instruments:
         self._counters = {
             name: meter.create_counter(f"voice_cost.{name}", description=text) for name, text in _COUNTERS.items()
         }
+        self._revision: Labels = {REVISION: revision} if revision else {}
         self._labels: dict[tuple[str, ...], Labels] = {}
         self._recording = Inbox(self._record)
         self._provider = meter_provider
@@ -230,7 +234,7 @@ class Instruments:
             self._record(step)
 
     def _add_session(self, record: SessionCost) -> None:
-        labels = {AGENT_NAME: record.agent} if record.agent else {}
+        labels = {**self._revision, AGENT_NAME: record.agent} if record.agent else self._revision
         self._session.record(float(record.usd), labels)
         if record.usd_per_minute is not None:
             self._per_minute.record(float(record.usd_per_minute), labels)
@@ -242,7 +246,7 @@ class Instruments:
 
     def _add_failed(self, kind: str) -> None:
         with suppress(Exception):  # a fault here would call this again
-            self._counters[FAILED].add(1, {ERROR_TYPE: kind})
+            self._counters[FAILED].add(1, {**self._revision, ERROR_TYPE: kind})
 
     def _record(self, step: Callable[[], None]) -> None:
         """Run a step of the metrics SDK; its faults are recorded and do not affect prices."""
@@ -257,7 +261,8 @@ class Instruments:
         if labels is None:
             if len(self._labels) >= _MAX_LABELS:
                 return _OVERFLOW
-            labels = {COMPONENT: usage.component.value, PROVIDER_NAME: usage.provider, REQUEST_MODEL: usage.model}
+            model = {PROVIDER_NAME: usage.provider, REQUEST_MODEL: usage.model}
+            labels = {COMPONENT: usage.component.value, **model, **self._revision}
             if usage.component in OPERATIONS:
                 labels[OPERATION_NAME] = OPERATIONS[usage.component]
             if agent:

@@ -65,6 +65,7 @@ def as_focus(record: SessionCost) -> dict[str, Any]:
         "x_TraceId": record.trace_id,
         "x_SpanId": record.span_id,
         "x_AgentName": record.agent,
+        "x_Revision": record.revision,
         "x_Seconds": to_text(record.seconds),
         "x_CostPerMinute": None if per_minute is None else to_text(per_minute.quantize(_PICO, context=EXACT)),
         "Charges": [charge for part in record.parts for charge in _charges(part)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,8 @@ class PriceCatalog:
         self._layers = tuple(Layer.of(layer, is_list=True) for layer in layers)
         self._tokens = tokens
         self.edition: Callable[[], object] = _no_edition if tokens is None else tokens.edition
-        self._rules = tuple(rules)  # the first match applies
+        self._list_rules = tuple(rules)
+        self._custom_rules: tuple[VendorRule, ...] = ()
         self._found: dict[tuple[str, str, Component, Mode | None, date], _Found] = {}
 
     @classmethod
@@ -132,10 +134,21 @@ class PriceCatalog:
         return self.with_sheet(sheet)
 
     def with_sheet(self, sheet: PriceSheet) -> PriceCatalog:
-        """Return this catalog with the rates and overrides of a price sheet before all others."""
-        overrides = sheet.overrides.over(self._overrides)
-        catalog = PriceCatalog([], self._tokens, overrides=overrides, rules=(*sheet.rules, *self._rules))
-        layers = (Layer.of(sheet.rates, is_list=False), *self._layers) if sheet.rates else self._layers
+        """Return this catalog with the rates, overrides and rules of a price sheet before all others.
+
+        A sheet of list prices replaces this catalog's list prices and their rules; without a valid rate, nothing.
+        """
+        if sheet.is_list and not sheet.rates:
+            return self
+        overrides = self._overrides if sheet.is_list else sheet.overrides.over(self._overrides)
+        catalog = PriceCatalog([], self._tokens, overrides=overrides)
+        added = Layer.of(sheet.rates, is_list=sheet.is_list)
+        if sheet.is_list:
+            layers = (*(layer for layer in self._layers if not layer.is_list), added)
+            catalog._custom_rules, catalog._list_rules = self._custom_rules, sheet.rules
+        else:
+            layers = (added, *self._layers) if sheet.rates else self._layers
+            catalog._custom_rules, catalog._list_rules = (*sheet.rules, *self._custom_rules), self._list_rules
         catalog._layers = tuple(layer.converted(overrides) for layer in layers)
         return catalog
 
@@ -224,7 +237,7 @@ class PriceCatalog:
     def rule_for(self, usage: Usage) -> VendorRule:
         """Return the vendor's billing rule for unfinished work; for a usage without amounts, the model's rule."""
         provider, model = self._overrides.known_as(usage.provider, usage.model)
-        for rule in self._rules:
+        for rule in chain(self._custom_rules, self._list_rules):  # the first match applies
             is_of_provider = rule.provider == provider and rule.component is usage.component
             if is_of_provider and (not rule.model or any(fits(model, name) for name in rule.model)):
                 return rule

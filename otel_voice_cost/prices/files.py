@@ -1,13 +1,13 @@
-"""Read price files. The only module that opens files."""
+"""Read price files. The only module that opens files of users."""
 
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from ..errors import PriceError, Problem
 from .price_sheet import PriceSheet, parse_sheet
+from .shipped import shipped_texts
 
 __all__ = ["load_sheet", "load_shipped_sheets", "read_sheet", "read_text"]
 
@@ -53,12 +53,11 @@ def read_text(path: Path) -> str | Problem:
 def load_shipped_sheets() -> tuple[PriceSheet, ...]:
     """Read the price files that ship with the package, once per process."""
     sheets = []
-    for entry in sorted(files(__package__).joinpath("data").iterdir(), key=lambda item: item.name):
-        if entry.name.endswith(".toml"):
-            sheet = parse_sheet(entry.read_text(encoding="utf-8"), entry.name)
-            if sheet.problems:
-                raise PriceError(sheet.problems)
-            sheets.append(sheet)
+    for name, text in shipped_texts():
+        sheet = parse_sheet(text, name)
+        if sheet.problems:
+            raise PriceError(sheet.problems)
+        sheets.append(sheet)
     return tuple(sheets)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..cost import EXACT
 from ..errors import PriceError, Problem
+from .approval import SECTION, approval_problems
 from .documents import read_document
 from .overrides import DatedPercentage, Overrides
 from .problems import collect, masked, refuse, shown
@@ -41,12 +42,14 @@ class PriceSheet:
         rates: Its valid rates.
         overrides: Its valid overrides.
         rules: Its valid rules for unfinished work.
+        is_list: True for list prices, signed off by ``[list_prices]``: all of them, in place of those that ship.
         problems: All its mistakes; invalid entries are left out of the others, duplicates give way to earlier ones.
     """
 
     rates: tuple[Rate, ...] = ()
     overrides: Overrides = field(default_factory=Overrides)
     rules: tuple[VendorRule, ...] = ()
+    is_list: bool = False
     problems: tuple[Problem, ...] = ()
 
 
@@ -64,6 +67,9 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
     if not document:
         return PriceSheet()
     problems: list[Problem] = []
+    is_list = SECTION in document
+    if is_list:
+        problems += approval_problems(document.pop(SECTION), origin)
     defaults = {key: document.pop(key) for key in _DEFAULTS if key in document}
     overrides = _overrides({key: document.pop(key) for key in _SECTIONS if key in document}, origin, problems)
     rules = [*rule_entries(document.pop("rule", []), defaults, origin), *pop_short_rules(document, origin)]
@@ -78,6 +84,7 @@ def parse_sheet(text: str, origin: str) -> PriceSheet:
         rates=tuple(rate for _, rate in rates),
         overrides=overrides,
         rules=sound_rules,
+        is_list=is_list,
         problems=tuple(_short(problem, origin) for problem in problems),
     )
 

@@ -179,7 +179,7 @@ def entry_problems(error: ValidationError, place: str, entry: type[BaseModel]) -
 
 def _problem(detail: Any, place: str, known: list[str]) -> Problem:
     keys = [str(key) for key in detail["loc"]]
-    place, expected = ", ".join([place, ".".join(keys)] if keys else [place]), expected_in(detail["msg"])
+    place, expected = ", ".join([place, ".".join(keys)] if keys else [place]), expected_in(detail)
     if detail["type"] == "extra_forbidden":
         return Problem(place=place, value="an unknown key", expected=nearest(keys[0], known))
     if detail["type"] == "missing":

@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple
 
 from ..usage import Component, Dimension, Mode, Unit
 
-__all__ = ["BILLING_RULES", "Confidence", "Native", "Rate", "RateCard", "Tier"]
+__all__ = ["BILLING_RULES", "DOUBTS", "Confidence", "Native", "Rate", "RateCard", "Tier"]
 
 BILLING_RULES = ("minimum", "increment", "free")  # fields that change the billed amount, in the unit; 0 for none
-Confidence = Literal["high", "medium", "low"]
+Confidence = Literal["high", "medium", "low", "unsettled"]
+DOUBTS = {"low": "low confidence", "unsettled": "unsettled between two sources"}  # confidence that makes an estimate
 
 
 class Tier(NamedTuple):
@@ -60,7 +61,7 @@ class Rate:
         until: Last day on which it holds, or None.
         source: Page that states the price.
         checked: Day on which the page was last read.
-        confidence: ``low`` makes every cost based on it an estimate.
+        confidence: ``low``, or ``unsettled`` if two sources differ, makes every cost based on it an estimate.
         minimum: Smallest amount billed for one request, in ``unit``.
         increment: Amounts are rounded up to a multiple of this, in ``unit``; zero for none.
         free: Amount of each request or call that is free, in ``unit``.
@@ -110,7 +111,7 @@ class Rate:
         day = str(self.checked or self.since or "")
         object.__setattr__(self, "text", f"{price} per {self.per} {self.unit.value}{exchange}")
         object.__setattr__(self, "citation", " ".join(filter(None, (self.loaded_from, page, day))))
-        object.__setattr__(self, "estimated", self.fallback or self.confidence == "low")
+        object.__setattr__(self, "estimated", self.fallback or self.confidence in DOUBTS)
 
     def holds_on(self, day: date) -> bool:
         """Return True if the price holds on a day, first and last day included."""

@@ -197,12 +197,14 @@ class SessionFacts(NamedTuple):
         agent: Name of the agent, or None.
         inherited: Attributes that usage spans take over: ids and the application's metadata.
         phone_start_ns: When a caller by telephone came, nanoseconds since the epoch; None without one.
+        title: A readable name for its trace, the same for all sessions of an agent; None if its span has such a name.
     """
 
     ids: tuple[str, ...]
     agent: str | None
     inherited: dict[str, Any]
     phone_start_ns: int | None
+    title: str | None = None
 
 
 class Texts(NamedTuple):
@@ -211,10 +213,12 @@ class Texts(NamedTuple):
     Attributes:
         spoken: The text that speech was made from.
         heard: The transcript of speech, or the answer of a model.
+        asked: The user's words that a turn of the agent answers.
     """
 
     spoken: str | None = None
     heard: str | None = None
+    asked: str | None = None
 
 
 class ReportedField(NamedTuple):

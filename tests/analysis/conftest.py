@@ -54,9 +54,9 @@ def hold_call(call, number):
 def record_calls(tmp_path):
     """Hold the same three calls by any catalog."""
 
-    def hold(catalog):
+    def hold(catalog, **options):
         exporter = InMemorySpanExporter()
-        call = Call(exporter, catalog)
+        call = Call(exporter, catalog, **options)
         for number in range(3):
             hold_call(call, number)
         call.provider.shutdown()

@@ -10,7 +10,7 @@ pytest.importorskip("ibis", reason="the extra `analysis` is not installed")
 
 import duckdb
 
-from otel_voice_cost.analysis.databases import DatabaseError, Period
+from otel_voice_cost.analysis.databases import DatabaseError, Period, connect, find_table, select_spans
 from otel_voice_cost.analysis.reading import read_database
 from otel_voice_cost.build import sources
 
@@ -50,8 +50,7 @@ def in_duckdb(spans, tmp_path, _request):
 
 def in_postgres(spans, _tmp_path, request):
     url = request.getfixturevalue("postgres")
-    import psycopg
-
+    psycopg = pytest.importorskip("psycopg")
     with psycopg.connect(url) as connection:
         connection.execute("DROP TABLE IF EXISTS otel_traces")
         fill_postgres(connection, spans)
@@ -97,8 +96,6 @@ def test_a_period_selects_the_spans_that_start_in_it(recorded, url):
 
 def test_only_attributes_of_costs_leave_the_database(recorded, url):
     """The conversation stays where it is."""
-    from otel_voice_cost.analysis.databases import connect, find_table, select_spans
-
     selection = select_spans(find_table(connect(url), "otel_traces"), ["voice_cost.usd"], ALWAYS)
 
     assert set(selection.rows.columns) == {"trace", "span", "parent", "start_ns", "duration_ns", "text_0"}

@@ -61,6 +61,15 @@ def test_a_call_has_its_cost_length_and_agent(recorded, kind):
         assert row["call"] == f"{record.trace_id}:{record.span_id}"
 
 
+@pytest.mark.parametrize("kind", ["record_file", "span_file"])
+@pytest.mark.parametrize("revision", ["2026.11.1", ""])
+def test_calls_and_all_their_usage_have_the_revision(record_calls, price_catalog, kind, revision):
+    past = read(getattr(record_calls(price_catalog, revision=revision), kind))
+
+    assert {row["revision"] for row in rows(past.calls)} == {revision or None}
+    assert {row["revision"] for row in rows(past.usage)} == {revision or None}
+
+
 def test_usage_of_spans_is_by_request_with_turn_and_mode(recorded):
     past = read(recorded.span_file)
     llm = rows(past.usage.filter(past.usage.component == "llm", past.usage.turn.notnull()))

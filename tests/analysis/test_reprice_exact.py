@@ -106,11 +106,15 @@ MODELS = [
     ("other", OTHER_MODELS, OTHER_MODELS, []),
 ]
 SCHEMA = pa.schema(
-    [(name, pa.string()) for name in ("request", "component", "provider", "model", "mode", "unit", "rate_source", "addon")]
+    [(name, pa.string()) for name in ("request", "component", "provider", "model", "mode", "unit")]
+    + [(name, pa.string()) for name in ("rate_source", "addon")]
     + [("unreported", pa.string()), ("used_at", pa.timestamp("us"))]
     + [(name, pa.decimal128(38, 24)) for name in ("amount", "usd")]
     + [("is_sum", pa.bool_())]
 )  # fmt: skip
+
+
+NOVEMBER = datetime(2026, 11, 1, tzinfo=timezone.utc).replace(tzinfo=None)
 
 
 def amount_of(unit, chance):
@@ -133,7 +137,7 @@ def make_rows(chance, count):
             "model": model,
             "mode": chance.choice([None, "streaming", "batch"]) if component == "stt" else None,
             "rate_source": chance.choice(["page", "page", "page", None, "span"]),
-            "used_at": datetime(2026, 11, 1) + timedelta(seconds=chance.randint(0, 20 * 86_400), microseconds=1),
+            "used_at": NOVEMBER + timedelta(seconds=chance.randint(0, 20 * 86_400), microseconds=1),
             "is_sum": chance.random() < 0.3,
         }
         chosen = [unit for unit in units if chance.random() < 0.8]
@@ -222,6 +226,7 @@ def price(component, provider, model, mode, group, before, catalog, at):
     return cost.usd, cost.unpriced_reason, notes
 
 
+JUNE = datetime(2025, 6, 1, tzinfo=timezone.utc).replace(tzinfo=None)  # as in the table, which is in UTC
 NOTES = {
     "further": "beyond 64",
     "free": "within the free amount",
@@ -272,13 +277,14 @@ def test_times_of_day_of_prices_are_whole_minutes():
 
 def test_a_price_by_the_hour_holds_to_the_minute(catalog):
     """The edges of DeepSeek's cheap hours: 00:30 and 16:30."""
-    edges = [datetime(2025, 6, 1, hour, 29, 59, 999_999) for hour in (0, 16)]
+    edges = [JUNE.replace(hour=hour, minute=29, second=59, microsecond=999_999) for hour in (0, 16)]
     for edge in edges:
         costs = set()
         for moment in (edge, edge + timedelta(microseconds=1)):
             row = {
-                "request": "1", "component": "llm", "provider": "deepseek", "model": "deepseek-chat", "unit": "input_token",
-                "amount": Decimal(1_000_000), "used_at": moment, "is_sum": False, "mode": None, "usd": Decimal(1),
+                "request": "1", "component": "llm", "provider": "deepseek", "model": "deepseek-chat",
+                "unit": "input_token", "amount": Decimal(1_000_000), "used_at": moment, "is_sum": False,
+                "mode": None, "usd": Decimal(1),
             }  # fmt: skip
             (model,) = reprice_calls(past_of([row]), catalog).models
             assert model.after_usd == by_request([row], catalog, None)["llm", "deepseek", "deepseek-chat"]["after"][0]

@@ -148,7 +148,7 @@ def test_a_mistake_is_named(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = run("report", *arguments)
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert message in result.stderr
 
 
@@ -184,7 +184,7 @@ def test_a_database_is_replaced_when_all_is_written(recorded, loaded):  # noqa: 
 def test_a_database_goes_with_no_other_files(recorded, loaded):  # noqa: F811
     result = run("report", str(loaded), str(recorded.span_file))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert f"{loaded}: got 1 other files, expected the only file" in result.stderr
 
 
@@ -192,12 +192,12 @@ def test_a_database_of_something_else_is_an_error(tmp_path):
     duckdb.connect(tmp_path / "other.duckdb").close()
     result = run("report", str(tmp_path / "other.duckdb"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "got another database, expected one that `voice-cost load` of release" in result.stderr
 
 
 def test_a_database_that_cannot_be_written_is_an_error(recorded, tmp_path):  # noqa: F811
     result = run("load", str(recorded.span_file), "--into", str(tmp_path / "absent" / "past.duckdb"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "expected a file that can be written" in result.stderr

@@ -26,6 +26,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "gaps.md"
     [
         ("livekit.plugins.deepgram.stt.STT", "nova-3", "priced", "deepgram.toml"),
         ("livekit.plugins.cartesia.tts.TTS", "sonic-2", "unpriced", "its price ended on 2026-10-20"),
+        (
+            "livekit.plugins.deepgram.stt.STT",
+            "nova-3-medical",
+            "estimated",
+            "deepgram.toml, unsettled between two sources",
+        ),
+        ("livekit.agents.inference.stt.STT", "deepgram/nova-3-pharma", "estimated", "livekit.toml, low confidence"),
+        ("livekit.agents.inference.tts.TTS", "rime/mistv2", "unpriced", "its price ended on 2026-10-01"),
         ("livekit.plugins.google.tts.TTS", "gemini-2.5-flash-tts", "estimated", "google.toml, by a stand-in unit"),
         ("livekit.plugins.nvidia.stt.STT", "unknown", "unpriced", "LiveKit reports no usage"),
         ("livekit.plugins.neuphonic.tts.TTS", "Octave", "unpriced", "no tts rate for neuphonic/octave"),

@@ -21,9 +21,9 @@ AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 DEFINITIONS = {d.name: d for d in to_definitions(PriceCatalog.default(), AT)}
 SECRET = "sk-lf-do-not-print"
 SECRETS = (SECRET, "pk-lf-1", base64.b64encode(f"pk-lf-1:{SECRET}".encode()).decode())
-NOVA = "voice-cost: deepgram/nova-3 stt"
+NOVA = "deepgram/nova-3 stt (voice-cost)"
 NOVA_PATTERN = r"(?i)^(nova\-3|nova\-3\-general)$"
-DEARER = '{"deepgram/nova-3": {"stt": "0.0060/min"}}'  # $0.0000001 a millisecond
+DEARER = '{"deepgram/nova-3": {"stt": "0.0060/min"}}'  # $0.0001 a second
 UNITS = {"TOKENS", "CHARACTERS", "MILLISECONDS", "SECONDS", "REQUESTS", "IMAGES"}
 
 
@@ -161,11 +161,11 @@ def test_every_voice_model_with_an_id_becomes_a_definition(project):
 
     own = project.own()
     assert set(own) == set(DEFINITIONS)
-    nova = own["voice-cost: deepgram/nova-3 stt"]
-    assert nova["pricingTiers"][0]["prices"] == {"input_audio_milliseconds": 0.00000008}
-    assert (nova["unit"], nova["matchPattern"]) == ("MILLISECONDS", r"(?i)^(nova\-3|nova\-3\-general)$")
-    assert own["voice-cost: cartesia/sonic-3 tts"]["pricingTiers"][0]["prices"] == {"input_characters": 0.00005}
-    assert own["voice-cost: openai/gpt-4o-mini-tts tts"]["pricingTiers"][0]["prices"] == {
+    nova = own[NOVA]
+    assert nova["pricingTiers"][0]["prices"] == {"input_audio_seconds": 0.00008}
+    assert (nova["unit"], nova["matchPattern"]) == ("SECONDS", r"(?i)^(nova\-3|nova\-3\-general)$")
+    assert own["cartesia/sonic-3 tts (voice-cost)"]["pricingTiers"][0]["prices"] == {"input_characters": 0.00005}
+    assert own["openai/gpt-4o-mini-tts tts (voice-cost)"]["pricingTiers"][0]["prices"] == {
         "input_text_tokens": 0.0000006,
         "output_audio_tokens": 0.000012,
     }
@@ -176,6 +176,64 @@ def test_no_pattern_matches_unspecific_or_unrelated_names():
     for definition in DEFINITIONS.values():
         pattern = re.compile(definition.pattern)
         assert not any(pattern.search(name) for name in ("unknown", "default", "auto", "gpt-4.1", "my-model", ""))
+
+
+UNRELATED = (
+    "custom-llm",
+    "custom",
+    "studio",
+    "my-studio-model",
+    "google",
+    "standard",
+    "medical-llm",
+    "generative",
+    "tts-2",
+)
+
+
+def test_no_pattern_matches_the_plain_words_of_other_peoples_models():
+    """A project's own definition takes precedence over Langfuse's, and has no tokenizer."""
+    found = [(name, d.name) for name in UNRELATED for d in DEFINITIONS.values() if re.search(d.pattern, name)]
+
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("voice", "definition"),
+    [
+        ("en-US-Studio-O", "google/*studio* tts (voice-cost)"),
+        ("cmn-CN-Standard-A", "google/*-standard-* tts (voice-cost)"),
+        ("en-US-JennyNeural", "azure/*neural tts (voice-cost)"),
+        ("falcon-2", "murf/falcon tts (voice-cost)"),
+        ("aura-asteria-en", "deepgram/aura tts (voice-cost)"),
+    ],
+)
+def test_a_narrow_pattern_still_matches_its_models(voice, definition):
+    assert [d.name for d in DEFINITIONS.values() if re.search(d.pattern, voice)] == [definition]
+
+
+def test_a_model_is_priced_by_one_definition_or_by_equal_ones():
+    """Langfuse knows a model by its name alone: it could take the price of another vendor."""
+    ids = {name.replace("\\", "") for d in DEFINITIONS.values() for name in d.pattern[6:-2].split("|")}
+    for name in ids:
+        prices = [d.prices for d in DEFINITIONS.values() if re.search(d.pattern, name)]
+        assert all(one == prices[0] for one in prices), name
+
+
+def test_a_dry_run_needs_no_keys(project):
+    result = push(project, "--dry-run", "--json", secret="", LANGFUSE_PUBLIC_KEY="")
+
+    assert result.exit_code == 0
+    assert {step["model"] for step in json.loads(result.stdout)} == set(DEFINITIONS)
+    assert "LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY not set" in result.stderr
+    assert project.requests == []
+
+
+def test_definitions_under_the_names_of_earlier_versions_are_replaced(project):
+    project.add("voice-cost: deepgram/nova-3 stt", NOVA_PATTERN)
+
+    assert actions(push(project, "--json"))["voice-cost: deepgram/nova-3 stt"] == "delete"
+    assert set(project.own()) == set(DEFINITIONS)
 
 
 def test_a_second_push_changes_nothing(project):
@@ -191,15 +249,15 @@ def test_a_changed_price_replaces_its_model(project):
     push(project)
 
     assert actions(push(project, "--json", VOICE_COST_PRICES=DEARER)) == {NOVA: "replace"}
-    assert project.prices_of("nova-3") == [(NOVA, 0.0000001)]
+    assert project.prices_of("nova-3") == [(NOVA, 0.0001)]
 
 
 def test_a_custom_price_overrides_the_shipped_one_with_the_same_ids(project):
-    """$0.36 an hour are a ten-millionth of a dollar per millisecond."""
+    """$0.36 an hour are a ten-thousandth of a dollar per second."""
     push(project, VOICE_COST_PRICES='{"elevenlabs/scribe_v2_realtime*": {"stt": "0.36/hour"}}')
 
-    prices = project.own()["voice-cost: elevenlabs/scribe_v2_realtime* stt"]["pricingTiers"][0]["prices"]
-    assert prices == {"input_audio_milliseconds": 0.0000001}
+    prices = project.own()["elevenlabs/scribe_v2_realtime* stt (voice-cost)"]["pricingTiers"][0]["prices"]
+    assert prices == {"input_audio_seconds": 0.0001}
 
 
 def test_a_dry_run_does_nothing(project):
@@ -226,7 +284,7 @@ def test_a_request_to_a_busy_server_is_retried(project):
 
 
 def test_a_rejected_model_is_reported_and_the_others_are_created(project):
-    project.refused = "voice-cost: deepgram/nova-3 stt"
+    project.refused = NOVA
     result = push(project)
 
     assert result.exit_code == 1
@@ -247,7 +305,7 @@ def test_no_model_is_lost_if_the_server_starts_to_reject_writes(project, writes)
     )
     project.writes = None
     assert push(project, VOICE_COST_PRICES=DEARER).exit_code == 0
-    assert project.prices_of("nova-3") == [(NOVA, 0.0000001)]
+    assert project.prices_of("nova-3") == [(NOVA, 0.0001)]
     assert project.losses == 0
 
 
@@ -260,7 +318,7 @@ def test_an_interrupted_run_is_completed_with_current_prices(project, writes):
     project.writes = None
     push(project)
 
-    assert project.prices_of("nova-3") == [(NOVA, 0.00000008)]
+    assert project.prices_of("nova-3") == [(NOVA, 0.00008)]
     assert set(project.own()) == set(DEFINITIONS)
     assert project.losses == 0
 
@@ -277,17 +335,17 @@ def test_delete_removes_the_remains_of_an_interrupted_run(project):
 
 def test_models_no_longer_in_the_catalog_are_removed(project):
     project.add_all()
-    project.add("voice-cost: acme/voice-1 tts")
+    project.add("acme/voice-1 tts (voice-cost)")
 
-    assert actions(push(project, "--json")) == {"voice-cost: acme/voice-1 tts": "delete"}
+    assert actions(push(project, "--json")) == {"acme/voice-1 tts (voice-cost)": "delete"}
     assert set(project.own()) == set(DEFINITIONS)
 
 
 def test_a_dry_run_shows_what_would_be_removed(project):
-    project.add("voice-cost: acme/voice-1 tts")
+    project.add("acme/voice-1 tts (voice-cost)")
 
-    assert actions(push(project, "--dry-run", "--json"))["voice-cost: acme/voice-1 tts"] == "delete"
-    assert set(project.own()) == {"voice-cost: acme/voice-1 tts"}
+    assert actions(push(project, "--dry-run", "--json"))["acme/voice-1 tts (voice-cost)"] == "delete"
+    assert set(project.own()) == {"acme/voice-1 tts (voice-cost)"}
 
 
 @pytest.mark.parametrize("arguments", [(), ("--delete",)])
@@ -296,9 +354,9 @@ def test_other_models_are_not_touched(project, arguments):
     others = {
         "voice-cost: my notes": "(?i)^(.+)$",
         "my voice-cost: acme/voice-1 tts": "(?i)^(.+)$",
-        "voice-cost: acme/voice-1 llm": "(?i)^(.+)$",
-        "voice-cost: acme/voice-1 tts copy": "(?i)^(.+)$",
-        "voice-cost: acme/voice-2 tts": "^voice-2$",
+        "acme/voice-1 llm (voice-cost)": "(?i)^(.+)$",
+        "acme/voice-1 tts (voice-cost) copy": "(?i)^(.+)$",
+        "acme/voice-2 tts (voice-cost)": "^voice-2$",
         "acme/voice-1 tts": "(?i)^(.+)$",
     }
     project.add_all()
@@ -313,12 +371,12 @@ def test_nothing_is_removed_while_new_models_are_rejected(project):
     """A model that is in the catalog under another name would be lost."""
     project.add_all()
     del project.models[[m["modelName"] for m in project.models].index(NOVA)]
-    project.add("voice-cost: deepgram/nova-3-old stt", NOVA_PATTERN)
+    project.add("deepgram/nova-3-old stt (voice-cost)", NOVA_PATTERN)
     project.refused = NOVA
     result = push(project)
 
-    assert "voice-cost: deepgram/nova-3-old stt" in project.own()
-    assert "nova-3-old stt: not deleted, because other models could not be made" in result.stderr
+    assert "deepgram/nova-3-old stt (voice-cost)" in project.own()
+    assert "nova-3-old stt (voice-cost): not deleted, because other models could not be made" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -353,7 +411,7 @@ def test_a_password_in_the_address_is_not_shown(project):
 
 
 def test_a_model_named_after_a_key_is_not_shown(project):
-    project.add(f"voice-cost: acme/{SECRET} tts")
+    project.add(f"acme/{SECRET} tts (voice-cost)")
 
     assert push(project, "--delete").exit_code == 0
 
@@ -362,7 +420,7 @@ def test_wrong_and_missing_credentials_are_reported_but_not_shown(project):
     assert "Langfuse: 401 Invalid credentials" in push(project, secret="sk-lf-wrong").stderr
     missing = push(project, secret="")
     assert missing.stderr == "LANGFUSE_SECRET_KEY: got nothing, expected a key of your Langfuse project\n"
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
 
 
 def test_an_unreachable_server_is_reported(project):

@@ -446,8 +446,13 @@ def test_a_session_that_ends_while_the_provider_shuts_down_has_one_record(price_
         assert len(records) == 1
 
 
-def test_an_application_cost_on_a_repeating_span_is_logged(line, caplog):
+@pytest.mark.parametrize("name", ["agent_session", "agent_turn", "llm_node", "tts_node"])
+@pytest.mark.parametrize(
+    ("key", "cost"), [("gen_ai.usage.cost", 0.01), ("langfuse.observation.cost_details", '{"total": 0.01}')]
+)
+def test_an_application_cost_on_a_span_around_requests_is_logged(line, caplog, name, key, cost):
     for _ in range(2):
-        line.tracer.start_span("tts_node", attributes={"gen_ai.usage.cost": 0.01}).end()
+        line.tracer.start_span(name, attributes={key: cost}).end()
 
-    assert caplog.text.count("count the request twice") == 1
+    assert caplog.text.count(f"A {key} of the application is on {name}") == 1
+    assert caplog.text.count("count them twice") == 1

@@ -173,6 +173,26 @@ def test_the_contents_of_a_record(call):
     ]
 
 
+def test_a_revision_is_on_spans_with_a_cost_on_the_record_and_on_every_metric(exporter, price_catalog, tmp_path):
+    path = tmp_path / "calls.jsonl"
+    call = Call(exporter, price_catalog, records_file=str(path), revision="2026.11.1")
+    unknown = tts_metrics(request_id="tts-9", metadata={"model_name": "new", "model_provider": "Nobody"})
+    with call.session():
+        call.turn()
+        call.span("tts_request", "lk.tts_metrics", unknown)
+        report(stt_metrics(audio_duration=1.7))  # a usage span
+    record = call.close()
+
+    labelled = {s.name for s in exporter.get_finished_spans() if s.attributes.get("voice_cost.revision") == "2026.11.1"}
+    assert labelled == {"agent_session", "user_turn", "llm_request", "tts_request", "stt_usage"}
+    (line,) = [json.loads(text) for file in tmp_path.iterdir() for text in file.read_text().splitlines()]
+    assert line["x_Revision"] == record.revision == "2026.11.1"
+    metrics = call.reader.get_metrics_data().resource_metrics[0].scope_metrics[0].metrics
+    points = [point for metric in metrics for point in metric.data.data_points]
+    assert len({metric.name for metric in metrics}) >= 6
+    assert {point.attributes.get("voice_cost.revision") for point in points} == {"2026.11.1"}
+
+
 def test_discount_and_markup_are_in_the_record(exporter, price_catalog):
     dear = price_catalog.with_prices({"markup": {"openai": "50%"}})
     call = Call(exporter, dear)

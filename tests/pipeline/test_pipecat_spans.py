@@ -20,11 +20,12 @@ from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
 from pipecat.utils.tracing.tracing_context import TracingContext
 
-from otel_voice_cost import VoiceCostSpanProcessor
+from otel_voice_cost import Settings, VoiceCostSpanProcessor
 from otel_voice_cost.sources.pipecat import hooks
 from otel_voice_cost.testing.components import ScriptedSTT
 
 from ..conftest import stt_metrics, usd
+from ..langfuse_model import content_of, session_of
 
 TTS = {"gen_ai.provider.name": "cartesia", "gen_ai.request.model": "sonic-3", "metrics.character_count": 16}
 STT = {"gen_ai.provider.name": "deepgram", "gen_ai.request.model": "nova-3", "metrics.audio_seconds": 6.0}
@@ -275,3 +276,39 @@ async def test_tokens_reported_inside_a_request_are_on_its_span_even_if_the_span
         await model.start_llm_usage_metrics(LLMTokenUsage(prompt_tokens=100, completion_tokens=4, total_tokens=104))
 
     assert usd(conversation.end()["llm"]) == Decimal("0.0000464")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "session"),
+    [({}, "c-1"), ({"langfuse.session.id": "theirs"}, "theirs"), ({"session.id": "theirs"}, "theirs")],
+)
+def test_langfuse_gets_the_conversation_of_each_span(provider, exporter, attributes, session):
+    """Pipecat writes ids on the conversation alone; Langfuse 4 reads them from each span."""
+    conversation = Conversation(provider, exporter, {"langfuse.user.id": "u-1", **attributes})
+    with conversation.turn():
+        conversation.start("tts", TTS).end()
+        conversation.start("llm", {"input": "asked", "output": "answered"}).end()
+    spans = conversation.end()
+
+    assert {session_of(span.attributes) for span in spans.values()} == {session}
+    assert {span.attributes["langfuse.user.id"] for span in spans.values()} == {"u-1"}
+    assert not any("langfuse.trace.name" in span.attributes for span in spans.values())
+
+
+def test_the_words_of_a_pipecat_llm_stay_as_langfuse_reads_them(price_catalog, exporter):
+    """With one of langfuse.observation.input and output, Langfuse ignores Pipecat's input and output."""
+    provider = TracerProvider()
+    settings = Settings(langfuse_content=True)
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=price_catalog, settings=settings))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    conversation = Conversation(provider, exporter)
+    usage = {"gen_ai.usage.input_tokens": 300, "gen_ai.usage.output_tokens": 20}
+    model = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4.1-mini"}
+    with conversation.turn():
+        conversation.start("llm", {"input": "asked", "output": "answered", **model, **usage}).end()
+        conversation.start("tts", {**TTS, "gen_ai.provider.name": "own", "text": "spoken"}).end()
+    spans = conversation.end()
+
+    assert spans["llm"].attributes["langfuse.observation.type"] == "generation"
+    assert content_of(spans["llm"].attributes) == ("asked", "answered")
+    assert content_of(spans["tts"].attributes) == ("spoken", None)

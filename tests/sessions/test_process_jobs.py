@@ -115,6 +115,7 @@ def hold(tmp_path) -> Hold:
                 "LANGFUSE_BASE_URL": url,
                 "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
                 "LANGFUSE_SECRET_KEY": "sk-lf-1",
+                "LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS": "0",  # its watchdog walks frames of a running thread: crashes
                 "LIVEKIT_AGENTS_PRELOAD_LOCAL_INFERENCE": "false",  # models that no call here uses
                 "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint or url,
                 "OTEL_EXPORTER_OTLP_TIMEOUT": "30",  # seconds; LiveKit kills a process that takes 10 to end

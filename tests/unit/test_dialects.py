@@ -16,6 +16,7 @@ from otel_voice_cost.sources.livekit import LiveKitSource
 from otel_voice_cost.sources.livekit.spans import SPAN_RULES
 
 from ..conftest import AT, llm_metrics
+from ..langfuse_model import content_of
 
 
 def heard(seconds: str, usd: str) -> Cost:
@@ -71,6 +72,15 @@ def test_own_attributes_explain_the_cost():
     }
 
 
+def test_a_revision_is_on_costs_and_on_missing_ones():
+    missing = Cost(usage=heard("1", "0").usage, usd=None, unpriced_reason="no rate")
+
+    for cost in (heard("5.05", "0.000404"), missing):
+        assert "voice_cost.revision" not in written(cost)
+        got = written(cost, options=Options(revision="2026.11.1"))
+        assert got == written(cost) | {"voice_cost.revision": "2026.11.1"}
+
+
 def test_genai_writes_missing_attributes_and_the_cost_as_a_double():
     got = written(heard("5.05", "0.000404"), "genai", **{"gen_ai.request.model": "whisper"})
 
@@ -79,7 +89,7 @@ def test_genai_writes_missing_attributes_and_the_cost_as_a_double():
         "gen_ai.provider.name": "deepgram",
         "gen_ai.response.model": "nova-3",
         "gen_ai.output.type": "text",
-        "gen_ai.usage.input_tokens": 505,
+        "gen_ai.usage.input_tokens": 5,
         "gen_ai.usage.output_tokens": 0,
         "gen_ai.usage.cost": 0.000404,
     }
@@ -91,14 +101,14 @@ def test_speech_is_not_written_as_tokens_if_disabled():
     assert "gen_ai.usage.input_tokens" not in got
 
 
-def test_langfuse_gets_whole_milliseconds_and_disjoint_buckets():
+def test_langfuse_gets_whole_seconds_and_disjoint_buckets():
     """A fraction of a unit would be dropped with its key."""
     got = written(heard("5.0504", "0.00040403"), "langfuse")
 
     assert got["langfuse.observation.type"] == "generation"
     assert got["langfuse.observation.model.name"] == "Nova"
-    assert got["langfuse.observation.usage_details"] == '{"input_audio_milliseconds": 5050, "total": 5050}'
-    assert got["langfuse.observation.cost_details"] == '{"input_audio_milliseconds": 0.00040403, "total": 0.00040403}'
+    assert got["langfuse.observation.usage_details"] == '{"input_audio_seconds": 5, "total": 5}'
+    assert got["langfuse.observation.cost_details"] == '{"input_audio_seconds": 0.00040403, "total": 0.00040403}'
     assert "langfuse.observation.level" not in got
 
 
@@ -307,8 +317,8 @@ def test_speech_in_the_attributes_of_each_backend():
         "gen_ai.usage.audio_seconds": 5.05,
         "langwatch.metrics": '{"cost": 0.000404}',
     }
-    assert json.loads(written(cost, "langsmith")["langsmith.usage_metadata"])["input_tokens"] == 505
-    assert written(cost, "openinference")["llm.token_count.prompt"] == 505
+    assert json.loads(written(cost, "langsmith")["langsmith.usage_metadata"])["input_tokens"] == 5
+    assert written(cost, "openinference")["llm.token_count.prompt"] == 5
     assert written(cost, "posthog")["$ai_output_cost_usd"] == 0
 
 
@@ -341,10 +351,29 @@ def test_langfuse_token_sums_exclude_speech_if_disabled():
     got = written(heard("5.05", "0.000404"), "langfuse", options=Options(speech_as_tokens=False))
 
     assert got["langfuse.observation.usage_details"] == "{}"
-    assert got["langfuse.observation.metadata.input_audio_milliseconds"] == 5050
+    assert got["langfuse.observation.metadata.input_audio_seconds"] == 5
     assert json.loads(got["langfuse.observation.cost_details"])["total"] == 0.000404
     tokens = written(answered(), "langfuse", name="llm_request", options=Options(speech_as_tokens=False))
     assert json.loads(tokens["langfuse.observation.usage_details"])["total"] == 320
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [("0.2", 1), ("0.5", 1), ("1.49", 1), ("1.5", 2), ("3600", 3600)])
+def test_langfuse_gets_at_least_one_second_of_any_speech(seconds, shown):
+    """Usage of zero would look like a cost without usage."""
+    got = written(heard(seconds, "0.1"), "langfuse")["langfuse.observation.usage_details"]
+
+    assert json.loads(got) == {"input_audio_seconds": shown, "total": shown}
+
+
+def test_content_that_langfuse_shows_by_itself_stays():
+    """With one of langfuse.observation.input and output, Langfuse ignores all other names of content."""
+    options = Options(langfuse_content=True)
+    for attributes in ({"input": "asked", "output": "answered"}, {"gen_ai.input.messages": "asked"}):
+        got = {**attributes, **written(answered(), "langfuse", name="llm_request", options=options, **attributes)}
+        assert content_of(got) == (attributes.get("input", "asked"), attributes.get("output"))
+    said = {"lk.pii.response.text": "hi", "gen_ai.input.messages": "asked"}
+    got = {**said, **chain("langfuse", options=options).wrapper_attributes(view("agent_turn", said))}
+    assert content_of(got) == ("asked", None)
 
 
 @pytest.mark.parametrize(
@@ -356,13 +385,21 @@ def test_langfuse_token_sums_exclude_speech_if_disabled():
         ("realtime_inference", {"lk.pii.response.text": "hi"}, {"langfuse.observation.output": "hi"}),
         ("tts_request", {"lk.pii.input_text": "hi", "langfuse.observation.input": "set"}, {}),
         ("tts_request", {}, {}),
+        (
+            "agent_turn",
+            {"lk.pii.user_input": "hello", "lk.pii.response.text": "hi"},
+            {"langfuse.observation.input": "hello", "langfuse.observation.output": "hi"},
+        ),
     ],
 )
 def test_conversation_text_is_shown_only_if_enabled(name, attributes, expected):
     """Since 1.7 LiveKit writes names that Langfuse does not read; content removed by its filter stays removed."""
 
     def content(options):
-        got = written(heard("1", "0.1"), "langfuse", name=name, options=options, **attributes)
+        if name == "agent_turn":
+            got = chain("langfuse", options=options).wrapper_attributes(view(name, attributes))
+        else:
+            got = written(heard("1", "0.1"), "langfuse", name=name, options=options, **attributes)
         return {key: value for key, value in got.items() if key.endswith((".input", ".output"))}
 
     assert content(Options(langfuse_content=True)) == expected

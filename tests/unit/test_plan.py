@@ -37,7 +37,9 @@ UNITS = {
 CATALOG = PriceCatalog.default()
 counts = st.integers(1, 10**6)
 lengths = st.floats(0.001, 10**5).map(lambda seconds: round(seconds, 9)) | st.decimals("0.001", 10**5, places=3)
-options = st.builds(Options, speech_as_tokens=st.booleans(), langfuse_content=st.booleans())
+options = st.builds(
+    Options, speech_as_tokens=st.booleans(), langfuse_content=st.booleans(), revision=st.sampled_from(["", "r-7"])
+)
 
 
 @st.composite

@@ -20,7 +20,7 @@ def test_defaults():
 
     assert settings.enabled
     assert settings.dialects == ("genai", "langfuse")
-    assert settings.speech_as_tokens
+    assert settings.speech_usage == "tokens"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("false", False), ("0", False), ("off", False), ("TRUE", True)])
@@ -43,20 +43,42 @@ def test_an_argument_overrides_the_environment(monkeypatch):
 
 
 def test_an_invalid_value_in_code_raises(monkeypatch):
-    monkeypatch.setenv("VOICE_COST_SPEECH_AS_TOKENS", "sometimes")
+    monkeypatch.setenv("VOICE_COST_SPEECH_USAGE", "sometimes")
 
-    with pytest.raises(SettingsError, match="VOICE_COST_SPEECH_AS_TOKENS: got 'sometimes', expected a valid"):
+    with pytest.raises(
+        SettingsError, match="VOICE_COST_SPEECH_USAGE: got 'sometimes', expected 'tokens' or 'metadata'"
+    ):
         Settings()
 
 
 def test_an_invalid_value_in_the_environment_keeps_the_default(monkeypatch):
-    monkeypatch.setenv("VOICE_COST_SPEECH_AS_TOKENS", "sometimes")
+    monkeypatch.setenv("VOICE_COST_SPEECH_USAGE", "sometimes")
     monkeypatch.setenv("VOICE_COST_ENABLED", "no")
 
     settings, problems = Settings.from_environment()
 
-    assert (settings.speech_as_tokens, settings.enabled) == (True, False)
-    assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_AS_TOKENS"]
+    assert (settings.speech_usage, settings.enabled) == ("tokens", False)
+    assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_USAGE"]
+
+
+def test_a_revision_is_a_short_label(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_REVISION", " 2026.11.1\n")
+    assert Settings().revision == "2026.11.1"
+
+    monkeypatch.setenv("VOICE_COST_REVISION", "x" * 201)
+    settings, problems = Settings.from_environment()
+    assert settings.revision == ""
+    assert [(p.place, p.expected) for p in problems] == [("VOICE_COST_REVISION", "at most 200 characters")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="variables are text on Windows")
+def test_a_revision_that_no_exporter_can_encode_is_left_out(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_REVISION", os.fsdecode(b"r\xff"))
+
+    settings, problems = Settings.from_environment()
+
+    assert settings.revision == ""
+    assert [p.place for p in problems] == ["VOICE_COST_REVISION"]
 
 
 def test_an_unknown_option_is_an_error():
@@ -68,21 +90,34 @@ def test_an_unknown_option_is_an_error():
         Settings(dialect="genai")
 
 
+def test_an_option_of_an_older_version_is_refused_with_its_new_name(monkeypatch):
+    monkeypatch.setenv("VOICE_COST_SPEECH_AS_TOKENS", "false")
+
+    assert [str(problem) for problem in Settings.from_environment()[1]] == [
+        "VOICE_COST_SPEECH_AS_TOKENS: got a variable of an older version, "
+        'expected VOICE_COST_SPEECH_USAGE, "tokens" for true, "metadata" for false'
+    ]
+    with pytest.raises(
+        SettingsError, match="speech_as_tokens: got an option of an older version, expected speech_usage"
+    ):
+        Settings(speech_as_tokens=False)
+
+
 BAD = [
     ("dialects", ("genai", "langfuze"), "'langfuze', expected one of genai, "),
     ("dialects", "langfuze", "'langfuze', expected one of genai, "),
     ("prices", '{"deepgram/nova-2": {"stt": "x"}}', "'x', expected a price such as"),
     ("prices", {"deepgram/nova-2": {"stt": "x"}}, "'x', expected a price such as"),
     ("prices", "{", "no JSON, expected JSON"),
-    ("prices", 3, "3, expected a valid string"),
+    ("prices", 3, "3, expected text"),
     ("prices", {("a", "b"): 1}, "{('a', 'b'): 1}, expected a mapping that can be written as JSON"),
     ("session_rates", '{"twilio/sip": {"telephony": "cheap"}}', "'cheap', expected a price such as"),
     ("session_rates", {"twilio/sip": {"telephony": "cheap"}}, "'cheap', expected a price such as"),
     ("prices_file", "none.toml", "FileNotFoundError, expected a readable file in UTF-8"),
-    ("prices_file", os.pathsep.join(["sound.toml", "bad.toml"]), "1, expected a price such as"),
+    ("prices_file", os.pathsep.join(["sound.toml", "bad.toml"]), "1, expected the price with its unit"),
     ("prices_file", "folder", "no regular file, expected a readable file in UTF-8"),
     ("prices_file", "a\0b", "ValueError, expected a readable file in UTF-8"),
-    ("speech_as_tokens", "sometimes", "'sometimes', expected a valid"),
+    ("speech_usage", "sometimes", "'sometimes', expected 'tokens' or 'metadata'"),
     ("session_budget_usd", -1, "-1, expected greater than 0"),
 ]
 
@@ -153,7 +188,7 @@ def test_from_the_environment_nothing_raises_and_valid_entries_are_kept(files, m
     settings, problems = Settings.from_environment()
     found = build_prices(settings)
 
-    assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_AS_TOKENS"]
+    assert [problem.place for problem in problems] == ["VOICE_COST_SPEECH_USAGE"]
     assert [problem.place for problem in found.problems] == [
         "VOICE_COST_SESSION_RATES, twilio/sip.telephony",
         "VOICE_COST_PRICES, acme/voice-4",

@@ -18,6 +18,7 @@ from otel_voice_cost.prices.price_sheet import parse_sheet
 
 AT = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 WORDS = [
+    "list_prices",
     *("rate", "discount", "markup", "name", "alias", "plan", "addon", "currency", "provider", "a/b", "*/*", "a/*"),
     *("stt", "llm", "tts", "price", "since", "until", "mode", "percent", "input", "model", "component", "unit", "usd"),
 ]

@@ -55,10 +55,60 @@ def test_the_example_of_the_documentation():
         ("tts", " 0.05\tUSD /  1 k   characters ", "character", "0.05", 1_000),
         ("tts", "15 /1.5 M utf8 bytes", "utf8_byte", "15", 1_500_000),
         ("stt", "1/   min", "audio_second", "1", 60),
+        ("stt", "$0.0043/min", "audio_second", "0.0043", 60),
+        ("stt", "0.0043 per minute", "audio_second", "0.0043", 60),
+        ("stt", "$0.26 USD per Hour", "audio_second", "0.26", 3_600),
+        ("tts", "6.5e-5/character", "character", "0.000065", 1),
+        ("tts", ".000065 per character", "character", "0.000065", 1),
+        ("tts", "65/1,000,000 characters", "character", "65", 1_000_000),
+        ("tts", "$65 per million characters", "character", "65", 1_000_000),
+        ("tts", "0.065/thousand chars", "character", "0.065", 1_000),
+        ("stt", {"per_minute": 0.0043}, "audio_second", "0.0043", 60),
+        ("stt", {"hour": "$0.26"}, "audio_second", "0.26", 3_600),
+        ("tts", {"per_character": 6.5e-5}, "character", "0.000065", 1),
+        ("tts", {"per_1M_characters": 65}, "character", "65", 1_000_000),
+        ("llm", {"output": "$1.60/MTok"}, "output_token", "1.60", 1_000_000),
     ],
 )
 def test_quotes_as_vendors_print_them(component, price, unit, usd, per):
     assert read({"acme/m*": {component: price}}) == ([("acme", "m*", component, unit, usd, per)], [])
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (
+            {"deepgram_nova2": 0.0043},
+            "deepgram_nova2: got an unknown key, expected provider/model, such as deepgram/nova-2",
+        ),
+        ({"gpt-4o-mini-tts": 1}, "provider/model, such as azure/gpt-4o-mini-tts or openai/gpt-4o-mini-tts"),
+        ({"currencies": {"INR": 80}}, "currencies: got an unknown key, expected provider/model, or currency"),
+        ({"a/b": {"sst": "1/min"}}, "a/b.sst: got 'sst', expected stt"),
+        (
+            {"a/b": {"llm": {"inptu": "1/1M tokens"}}},
+            "a/b.llm.inptu: got '1/1M tokens', expected input, or a unit: request",
+        ),
+        ({"a/b": {"tts": 6.5e-5}}, 'got 0.000065, expected the price with its unit, such as "0.000065/character"'),
+        ({"a/b": {"stt": "1/word"}}, "got '1/word', expected a unit of stt: s, min, hour, request; or tokens under"),
+        (
+            {"a/b": {"stt": "0,0043/min"}},
+            'a/b.stt: got \'0,0043/min\', expected a price such as "0.0043/min" or "free"',
+        ),
+        ({"a/b": {"stt": [None, True]}}, "a/b.stt: got nothing, expected a price such as"),
+        (
+            {"rate": [{"provider": "a", "model": [], "component": "stt", "unit": "request"}]},
+            "model: got [], expected at least one",
+        ),
+    ],
+)
+def test_a_refusal_names_the_nearest_key_and_the_units_that_fit(document, expected):
+    rates, problems = read(document)
+
+    assert rates == []
+    assert expected in str(problems[0])
+    assert not any(
+        word in str(problem) for problem in problems for word in ("Decimal", "None", "True", "Input", "valid")
+    )
 
 
 def test_free_is_a_price_of_zero_for_every_unit():
@@ -77,19 +127,19 @@ def test_free_is_a_price_of_zero_for_every_unit():
     ("document", "message"),
     [
         ({"nova-2": {"stt": "1/min"}}, "VOICE_COST_PRICES, nova-2: got an unknown key, expected provider/model"),
-        ({"a/b": "1/min"}, "VOICE_COST_PRICES, a/b: got '1/min', expected {\"stt\": price}"),
+        ({"a/b": "1/min"}, "VOICE_COST_PRICES, a/b: got '1/min', expected a price by component, such as {\"stt\""),
         (
             {"a/b": {"asr": "1/min"}},
             "VOICE_COST_PRICES, a/b.asr: got 'asr', expected one of avatar, interruption, llm, ",
         ),
-        ({"a/b": {"stt": 1}}, 'VOICE_COST_PRICES, a/b.stt: got 1, expected a price such as "0.0043/min"'),
+        ({"a/b": {"stt": 1}}, 'VOICE_COST_PRICES, a/b.stt: got 1, expected the price with its unit, such as "1/min"'),
         ({"a/b": {"stt": "-1/min"}}, "VOICE_COST_PRICES, a/b.stt: got '-1/min', expected a price"),
         ({"a/b": {"stt": "1/0 min"}}, "VOICE_COST_PRICES, a/b.stt: got '1/0 min', expected a whole number of units"),
         ({"a/b": {"stt": "1/" + "9" * 9_000 + " min"}}, "a/b.stt: got '1/9999"),
         ({"a/b": {"stt": "1/12 34"}}, "VOICE_COST_PRICES, a/b.stt: got '1/12 34', expected a price"),
         ({"a/b": {"stt": "1/characters"}}, "VOICE_COST_PRICES, a/b.stt: got '1/characters', expected a unit of stt"),
         ({"a/b": {"llm": "1/min"}}, "VOICE_COST_PRICES, a/b.llm: got '1/min', expected a unit of llm"),
-        ({"a/b": {"llm": "1/1M tokens"}}, "expected a unit of llm, or tokens under input, cached_input"),
+        ({"a/b": {"llm": "1/1M tokens"}}, "expected a unit of llm: request; or tokens under input, cached_input"),
         ({"a/b": {"llm": {"inptu": "1/1M tokens"}}}, "VOICE_COST_PRICES, a/b.llm.inptu: got '1/1M tokens', expected"),
         (
             {"a/b": {"llm": {"input": "1/request"}}},
@@ -169,7 +219,7 @@ def test_another_currency_has_its_exchange_rate():
         ({"currency": {"INR": 0}}, "currency.INR: got 0, expected how much of the currency one US dollar buys"),
         ({"currency": 3}, "currency: got 3, expected a table"),
         ({"discount": {"deepgram": "120%"}}, "discount.deepgram: got '120%', expected a share such as \"20%\", 100%"),
-        ({"discount": {"deepgram": 0.2}}, "discount.deepgram: got Decimal('0.2'), expected a share"),
+        ({"discount": {"deepgram": 0.2}}, "discount.deepgram: got 0.2, expected a share"),
         ({"discount": {"deepgram": {"percent": "2%", "from": 1}}}, "discount.deepgram: got {'percent'"),
         ({"markup": {"*": {"percent": "30%", "since": "soon"}}}, "markup.*: got {'percent': '30%', 'since': 'soon'}"),
         ({"name": {"sonic-3": "Cartesia"}}, "name.sonic-3: got 'Cartesia', expected provider/model"),
@@ -178,7 +228,7 @@ def test_another_currency_has_its_exchange_rate():
         ({"plan": {"livekit": 3}}, "plan.livekit: got 3, expected a name"),
         ({"addon": {"deepgram": "diarize"}}, "addon.deepgram: got 'diarize', expected a list of features"),
         ({"a/b": {"stt": {"since": "2026-01-01"}}}, "a/b.stt: got {'since': '2026-01-01'}, expected a price"),
-        ({"a/b": {"stt": {"price": "1/min", "since": "soon"}}}, "a/b.stt, since: got 'soon', expected a valid"),
+        ({"a/b": {"stt": {"price": "1/min", "since": "soon"}}}, "a/b.stt, since: got 'soon', expected a day such as"),
         ({"a/b": {"stt": {"price": "1/min", "mode": "live"}}}, "a/b.stt, mode: got 'live', expected 'batch' or"),
     ],
 )
@@ -198,7 +248,9 @@ import json
 for n in (400, 20_000):
     for text in ("1/" + " " * n + "!", "1" + " " * n + "!", "1/1" + " " * n + "!", "1/k" + " " * n + "!",
                  "1" * n + "!", "1." + "1" * n + "!", "1/" + "1" * n + "!", "1/" + "a " * n + "!",
-                 "1 USD" + " " * n + "/" + " " * n + "5" + " " * n + "M" + " " * n + "!", "1/" + "k" * n + "!"):
+                 "1 USD" + " " * n + "/" + " " * n + "5" + " " * n + "M" + " " * n + "!", "1/" + "k" * n + "!",
+                 "$" + " " * n + "1 per" + " " * n + "!", "1/" + "1," * n + "!", "1e" + "1" * n + "!",
+                 "1/1," + "111," * n + "!"):
         for sheet in ({"a/b": {"stt": text}}, {"discount": {"a": text}}, {"rate": [{"model": text}]}):
             assert parse_sheet(json.dumps(sheet), "x").problems
 """

@@ -27,6 +27,7 @@ __all__ = [
     "CompiledDialect",
     "Dialect",
     "DialectChain",
+    "Label",
     "Options",
     "SpanView",
     "Writer",
@@ -65,17 +66,33 @@ Writer = Callable[[CostNumbers, SpanView, Attributes], None]
 """Adds the attributes of a cost with these numbers, for the span of this view."""
 
 
+class Label(NamedTuple):
+    """An attribute for every span of a session that has none with this meaning.
+
+    Attributes:
+        key: Its name.
+        value: Its value, the same for all spans of the session.
+        synonyms: All keys that the backend reads for the same fact, this one included.
+    """
+
+    key: str
+    value: str
+    synonyms: frozenset[str]
+
+
 class Options(NamedTuple):
     """Settings that dialects read.
 
     Attributes:
-        speech_as_tokens: True to write speech billed by characters or seconds also as tokens, for dashboards
-            that read nothing else.
+        speech_as_tokens: True to write characters and seconds of speech as tokens, for dashboards that read nothing
+            else.
         langfuse_content: True to send the spoken and transcribed text to Langfuse.
+        revision: Label of the deployment, or empty.
     """
 
     speech_as_tokens: bool = True
     langfuse_content: bool = False
+    revision: str = ""
 
 
 class Dialect:
@@ -115,6 +132,16 @@ class Dialect:
     def session_attributes(self, session: SessionCost, trace: TraceCost) -> Attributes:
         """Return attributes for the span of a session, with the cost of all ended sessions of its trace."""
         return {}
+
+    def session_labels(self, known: Mapping[str, Any], session_id: str, title: str | None) -> list[Label]:
+        """Return what tells a backend the session of each span.
+
+        Args:
+            known: Attributes of the session's span, and ids on other spans of it.
+            session_id: Id of the session, as in its record.
+            title: A name for its trace; None if the trace has one or belongs to somebody else.
+        """
+        return []
 
 
 class CompiledDialect(Dialect, ABC):
@@ -207,3 +234,7 @@ class DialectChain(Dialect):
         for dialect in self._dialects:
             attributes.update(dialect.session_attributes(session, trace))
         return attributes
+
+    def session_labels(self, known: Mapping[str, Any], session_id: str, title: str | None) -> list[Label]:
+        """Return the labels of all dialects."""
+        return [label for dialect in self._dialects for label in dialect.session_labels(known, session_id, title)]

@@ -24,6 +24,7 @@ __all__ = [
     "PROVIDER_NAME",
     "REQUEST_MODEL",
     "RESPONSE_MODEL",
+    "to_whole_seconds",
     "token_counts",
 ]
 
@@ -95,8 +96,7 @@ def token_counts(cost: Cost, *, speech_as_tokens: bool) -> tuple[int, int] | Non
 def token_counter(usage: Usage, *, speech_as_tokens: bool) -> TokenCounter | None:
     """Return what counts input and output tokens, including their details, for usages with the same units.
 
-    Speech billed by other units counts characters as they are and seconds × 100 as input, because
-    dashboards read nothing else.
+    Speech billed by other units counts characters and whole seconds as input, because dashboards read nothing else.
 
     Returns:
         A function of the amounts; None if there are no tokens.
@@ -116,7 +116,13 @@ def _count_tokens(inputs: list[int], outputs: list[int], amounts: Sequence[Decim
 
 
 def _count_seconds(amounts: Sequence[Decimal | int]) -> tuple[int, int]:
-    return int(Decimal(amounts[0]).scaleb(2, _WHOLE).quantize(_ONE, context=_WHOLE)), 0
+    return to_whole_seconds(amounts[0]), 0
+
+
+def to_whole_seconds(seconds: Decimal | int) -> int:
+    """Return seconds rounded half up, for backends that keep whole numbers; at least 1, unless there are none."""
+    whole = int(Decimal(seconds).quantize(_ONE, context=_WHOLE))
+    return whole or int(seconds > 0)
 
 
 def _count_first(amounts: Sequence[Decimal | int]) -> tuple[int, int]:

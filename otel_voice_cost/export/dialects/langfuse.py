@@ -2,7 +2,8 @@
 
 A given cost takes precedence over Langfuse's calculation; on a span that only repeats a model, a cost of zero
 keeps Langfuse from pricing its text. Usage and cost are JSON text with disjoint buckets and their
-``total``; fractions in usage are dropped, so seconds are given in milliseconds.
+``total``. Usage with a fraction is dropped, and all usage is added up as tokens: so speech is given in characters
+and whole seconds, which distort that sum least.
 
 Source:
     Langfuse 4.16.0, ``packages/shared/src/server/otel/OtelIngestionProcessor.ts`` (attributes read),
@@ -12,15 +13,16 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
 
 from ...bill import SessionCost, TraceCost
 from ...cost import Cost, CostNumbers, to_text
 from ...sources import Role
 from ...usage import Component, Dimension, Unit
-from . import Attributes, CompiledDialect, SpanView, Writer
-from .genai import REQUEST_MODEL, RESPONSE_MODEL
+from . import Attributes, CompiledDialect, Label, SpanView, Writer
+from .genai import REQUEST_MODEL, RESPONSE_MODEL, to_whole_seconds
 
 __all__ = ["DIALECTS", "bucket"]
 
@@ -32,12 +34,15 @@ COST_DETAILS = "langfuse.observation.cost_details"
 LEVEL = "langfuse.observation.level"
 MODEL_NAME = "langfuse.observation.model.name"
 STATUS_MESSAGE = "langfuse.observation.status_message"
+SESSION_ID = "langfuse.session.id"
+TRACE_NAME = "langfuse.trace.name"
 TYPE = "langfuse.observation.type"
 USAGE_DETAILS = "langfuse.observation.usage_details"
+USER_ID = "langfuse.user.id"
 
 # Names from Langfuse's price list; each contains exactly one of "input" and "output".
 _BUCKETS = {
-    Unit.AUDIO_SECOND: "input_audio_milliseconds",
+    Unit.AUDIO_SECOND: "input_audio_seconds",
     Unit.CACHED_INPUT_AUDIO_TOKEN: "input_cached_audio_tokens",
     Unit.CACHED_INPUT_IMAGE_TOKEN: "input_cached_image_tokens",
     Unit.CACHED_INPUT_TEXT_TOKEN: "input_cached_text_tokens",
@@ -53,15 +58,19 @@ _BUCKETS = {
     Unit.OUTPUT_TOKEN: "output",
     Unit.REASONING_TOKEN: "output_reasoning_tokens",
     Unit.REQUEST: "input_requests",
-    Unit.SESSION_SECOND: "input_session_milliseconds",
+    Unit.SESSION_SECOND: "input_session_seconds",
     Unit.UNSPACED_CHARACTER: "input_unspaced_characters",
     Unit.UTF8_BYTE: "input_utf8_bytes",
     Unit.WIDE_CHARACTER: "input_wide_characters",
 }
-_OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_milliseconds"}  # spoken, not transcribed
+_OF_TTS = {**_BUCKETS, Unit.AUDIO_SECOND: "output_audio_seconds"}  # spoken, not transcribed
 _MODEL_KEYS = (REQUEST_MODEL, RESPONSE_MODEL)
-_REQUEST, _TTS = Role.REQUEST, Component.TTS  # slow to find on their class up to Python 3.11
-_ONE, _ZERO = Decimal(1), Decimal(0)
+_SESSION_KEYS = (SESSION_ID, "session.id", "gen_ai.conversation.id")  # the first that a span has
+_USER_KEYS = (USER_ID, "user.id")
+# Content that Langfuse shows by itself; with an input or output under its own keys, it ignores the others.
+_CONTENT_KEYS = frozenset({INPUT, OUTPUT, "gen_ai.input.messages", "gen_ai.output.messages", "input", "output"})
+_LLM, _REQUEST, _TTS = Component.LLM, Role.REQUEST, Component.TTS  # slow to find on their class up to Python 3.11
+_ZERO = Decimal(0)
 _PICO = Decimal(1).scaleb(-12)  # Decimal(18, 12), which ClickHouse truncates instead of rounding
 _ROUNDING = Context(prec=60, rounding=ROUND_HALF_UP)
 
@@ -76,12 +85,13 @@ class Langfuse(CompiledDialect):
         the metadata instead.
         """
         usage, component = example.usage, example.usage.component
-        model, with_content = example.display_name or usage.model, self._options.langfuse_content
+        model = example.display_name or usage.model
+        with_content = self._options.langfuse_content and component is not _LLM
         units = list(usage.quantities)
         names = [bucket(unit, component) for unit in units]
         usage_text = _json_template([*names, "total"])
         as_tokens = self._options.speech_as_tokens or all(unit.dimension is Dimension.TOKEN for unit in units)
-        scales = [_to_milliseconds if unit.is_seconds else int for unit in units]
+        scales = [to_whole_seconds if unit.is_seconds else int for unit in units]
         write_cost = None if example.usd is None else _cost_writer(example)
 
         def write(numbers: CostNumbers, span: SpanView, attributes: Attributes) -> None:
@@ -103,8 +113,10 @@ class Langfuse(CompiledDialect):
 
     def wrapper_attributes(self, span: SpanView) -> Attributes:
         """Return the attributes that keep Langfuse from pricing a span that only names a model."""
-        shows = self._options.langfuse_content and span.role is Role.USER_TURN
+        shows = self._options.langfuse_content and span.role in (Role.AGENT_TURN, Role.USER_TURN)
         attributes = _content(span) if shows else {}
+        if span.role is Role.AGENT_TURN:
+            return attributes
         if not any(key in span.attributes for key in _MODEL_KEYS):
             return attributes
         attributes[COST_DETAILS] = '{"total": 0}'
@@ -131,6 +143,18 @@ class Langfuse(CompiledDialect):
             attributes[TRACE_METADATA + "voice_cost_usd_per_minute"] = float(trace.usd_per_minute)
         return attributes
 
+    def session_labels(self, known: Mapping[str, Any], session_id: str, title: str | None) -> list[Label]:
+        """Return the ids of session and user, and the name of the trace.
+
+        Langfuse 4 reads them from each span. Ids that the application gave to one span of the session go to all.
+        """
+        labels = []
+        for keys, fallback in ((_SESSION_KEYS, session_id), (_USER_KEYS, None), ((TRACE_NAME,), title)):
+            value = next((known[key] for key in keys if known.get(key)), fallback)
+            if value:
+                labels.append(Label(keys[0], str(value), frozenset(keys)))
+        return labels
+
 
 DIALECTS = {"langfuse": Langfuse}
 
@@ -141,14 +165,12 @@ def bucket(unit: Unit, component: Component) -> str:
 
 
 def _content(span: SpanView) -> Attributes:
-    """Return the conversation text under the keys that Langfuse reads and the framework may not write."""
+    """Return the conversation text under the keys that Langfuse reads, unless the span has content that it shows."""
+    if not span.attributes.keys().isdisjoint(_CONTENT_KEYS):
+        return {}
     texts = span.read_texts(span.attributes)
-    found = {INPUT: texts.spoken, OUTPUT: texts.heard}
-    return {key: text for key, text in found.items() if text is not None and key not in span.attributes}
-
-
-def _to_milliseconds(seconds: Decimal | int) -> int:
-    return int(Decimal(seconds).scaleb(3, _ROUNDING).quantize(_ONE, context=_ROUNDING))
+    found = {INPUT: texts.asked or texts.spoken, OUTPUT: texts.heard}
+    return {key: text for key, text in found.items() if text is not None}
 
 
 def _cost_writer(example: Cost) -> Callable[[CostNumbers, Attributes], None]:

@@ -38,7 +38,9 @@ TESTED = ("1.2.18", "1.3.12", "1.4.6", "1.5.17", "1.6.10", "1.7.1", "1.8.9")  # 
 # Source: livekit-agents 1.2.18 to 1.8.9, telemetry/trace_types.py; the second names before 1.7.
 _SPOKEN = ("lk.pii.input_text", "lk.input_text")
 _HEARD = ("lk.pii.user_transcript", "lk.user_transcript", "lk.pii.response.text", "lk.response.text")
+_ASKED = ("lk.pii.user_input", "lk.user_input")
 _AGENT_NAME = "lk.agent_name"  # of the session, if a job runs it
+_AGENT_LABEL = "lk.agent_label"  # its class or id; with the module before 1.3
 _PARTICIPANT_KIND = "lk.participant_kind"
 _PARTICIPANT_LINKED = "participant_linked"  # an event on agent_session, from 1.6
 _SIP = "lk.sip."  # from 1.8
@@ -115,7 +117,7 @@ class LiveKitSource:
 
     def describe_session(self, attributes: Attributes, events: Iterable[Event], start_ns: int) -> SessionFacts:
         """Return the facts about a session."""
-        agent = attributes.get(_AGENT_NAME)
+        agent, label = attributes.get(_AGENT_NAME), attributes.get(_AGENT_LABEL)
         return SessionFacts(
             ids=tuple(str(attributes[key]) for key in _SESSION_IDS if attributes.get(key)),
             agent=agent if isinstance(agent, str) else None,
@@ -125,11 +127,16 @@ class LiveKitSource:
                 if key == _CONVERSATION_ID or not key.startswith(_NOT_INHERITED)
             },
             phone_start_ns=_find_phone_start(attributes, events, start_ns),
+            title=str(agent or label or "").rpartition(".")[2].strip("_") or None,
         )
 
     def texts(self, attributes: Attributes) -> Texts:
         """Return the content of a span."""
-        return Texts(spoken=_find_text(attributes, _SPOKEN), heard=_find_text(attributes, _HEARD))
+        return Texts(
+            spoken=_find_text(attributes, _SPOKEN),
+            heard=_find_text(attributes, _HEARD),
+            asked=_find_text(attributes, _ASKED),
+        )
 
     def tracer(self) -> Tracer | None:
         """Return LiveKit's tracer, or None if LiveKit is not imported.

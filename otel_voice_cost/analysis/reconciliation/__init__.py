@@ -1,0 +1,1 @@
+"""Parts of a reconciliation: periods, both sides, their comparison and its explanations."""
