@@ -205,7 +205,7 @@ class Requests:
     def __init__(self, table: Table, units: Sequence[Unit]) -> None:
         """Use a table with a column for the amount of each unit. Most callers want `of`."""
         self.units = tuple(units)
-        above_zero = [(table[_column(unit)] > 0).fill_null(value=False) for unit in units]
+        above_zero = [table[_column(unit)] > 0 for unit in units]
         bits = [is_used.ifelse(1 << number, 0) for number, is_used in enumerate(above_zero)]
         inputs = [
             is_used.ifelse(table[_column(unit)], ibis.literal(_ZERO, table[_column(unit)].type()))
