@@ -11,10 +11,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import StatusCode, Tracer, TracerProvider
 
-from ...usage import Component, Usage
+from ...usage import Component, Unit, Usage
 from .. import (
     Attributes,
     Ending,
+    ReportedField,
     Role,
     SessionFacts,
     Source,
@@ -26,7 +27,7 @@ from .. import (
     UsageReport,
     Work,
 )
-from .amounts import Tokens, read_characters, read_seconds
+from .amounts import AUDIO_SECONDS, CHARACTERS, Tokens, read_characters, read_seconds
 from .hooks import is_stt_hooked, is_tts_hooked, subscribe
 from .reports import find_carried, to_match_key
 from .services import Model, ServiceClass, describe_span, find_class, is_speech_reported, read_span_model
@@ -57,6 +58,10 @@ class PipecatSource:
     scopes = frozenset({SCOPE, TURN_SCOPE})
     session_id_keys = _SESSION_IDS
     agent_keys: tuple[str, ...] = ()
+    reported_fields = (
+        ReportedField(CHARACTERS, "", Unit.CHARACTER),
+        ReportedField(AUDIO_SECONDS, "", Unit.AUDIO_SECOND),
+    )
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a Pipecat span, or None if nothing is known of it."""
