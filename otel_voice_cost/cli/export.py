@@ -14,7 +14,7 @@ from rich.console import Console
 
 from ..errors import Problem
 from .app import Json, app, fail, output, print_errors, print_json
-from .past_calls import Calls, Csv, Parquet, dollars, exact, printable, read
+from .past_calls import Connect, Csv, Files, Parquet, Since, Table, Until, dollars, exact, printable, read
 
 if TYPE_CHECKING:
     from ..analysis.findings import Unpriced
@@ -27,11 +27,15 @@ _ACCOUNT = "for all providers, or PROVIDER=VALUE; may be repeated."
 
 @app.command()
 def export(
-    calls: Calls,
+    calls: Files = None,
     focus: Annotated[Path | None, typer.Option(help="File to write, CSV or Parquet by its ending.")] = None,
     by_day: Annotated[bool, typer.Option("--by-day", help="Add up the charges of each day; no ids of calls.")] = False,
     billing_account: Annotated[list[str] | None, typer.Option(help=f"Id of the account {_ACCOUNT}")] = None,
     billing_account_name: Annotated[list[str] | None, typer.Option(help=f"Name of the account {_ACCOUNT}")] = None,
+    connect: Connect = None,
+    table_name: Table = None,
+    since: Since = None,
+    until: Until = None,
     as_json: Json = False,
     as_csv: Csv = False,
     parquet: Parquet = None,
@@ -47,7 +51,7 @@ def export(
         fail([Problem(place="--focus", value="no file", expected=f"{_FILE}, or --csv")])
     if focus is not None and focus.suffix not in (".csv", ".parquet"):
         fail([Problem(place="--focus", value=printable(str(focus)), expected=_FILE)])
-    past = read(calls)
+    past = read(calls, connect, table_name, since, until)
     from ..analysis.focus import Accounts, find_charges, write_csv, write_parquet  # noqa: PLC0415  # an extra
 
     providers = _providers(past)
