@@ -1,5 +1,5 @@
--- From `raw_spans` and `raw_records` to the tables `usage` and `calls`, and more `problems`. Parameters: keys of session
--- ids, keys of agents' names.
+-- From `raw_spans` and `raw_records` to the tables `usage`, `calls` and `reported`, and more `problems`. Parameters: keys
+-- of session ids, keys of agents' names, fields of reported amounts.
 -- Groups have rows of a fixed size, without lists, so that those of many spans can leave memory for the disk.
 
 CREATE TABLE spans AS
@@ -36,7 +36,10 @@ WITH read AS (
         list_transform(
             list_filter(list_zip(keys, texts), lambda pair : starts_with(pair[1], 'voice_cost.quantity.')),
             lambda pair : struct_pack(unit := pair[1][21:], amount := pair[2])
-        ) AS amounts
+        ) AS amounts,
+        list_transform(
+            $reported_fields, lambda field : struct_pack(unit := field.unit, amount := exact(reported_of(keys, texts, field)))
+        ) AS reported_amounts
     FROM raw_spans
 )
 SELECT
@@ -165,6 +168,17 @@ SELECT
     true AS is_sum
 FROM placed
 WHERE unreported IS NOT NULL AND usd IS NULL;  -- else it is part of the cost
+
+-- Amounts that a request reported and its vendor does not bill.
+CREATE TABLE reported AS
+SELECT request, item.unit AS unit, item.amount AS amount
+FROM (
+    SELECT request, amounts, unnest(reported_amounts) AS item
+    FROM placed
+    WHERE usd IS NOT NULL OR unpriced IS NOT NULL
+)
+WHERE item.amount BETWEEN 0.000000001 AND 1000000000000
+    AND NOT list_contains(list_transform(amounts, lambda pair : pair.unit), item.unit);
 
 DROP TABLE placed;
 

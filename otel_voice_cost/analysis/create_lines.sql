@@ -32,6 +32,11 @@ CREATE MACRO text_of(keys, texts, wanted) AS texts[list_position(keys, wanted)];
 CREATE MACRO first_of(keys, texts, wanted) AS list_filter(
     list_transform(wanted, lambda key : text_of(keys, texts, key)), lambda value : value <> ''
 )[1];
+-- The amount in a field of a JSON attribute, or in the attribute if the field has no name.
+CREATE MACRO reported_of(keys, texts, wanted) AS CASE
+    WHEN wanted.field = '' THEN text_of(keys, texts, wanted.key)
+    WHEN json_valid(text_of(keys, texts, wanted.key)) THEN text_of(keys, texts, wanted.key)::JSON ->> wanted.field
+END;
 CREATE MACRO is_kept(key, kept) AS starts_with(key, 'voice_cost.') OR list_contains(kept, key);
 -- JSON that an export may have written as text.
 CREATE MACRO unquoted(json) AS CASE json_type(json) WHEN 'VARCHAR' THEN try_cast(json ->> '$' AS JSON) ELSE json END;

@@ -63,6 +63,8 @@ class PastCalls:
         calls: A row for each call, with its length and the cost that was recorded for it.
         problems: Lines and spans that were skipped, the first 1,000.
         skipped: The number of all of them.
+        reported: A row for each amount that a request reported and its vendor does not bill: of speech that is billed
+            by characters, its seconds.
         storage: Keeps the database on the disk, which is deleted with it; None for tables of another database.
     """
 
@@ -70,6 +72,7 @@ class PastCalls:
     calls: Table
     problems: tuple[Problem, ...]
     skipped: int
+    reported: Table
     storage: object = field(default=None, repr=False)
 
     @property
@@ -150,7 +153,7 @@ def save_calls(past: PastCalls, path: Path) -> None:
     try:
         database.execute(f"ATTACH {_quoted(draft)} AS saved")
         try:
-            for name, table in (("usage", past.usage), ("calls", past.calls)):
+            for name, table in (("usage", past.usage), ("calls", past.calls), ("reported", past.reported)):
                 database.execute(f"CREATE TABLE saved.{name} AS {ibis.to_sql(table, dialect='duckdb')}")
             database.execute("CREATE TABLE saved.release AS SELECT ? AS name", [_release()])
         finally:
@@ -178,7 +181,8 @@ def _open_calls(path: Path) -> PastCalls:
         value = f"one of release {release}" if release else "another database"
         expected = f"one that `voice-cost load` of release {_release()} wrote"
         raise ReadError([Problem(place=str(path), value=value, expected=expected)])
-    return PastCalls(usage=connection.table("usage"), calls=connection.table("calls"), problems=(), skipped=0)
+    usage, calls, reported = map(connection.table, ("usage", "calls", "reported"))
+    return PastCalls(usage=usage, calls=calls, problems=(), skipped=0, reported=reported)
 
 
 def _connect(path: Path, **options: Any) -> Any:
@@ -314,13 +318,16 @@ class Reader:
 
     def build(self) -> PastCalls:
         """Return the tables of everything that was read."""
-        self._execute("build_tables", {"session_keys": self._keys.session, "agent_keys": self._keys.agent})
+        keys = self._keys
+        values = {"session_keys": keys.session, "agent_keys": keys.agent, "reported_fields": keys.reported}
+        self._execute("build_tables", values)
         ((skipped,),) = self._database.execute("SELECT count(*) FROM problems").fetchall()
         return PastCalls(
             usage=self._connection.table("usage"),
             calls=self._connection.table("calls"),
             problems=tuple(self._problems()),
             skipped=skipped,
+            reported=self._connection.table("reported"),
             storage=self._folder,
         )
 
@@ -370,10 +377,11 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """Attributes in addition to this package's: of a session's id, and of its agent's name."""
+    """Attributes in addition to this package's: of a session's id, of its agent's name, and of reported amounts."""
 
     session: list[str]
     agent: list[str]
+    reported: list[dict[str, str]]
 
     @classmethod
     def of(cls, sources: Iterable[Source]) -> _Keys:
@@ -381,11 +389,17 @@ class _Keys:
         return cls(
             list(dict.fromkeys(key for source in known for key in source.session_id_keys)),
             list(dict.fromkeys(key for source in known for key in source.agent_keys)),
+            [
+                {"key": place.key, "field": place.field, "unit": place.unit.value}
+                for source in known
+                for place in source.reported_fields
+            ],
         )
 
     @property
     def all(self) -> list[str]:
-        return [*self.session, *self.agent, *_PROVIDER_AND_MODEL]
+        reported = dict.fromkeys(place["key"] for place in self.reported)
+        return [*self.session, *self.agent, *reported, *_PROVIDER_AND_MODEL]
 
 
 def _sql(name: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -39,12 +39,14 @@ __all__ = [
     "exact",
     "print_csv",
     "printable",
+    "progress",
     "read",
     "shown",
     "write_parquet",
 ]
 
 _SHOWN_PROBLEMS = 10
+_T = TypeVar("_T")
 _console = Console(stderr=True)
 _EXTRA = ("duckdb", "google", "ibis", "opentelemetry", "pyarrow")  # packages that the extra brings
 _LANGFUSE = "langfuse"  # in place of the URL of a database
@@ -120,9 +122,8 @@ def _start(day: datetime | None) -> datetime | None:
 def _read_files(paths: list[Path]) -> PastCalls:
     from ..analysis.reading import ReadError, read_calls  # noqa: PLC0415  # an extra
 
-    watch = partial(track, description="Files", console=_console, disable=not _console.is_terminal, transient=True)
     try:
-        return read_calls(paths, sources(), watch)
+        return read_calls(paths, sources(), progress("Files"))
     except ReadError as error:
         fail(error.problems)
 
@@ -149,6 +150,11 @@ def _read_database(url: str, table: str, period: Period) -> PastCalls:
             return read_database(url, sources(), period, table, count)
         except DatabaseError as error:
             fail([error])
+
+
+def progress(description: str) -> Callable[[list[_T]], Iterable[_T]]:
+    """Return what passes steps through and shows their progress on a terminal."""
+    return partial(track, description=description, console=_console, disable=not _console.is_terminal, transient=True)
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def past_of(rows):
         "given", pa.Table.from_pylist([{name: row.get(name) for name in SCHEMA.names} for row in rows], SCHEMA)
     )
     connection.con.execute("CREATE TABLE usage AS FROM given")
-    return PastCalls(usage=connection.table("usage"), calls=None, problems=(), skipped=0)
+    return PastCalls(usage=connection.table("usage"), calls=None, problems=(), skipped=0, reported=None)
 
 
 def by_request(rows, catalog, at):
