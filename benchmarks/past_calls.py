@@ -181,7 +181,8 @@ def multiply(path: Path, larger: Path, row_count: int) -> int:
         for table, more in (("usage", ", md5(trace || n) || ':' || span AS request"), ("calls", "")):
             copied = f"SELECT * EXCLUDE (n) REPLACE ({ids}{more}) FROM loaded.{table}, range({times}) AS r(n)"
             database.execute(f"CREATE TABLE {table} AS {copied}")
-        database.execute("CREATE TABLE release AS FROM loaded.release")
+        for table in ("release", "reported"):
+            database.execute(f"CREATE TABLE {table} AS FROM loaded.{table}")
     return times
 
 
