@@ -398,11 +398,16 @@ def test_a_vendor_may_bill_what_was_used_or_what_it_rounds_up_to(calls, tmp_path
     made = reconcile(calls.record_file, kept.invoice(Bill(calls.records, "twilio"), tmp_path), "twilio")
     rounded = {each.our_quantity for each in made.comparisons}
     bill = Bill(calls.records, "twilio")
+    for day in DAYS[1:3]:
+        del bill.lines[day, "sip", "session_second"]
+    days_missing = reconcile(calls.record_file, kept.invoice(bill, tmp_path), "twilio", first=DAYS[0], last=DAYS[3])
+    bill = Bill(calls.records, "twilio")
     for cell in bill.lines.values():
         cell[0] -= 90
     less = reconcile(calls.record_file, kept.invoice(bill, tmp_path), "twilio")
 
     assert rounded == {Decimal(360)}
+    assert {each.first for each in days_missing.differences} == set(DAYS[1:3])
     assert {each.finding for each in less.differences} == {Finding.QUANTITY_AND_PRICE}
     assert len(less.differences) == 4
 
