@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pyarrow import parquet
@@ -38,6 +39,7 @@ from ..sessions.test_unreported import LONG, interrupted_call, slow_speech
 from . import billing
 from .billing import DAYS, Bill, Stage, at, hold_days, with_more_prices, write_json
 from .conftest import Recorded
+from .databases import fill_duckdb
 
 KINDS = ["record_file", "span_file"]
 UTC = ZoneInfo("UTC")
@@ -904,6 +906,18 @@ def test_the_exit_status_tells_differences_from_bad_input(calls, planted, tmp_pa
     assert "none.json: got FileNotFoundError, expected a readable file in UTF-8" in missing.stderr
     assert run(*arguments, str(same), "--time-zone", "Mars").exit_code == 2
     assert run(*planted, "--tolerance", "lots").exit_code == 2
+
+
+@pytest.mark.parametrize("days", [[], ["--since", str(DAYS[1]), "--until", str(DAYS[2])]])
+def test_calls_may_be_in_a_database(calls, days, tmp_path):
+    with duckdb.connect(tmp_path / "traces.duckdb") as database:
+        fill_duckdb(database, calls.spans)
+    path = write_json(tmp_path / "usage.json", billing.deepgram_usage(Bill(calls.records, "deepgram")))
+    arguments = ["reconcile", "--connect", f"duckdb://{tmp_path / 'traces.duckdb'}", "--vendor", "deepgram"]
+
+    made = json.loads(run(*arguments, "--invoice", str(path), "--json", *days).output)
+
+    assert made["findings"] == {"matched": 4 if days else 8}
 
 
 def test_json_csv_and_parquet_have_every_digit(planted, tmp_path):
