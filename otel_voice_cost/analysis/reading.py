@@ -174,6 +174,7 @@ def _open_calls(path: Path) -> PastCalls:
     connection = ibis.duckdb.connect(path, read_only=True, memory_limit=_MEMORY)
     database = connection.con
     database.execute("SET TimeZone = 'UTC'")
+    database.execute("SET enable_progress_bar = false")  # it is written to standard output
     try:
         ((release,),) = database.execute("SELECT name FROM release").fetchall()
     except duckdb.Error:
@@ -258,6 +259,7 @@ class Reader:
         self._connection = ibis.duckdb.connect(Path(self._folder.name) / "calls.duckdb", memory_limit=_MEMORY)
         self._database = self._connection.con
         self._database.execute("SET TimeZone = 'UTC'")
+        self._database.execute("SET enable_progress_bar = false")  # it is written to standard output
         self._database.execute(_sql("create_lines"))
         self._numbered: set[str] = set()  # files whose rows are lines of text
 

@@ -125,7 +125,7 @@ def _add(total: Decimal | None, usd: Decimal | None) -> Decimal | None:
 
 
 class _Lookup(NamedTuple):
-    """What rates are looked up by, apart from the time."""
+    """The parts of a usage that rates are looked up by, apart from the time."""
 
     component: str | None
     provider: str | None
@@ -188,7 +188,7 @@ _Numbering = Callable[["Table"], "Column"]
 
 
 class _Priced(NamedTuple):
-    """What has the same rates: a model's usage of some units in a period."""
+    """Usage that has the same rates: a model's, of some units, in a period."""
 
     lookup: _Lookup
     period: int
