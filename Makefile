@@ -40,8 +40,8 @@ demo-pipecat: $(VENV)/.demo-pipecat ## the same call with Pipecat, and the meter
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest
 
-test-releases: $(VENV)/.dev ## hold the test conversations on every LiveKit release
-	$(BIN)/nox --noxfile tests/noxfile.py --session sessions
+test-releases: $(VENV)/.dev ## hold the test conversations on every release of LiveKit and Pipecat
+	$(BIN)/nox --noxfile tests/noxfile.py --session sessions pipecat
 
 test-sdks: $(VENV)/.dev ## run the tests of the pipeline on OpenTelemetry SDKs from 1.34
 	$(BIN)/nox --noxfile tests/noxfile.py --session sdks

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from typing import NamedTuple
 
 from ..errors import Problem
 from ..prices.catalog import PriceCatalog
 from ..prices.globs import is_glob
+from ..prices.names import nearest_models, split_name
 from ..usage import Component
 
-__all__ = ["Stack", "Swap", "check_stacks", "nearest", "split_name"]
+__all__ = ["Stack", "Swap", "check_stacks", "nearest"]
 
 _ONE_COMPONENT = "models of one component"
-_LEAST_OF_PROVIDER = 0.5  # of two models of one provider, 0 to 1
 
 
 class Swap(NamedTuple):
@@ -44,12 +43,6 @@ class Stack:
     name: str
     swaps: tuple[Swap, ...]
     place: str
-
-
-def split_name(name: str) -> tuple[str, str]:
-    """Return provider and model of ``provider/model``; a model of a gateway has another slash in it."""
-    provider, _, model = name.partition("/")
-    return provider, model
 
 
 def check_stacks(stacks: Sequence[Stack], catalog: PriceCatalog, at: datetime) -> list[Problem]:
@@ -89,9 +82,6 @@ def _list(components: Iterable[Component]) -> str:
 
 
 def nearest(name: str, names: Collection[str]) -> str:
-    """Return the names closest to another, of the same provider if there are any, as the end of a sentence."""
-    provider, model = split_name(name)
-    of_provider = {each.partition("/")[2]: each for each in names if each.startswith(f"{provider}/")}
-    found = [of_provider[other] for other in get_close_matches(model, of_provider, cutoff=_LEAST_OF_PROVIDER)]
-    found = found or get_close_matches(name, sorted(names))
+    """Return the names closest to another as the end of a sentence."""
+    found = nearest_models(name, names)
     return f", such as {', '.join(found)}" if found else ""

@@ -18,9 +18,9 @@ import ibis
 from ..cost import EXACT, Cost, exact_sum
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
+from ..prices.names import split_name
 from ..prices.rates import RateCard
 from ..usage import Component, Dimension, Mode, Unit, Usage
-from .stacks import split_name
 
 if TYPE_CHECKING:
     from ibis.expr.types import Column, Table

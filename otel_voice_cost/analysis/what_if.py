@@ -12,9 +12,10 @@ from ..cost import EXACT, exact_sum
 from ..errors import Problem, VoiceCostError
 from ..prices.catalog import PriceCatalog
 from ..prices.globs import fits
+from ..prices.names import split_name
 from .reading import PastCalls
 from .reprice import ModelChange, reprice_calls
-from .stacks import Stack, nearest, split_name
+from .stacks import Stack, nearest
 from .swapping import Model, swap_model
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ COMMANDS = {
     },
     "Past calls": {
         "report": _Entry("report", "Show where the money of past calls went."),
-        "load": _Entry("load", "Keep past calls in a database, in place of files for the other commands."),
+        "load": _Entry("load", "Read past calls once and keep them in a database of DuckDB."),
         "reprice": _Entry("reprice", "Price past calls again, with the rules of the processor."),
         "what-if": _Entry("what_if", "Show what past calls would have cost with other models."),
         "reconcile": _Entry("reconcile", "Compare a vendor's invoice with past calls, by day, model and unit."),

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from ..analysis.stacks import Stack, Swap, check_stacks, split_name
+from ..analysis.stacks import Stack, Swap, check_stacks
 from ..cost import EXACT
 from ..errors import Problem
 from ..prices.files import read_sheet
+from ..prices.names import split_name
 from ..prices.price_sheet import PriceSheet
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table

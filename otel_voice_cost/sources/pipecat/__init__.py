@@ -35,7 +35,7 @@ from .spans import PROVIDER, SCOPE, TURN_SCOPE, find_rule
 
 __all__ = ["TESTED", "PipecatSource"]
 
-TESTED = ("1.7.0", "1.14.0")  # releases of pipecat-ai
+TESTED = ("1.7.0", "1.8.1", "1.9.0", "1.10.0", "1.11.0", "1.12.0", "1.13.0", "1.14.0")  # releases of pipecat-ai
 
 # Source: pipecat-ai 1.7.0 to 1.14.0, utils/tracing/turn_trace_observer.py. Other ids are in additional_span_attributes.
 _CONVERSATION_ID = "conversation.id"
@@ -98,8 +98,13 @@ class PipecatSource:
         return _read_model(attributes, rule.component).without_amounts(span.end_time or 0)
 
     def read_ending(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> Ending:
-        """Return how a request without usage ended. One that is cut off leaves no sign on its span."""
-        return Ending.REFUSED if span.status.status_code is StatusCode.ERROR else Ending.CUT_OFF
+        """Return how a request without usage ended. One that is cut off leaves no sign on its span.
+
+        Speech-to-text without usage was transcribed, by a release that does not report it.
+        """
+        if span.status.status_code is StatusCode.ERROR:
+            return Ending.REFUSED
+        return Ending.COMPLETE if rule.component is Component.STT else Ending.CUT_OFF
 
     def current_work(self) -> Work | None:
         """Return None: work is not measured."""
