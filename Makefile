@@ -54,6 +54,7 @@ test-focus: $(VENV)/.dev ## check exported charges with FinOps' own validator (P
 	test -x $(VENV)/focus/bin/focus-validator || python3.12 -m venv $(VENV)/focus
 	$(VENV)/focus/bin/python -m pip install --quiet --disable-pip-version-check 'focus-validator==2.2.1' 'pyarrow<21'  # needs NumPy 1
 	FOCUS_VALIDATOR=$(abspath $(VENV)/focus/bin) $(BIN)/python -m pytest tests/analysis/test_focus.py
+
 test-databases: $(VENV)/.dev ## read past calls from DuckDB, PostgreSQL (Debian's package) and ClickHouse (chdb)
 	$(PIP) chdb
 	$(BIN)/python -m pytest tests/analysis/test_databases.py
