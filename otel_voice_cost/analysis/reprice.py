@@ -125,7 +125,7 @@ def _add(total: Decimal | None, usd: Decimal | None) -> Decimal | None:
 
 
 class _Lookup(NamedTuple):
-    """What rates are looked up by, apart from the time."""
+    """The key of a look-up of rates, apart from the time."""
 
     component: str | None
     provider: str | None
@@ -160,7 +160,7 @@ class _Kind(NamedTuple):
     """Requests that are alike but for their amounts.
 
     Attributes:
-        lookup: What their rates are looked up by.
+        lookup: The key of their rates.
         moment: Start of the day or minute of their usage, UTC.
         units: Their units with an amount above zero.
         unknown_unit: One of their units that this release does not know, or None.
@@ -188,7 +188,7 @@ _Numbering = Callable[["Table"], "Column"]
 
 
 class _Priced(NamedTuple):
-    """What has the same rates: a model's usage of some units in a period."""
+    """Usage with the same rates: of a model, in some units, in a period."""
 
     lookup: _Lookup
     period: int
