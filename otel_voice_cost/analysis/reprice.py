@@ -125,7 +125,7 @@ def _add(total: Decimal | None, usd: Decimal | None) -> Decimal | None:
 
 
 class _Lookup(NamedTuple):
-    """The key of a look-up of rates, apart from the time."""
+    """The parts of a usage that rates are looked up by, apart from the time."""
 
     component: str | None
     provider: str | None
@@ -188,7 +188,7 @@ _Numbering = Callable[["Table"], "Column"]
 
 
 class _Priced(NamedTuple):
-    """Usage with the same rates: of a model, in some units, in a period."""
+    """Usage that has the same rates: a model's, of some units, in a period."""
 
     lookup: _Lookup
     period: int

@@ -40,6 +40,7 @@ COMMANDS = {
         "reprice": _Entry("reprice", "Price past calls again, with the rules of the processor."),
         "what-if": _Entry("what_if", "Show what past calls would have cost with other models."),
         "reconcile": _Entry("reconcile", "Compare a vendor's invoice with past calls, by day, model and unit."),
+        "export": _Entry("export", "Write past calls as charges in the columns of FOCUS 1.2, one charge a row."),
     },
 }
 _MODULES = {name: entry.module for entries in COMMANDS.values() for name, entry in entries.items()}

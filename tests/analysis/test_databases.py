@@ -122,7 +122,7 @@ def test_an_error_while_the_database_answers_is_told_in_its_words(tmp_path):
                 TIMESTAMPTZ '2026-11-24' AS Timestamp, '1' AS TraceId, '2' AS SpanId, '' AS ParentSpanId, 5 AS Duration,
                 map(['voice_cost.usd'], [error('disk quota exceeded')::VARCHAR]) AS SpanAttributes
         """)
-    with pytest.raises(DatabaseError, match="--connect: got .*disk quota exceeded, expected a database that answers"):
+    with pytest.raises(DatabaseError, match=r"--connect: got .*disk quota exceeded, expected a database that answers"):
         read_database(f"duckdb://{tmp_path / 'broken.duckdb'}", sources(), ALWAYS)
 
 
