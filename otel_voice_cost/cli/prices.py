@@ -15,10 +15,11 @@ from ..cost import Cost, to_text
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import Candidate
 from ..prices.rates import Rate
+from ..prices.texts import amount_text, rate_text
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_json, table
-from .rates import amount_text, rate_fields, rate_text, rate_when
+from .rates import rate_fields, rate_when
 
 _ESTIMATE = "\N{NO-BREAK SPACE}~"
 _Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalog's id.")]
