@@ -107,10 +107,10 @@ def test_spans_that_were_exported_twice_count_once(recorded):
 
 
 BROKEN = [
-    (b'{"Charges": [{"Effe', "no complete JSON", "a record of a call, or spans in OTLP JSON"),
-    (b'{"name": "\xc3"}', "no complete JSON", "a record of a call, or spans in OTLP JSON"),
-    (b'{"name": "somebody else"}', "JSON of another kind", "a record of a call, or spans in OTLP JSON"),
-    (b"[]", "JSON of another kind", "a record of a call, or spans in OTLP JSON"),
+    (b'{"Charges": [{"Effe', "no complete JSON", "a record of a call, spans in OTLP JSON, or an obs"),
+    (b'{"name": "\xc3"}', "no complete JSON", "a record of a call, spans in OTLP JSON, or an obs"),
+    (b'{"name": "somebody else"}', "JSON of another kind", "a record of a call, spans in OTLP JSON, or an obs"),
+    (b"[]", "JSON of another kind", "a record of a call, spans in OTLP JSON, or an obs"),
     (b'{"x_TraceId": "1", "Charges": []}', "a record with another value", "a ChargePeriodStart that is a time"),
     (b'{"x_TraceId": "1", "Charges": [], "ChargePeriodStart": "infinity"}', "a record", "that is a time"),
     (b'{"x_TraceId": "1", "Charges": [], "ChargePeriodStart": "2026-11-24", "EffectiveCost": "1e13"}',
@@ -197,6 +197,13 @@ def test_a_compressed_file_is_read_with_the_numbers_of_its_lines(recorded, tmp_p
 
     assert total(past) == recorded.usd
     assert [problem.place for problem in past.problems] == [f"{packed}:2"]
+
+
+def test_the_database_draws_no_progress_bar_into_the_results(recorded):
+    """DuckDB draws one on standard output after two seconds."""
+    database = read(recorded.record_file).usage.get_backend().con
+
+    assert database.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
 
 
 def test_an_empty_file_has_no_calls(tmp_path):
