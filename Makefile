@@ -9,7 +9,7 @@ SOAK_SECONDS ?= 600
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-focus test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,8 +39,8 @@ demo-pipecat: $(VENV)/.demo-pipecat ## the same call with Pipecat, and the meter
 test: $(VENV)/.dev ## run the tests
 	$(BIN)/python -m pytest
 
-test-releases: $(VENV)/.dev ## hold the test conversations on every LiveKit release
-	$(BIN)/nox --noxfile tests/noxfile.py --session sessions
+test-releases: $(VENV)/.dev ## hold the test conversations on every release of LiveKit and Pipecat
+	$(BIN)/nox --noxfile tests/noxfile.py --session sessions pipecat
 
 test-sdks: $(VENV)/.dev ## run the tests of the pipeline on OpenTelemetry SDKs from 1.34
 	$(BIN)/nox --noxfile tests/noxfile.py --session sdks
@@ -48,6 +48,11 @@ test-sdks: $(VENV)/.dev ## run the tests of the pipeline on OpenTelemetry SDKs f
 test-fleet: $(VENV)/.dev ## try the fleet examples on Prometheus (Debian's package) and ClickHouse (chdb)
 	$(PIP) chdb
 	$(BIN)/python -m pytest tests/test_fleet.py
+
+test-focus: $(VENV)/.dev ## check exported charges with FinOps' own validator (Python 3.12)
+	test -x $(VENV)/focus/bin/focus-validator || python3.12 -m venv $(VENV)/focus
+	$(VENV)/focus/bin/python -m pip install --quiet --disable-pip-version-check 'focus-validator==2.2.1' 'pyarrow<21'  # needs NumPy 1
+	FOCUS_VALIDATOR=$(abspath $(VENV)/focus/bin) $(BIN)/python -m pytest tests/analysis/test_focus.py
 
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record

@@ -1,10 +1,15 @@
-"""One environment per supported release of LiveKit and of the OpenTelemetry SDK."""
+"""One environment per supported release of LiveKit, of Pipecat and of the OpenTelemetry SDK."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import nox
 
 from otel_voice_cost.sources.livekit import TESTED
+from otel_voice_cost.sources.pipecat import TESTED as PIPECAT_TESTED
+
+PIPECAT_BEFORE = "1.6.0"  # reports no speech-to-text
 
 SDKS = ["1.34.1", "1.36.0", "1.38.0", "1.40.0", "1.42.0", "1.45.2"]
 
@@ -28,6 +33,34 @@ def sessions(session: nox.Session, release: str) -> None:
     """Run the conversations of tests/sessions live on a release."""
     install(session, release)
     session.run("python", "-m", "pytest", "-n", "2", "tests/sessions", "-o", "addopts=", *session.posargs)
+
+
+def make_sentence_tables() -> str:
+    """Return a folder with what Pipecat before 1.12 downloads to tell sentences apart: tables of NLTK, here empty."""
+    data = Path(__file__).parent / ".nox" / "nltk_data"
+    english = data / "tokenizers" / "punkt_tab" / "english"
+    english.mkdir(parents=True, exist_ok=True)
+    for table in ("abbrev_types.txt", "collocations.tab", "ortho_context.tab", "sent_starters.txt"):
+        (english / table).touch()
+    return str(data)
+
+
+@nox.session
+@nox.parametrize("release", [PIPECAT_BEFORE, *PIPECAT_TESTED])
+def pipecat(session: nox.Session, release: str) -> None:
+    """Hold the conversations of tests/pipecat on a release of Pipecat, and test the hooks on it.
+
+    LiveKit is not installed: its plugins and an older Pipecat ask for different releases of the vendors' clients.
+    """
+    session.chdir("..")
+    services = "anthropic,cartesia,deepgram,elevenlabs,openai"
+    session.install(f"pipecat-ai[{services}]=={release}", ".[cli,otlp]", *TOOLS)
+    session.env["NLTK_DATA"] = make_sentence_tables()
+    run = ["python", "-m", "pytest", "-o", "addopts="]
+    session.run(*run, "-n", "2", "tests/pipecat", *session.posargs)
+    if release in PIPECAT_TESTED:
+        session.run(*run, "tests/unit/test_pipecat_hooks.py", "tests/unit/test_pipecat_services.py")
+        session.run(*run, "tests/test_testing.py", "-k", "pipecat")
 
 
 @nox.session

@@ -1,10 +1,9 @@
--- Append the lines of one file to `lines`: a record of a call, an OTLP request, or neither.
--- Parameters: path, name to show, attributes that are kept.
--- DuckDB's buffers are as large as the longest object allowed; with 256 MB, a file takes twice the time and memory.
-INSERT INTO lines
+-- Append JSON to `raw_spans` and `raw_records`, and name what is neither. Each row of `incoming` is a line: a record of
+-- a call, an OTLP request, or an observation of Langfuse. Parameters: name to show, attributes that are kept.
+CREATE TEMP TABLE items AS
 WITH content AS (
     SELECT
-        row_number() OVER () AS line,
+        line,
         json_transform(json, '{
             "ChargePeriodStart": "VARCHAR",
             "EffectiveCost": "VARCHAR",
@@ -53,56 +52,117 @@ WITH content AS (
                     "doubleValue": "VARCHAR",
                     "boolValue": "VARCHAR"
                 }}]
-            }]}]}]
+            }]}]}],
+            "id": "VARCHAR",
+            "traceId": "VARCHAR",
+            "trace_id": "VARCHAR",
+            "parentObservationId": "VARCHAR",
+            "parent_observation_id": "VARCHAR",
+            "startTime": "VARCHAR",
+            "start_time": "VARCHAR",
+            "endTime": "VARCHAR",
+            "end_time": "VARCHAR",
+            "sessionId": "VARCHAR",
+            "session_id": "VARCHAR",
+            "metadata": "JSON"
         }') AS content
-    FROM read_ndjson_objects($path, ignore_errors = true, maximum_object_size = 33554432)
-)
-SELECT
-    $name AS file,
-    line,
-    content IS NOT NULL AS is_json,
-    CASE WHEN content.Charges IS NOT NULL AND content.x_TraceId IS NOT NULL
-        THEN struct_pack(
-            started := try_cast(content.ChargePeriodStart AS TIMESTAMPTZ),
-            usd := content.EffectiveCost,
-            session := content.x_SessionId,
-            trace := content.x_TraceId,
-            span := content.x_SpanId,
-            agent := content.x_AgentName,
-            revision := content.x_Revision,
-            seconds := content.x_Seconds,
-            unpriced := content.x_UnpricedUsages,
-            is_unreported_billed := exact(content.x_UnreportedCost) > 0
-                AND exact(content.x_CostWithUnreported) = exact(content.EffectiveCost),
-            charges := content.Charges,
-            unreported := coalesce(content.x_Unreported, [])
-        )
-    END AS record,
-    list_transform(
-        flatten(list_transform(
-            flatten(list_transform(content.resourceSpans, lambda resource : coalesce(resource.scopeSpans, []))),
-            lambda scope : coalesce(scope.spans, [])
-        )),
-        lambda span : struct_pack(
-            trace := span.traceId,
-            span := span.spanId,
-            parent := span.parentSpanId,
-            start_ns := try_cast(span.startTimeUnixNano AS BIGINT),
-            end_ns := try_cast(span.endTimeUnixNano AS BIGINT),
-            attributes := list_transform(
-                list_filter(
-                    coalesce(span.attributes, []),
-                    lambda attribute : starts_with(attribute.key, 'voice_cost.')
-                        OR list_contains($kept, attribute.key)
-                ),
-                lambda attribute : struct_pack(
-                    key := attribute.key,
-                    value := coalesce(
-                        attribute.value.stringValue, attribute.value.intValue,
-                        attribute.value.doubleValue, attribute.value.boolValue
+    FROM incoming
+), observed AS (
+    SELECT *, unquoted(unquoted(content.metadata) -> 'attributes') AS metadata FROM content
+), lines AS (
+    SELECT
+        line,
+        content IS NOT NULL AS is_json,
+        CASE WHEN content.Charges IS NOT NULL AND content.x_TraceId IS NOT NULL
+            THEN struct_pack(
+                started := try_cast(content.ChargePeriodStart AS TIMESTAMPTZ),
+                usd := content.EffectiveCost,
+                session := content.x_SessionId,
+                trace := content.x_TraceId,
+                span := content.x_SpanId,
+                agent := content.x_AgentName,
+                revision := content.x_Revision,
+                seconds := content.x_Seconds,
+                unpriced := content.x_UnpricedUsages,
+                is_unreported_billed := exact(content.x_UnreportedCost) > 0
+                    AND exact(content.x_CostWithUnreported) = exact(content.EffectiveCost),
+                charges := content.Charges,
+                unreported := coalesce(content.x_Unreported, [])
+            )
+        END AS record,
+        nullif(coalesce(content.sessionId, content.session_id), '') AS session,
+        CASE
+            WHEN content.resourceSpans IS NOT NULL THEN flatten(list_transform(
+                flatten(list_transform(content.resourceSpans, lambda resource : coalesce(resource.scopeSpans, []))),
+                lambda scope : coalesce(scope.spans, [])
+            ))
+            WHEN content.id IS NOT NULL AND coalesce(content.traceId, content.trace_id) IS NOT NULL
+                AND coalesce(content.startTime, content.start_time) IS NOT NULL
+            THEN [struct_pack(
+                traceId := coalesce(content.traceId, content.trace_id),
+                spanId := content.id,
+                parentSpanId := coalesce(content.parentObservationId, content.parent_observation_id),
+                startTimeUnixNano := nanoseconds(coalesce(content.startTime, content.start_time)),
+                endTimeUnixNano := nanoseconds(coalesce(
+                    nullif(coalesce(content.endTime, content.end_time), ''), content.startTime, content.start_time
+                )),  -- an event has no end
+                attributes := list_transform(
+                    coalesce(json_keys(metadata), []),
+                    lambda key : struct_pack(
+                        key := key,
+                        value := struct_pack(
+                            stringValue := metadata ->> ('/' || replace(replace(key, '~', '~0'), '/', '~1')),
+                            intValue := NULL::VARCHAR, doubleValue := NULL::VARCHAR, boolValue := NULL::VARCHAR
+                        )
                     )
                 )
+            )]
+        END AS spans
+    FROM observed
+), unnested AS (
+    SELECT
+        line, is_json, record, session, spans IS NOT NULL AS is_of_spans,
+        unnest(CASE WHEN len(spans) > 0 THEN spans ELSE [NULL] END) AS span  -- a line without spans is one row
+    FROM lines
+)
+SELECT
+    line,
+    is_json,
+    record,
+    is_of_spans,
+    span.traceId AS trace,
+    span.spanId AS span,
+    span.parentSpanId AS parent,
+    try_cast(span.startTimeUnixNano AS BIGINT) AS start_ns,
+    try_cast(span.endTimeUnixNano AS BIGINT) AS end_ns,
+    session,
+    list_transform(
+        list_filter(span.attributes, lambda attribute : is_kept(attribute.key, $kept)),
+        lambda attribute : struct_pack(
+            key := attribute.key,
+            value := coalesce(
+                attribute.value.stringValue, attribute.value.intValue,
+                attribute.value.doubleValue, attribute.value.boolValue
             )
         )
-    ) AS spans
-FROM content;
+    ) AS attributes
+FROM unnested;
+
+INSERT INTO raw_records SELECT $name, line, record FROM items WHERE record IS NOT NULL;
+
+INSERT INTO raw_spans
+SELECT
+    $name, line, trace, span, parent, start_ns, end_ns, session,
+    coalesce(list_transform(attributes, lambda pair : pair.key), []),
+    coalesce(list_transform(attributes, lambda pair : pair.value), [])
+FROM items
+WHERE is_of_spans AND (span IS NOT NULL OR attributes IS NOT NULL);
+
+INSERT INTO problems
+SELECT
+    $name, line, CASE WHEN is_json THEN 'JSON of another kind' ELSE 'no complete JSON' END,
+    'a record of a call, spans in OTLP JSON, or an observation of Langfuse, on one line'
+FROM items
+WHERE record IS NULL AND NOT is_of_spans;
+
+DROP TABLE items;

@@ -75,17 +75,20 @@ def reconcile_calls(
     lines = [
         replace(line, quantity=None) if line.repeats_usage and line.unit in invoice.units else line for line in compared
     ]
-    comparisons = compare_models(lines, ours.rows, movable, terms)
+    comparisons = sorted(
+        compare_models(lines, ours.rows, movable, terms), key=lambda each: (each.first, each.model, each.unit or "")
+    )
     return Reconciliation(
         first=periods.first,
         last=periods.last,
-        comparisons=tuple(sorted(comparisons, key=lambda each: (each.first, each.model, each.unit or ""))),
+        comparisons=tuple(comparisons),
         unreported_usd=exact_sum(part.usd for part in unreported.values()),
         notes=(
             *invoice.notes,
             *_left_out(invoice, kept, compared, ours),
             *_unnamed(compared, names),
             *_unused(past, vendor, ours),
+            *_shorter(comparisons, ours, periods, vendor),
         ),
     )
 
@@ -116,3 +119,14 @@ def _unused(past: PastCalls, vendor: str, ours: Ours) -> Iterator[str]:
         found = past.cost_rows.select("provider").distinct().to_pyarrow()["provider"].to_pylist()
         providers = ", ".join(sorted(name for name in found if name is not None))
         yield f"The calls have no usage of {vendor}; their providers: {providers or 'none'}."
+
+
+def _shorter(comparisons: Sequence[Comparison], ours: Ours, periods: Periods, vendor: str) -> Iterator[str]:
+    """Yield a remark if the invoice has lines before or after all usage of the calls."""
+    used = [row.period for row in ours.rows]
+    if not used:
+        return
+    first, last = periods.all[min(used)][0], periods.all[max(used)][1]
+    missing = [each for each in comparisons if each.finding is Finding.MISSING_WITH_US]
+    if any(each.last < first or last < each.first for each in missing):
+        yield f"The calls have usage of {vendor} from {first} to {last} only: --since and --until compare these days."

@@ -36,8 +36,11 @@ COMMANDS = {
     },
     "Past calls": {
         "report": _Entry("report", "Show where the money of past calls went."),
+        "load": _Entry("load", "Read past calls once and keep them in a database of DuckDB."),
         "reprice": _Entry("reprice", "Price past calls again, with the rules of the processor."),
+        "what-if": _Entry("what_if", "Show what past calls would have cost with other models."),
         "reconcile": _Entry("reconcile", "Compare a vendor's invoice with past calls, by day, model and unit."),
+        "export": _Entry("export", "Write past calls as charges in the columns of FOCUS 1.2, one charge a row."),
     },
 }
 _MODULES = {name: entry.module for entries in COMMANDS.values() for name, entry in entries.items()}

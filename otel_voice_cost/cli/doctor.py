@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from typing import Annotated, Literal
 
 import typer
@@ -40,6 +40,7 @@ _CLIENTS = (  # of vendors, by the entry points of OpenTelemetry's, OpenLLMetry'
     "openai",
     "vertexai",
 )
+_TRACED_CLIENTS = {"anthropic": (Release("1.14"), "ANTHROPIC_OPEN_TELEMETRY")}  # since when, and the switch
 _SHORT = 2_000  # characters; metrics JSON is longer
 
 
@@ -92,6 +93,7 @@ def doctor(
         *_hooks(frameworks),
         *_of_provider(provider, frameworks if live else None),
         *_instrumentations(frameworks),  # after the user's module is imported
+        *_traced_clients(frameworks),
         *_models(frameworks, catalog),
     ]
     if as_json:
@@ -189,6 +191,23 @@ def _is_on(entry: EntryPoint) -> bool:
     """
     instance = getattr(getattr(sys.modules.get(entry.module), entry.attr, None), "_instance", None)
     return bool(getattr(instance, "is_instrumented_by_opentelemetry", False))
+
+
+def _traced_clients(frameworks: Sequence[Framework]) -> Iterator[Finding]:
+    """Yield findings on clients of vendors that make spans unasked.
+
+    Source:
+        anthropic 1.14.0 to 1.17.0, ``_tracing.py``: ``env_open_telemetry``, and a tracer of the global provider.
+    """
+    for package, (since, variable) in _TRACED_CLIENTS.items() if frameworks else ():
+        try:
+            release = version(package)
+        except PackageNotFoundError:
+            continue
+        if Release(release) >= since and os.environ.get(variable, "").lower() != "false":
+            text = f"{package} {release} puts its requests on further spans of the global provider"
+            text = f"{text}, so a backend counts them twice: set {variable}=false."
+            yield Finding(topic="spans", status="note", text=text)
 
 
 def _of_provider(target: str | None, live: Sequence[Framework] | None) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from ..cost import EXACT, Cost, exact_sum, to_text
 from ..prices.calculate import calculate_cost
 from ..prices.catalog import PriceCatalog
+from ..prices.names import nearest_models
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage
 from .app import Json, On, app, catalog, fail, moment, output, print_json, table
@@ -205,6 +206,10 @@ def _print(stacks: list[_Parts], shape: Shape, calls_per_day: int | None) -> Non
     notes = {name: note for parts in stacks for _, name, cost in parts if (note := _note(cost))}
     for name, note in notes.items():
         console.print(f"{note}." if name in note else f"{name}: {note}.", markup=False)
+    names = catalog().names() if notes else set()
+    for name in notes.keys() - names:
+        if found := nearest_models(name, names):
+            console.print(f"Did you mean {' or '.join(found)} in place of {name}?", markup=False)
 
 
 def _columns(stacks: list[_Parts], first: int, shape: Shape, calls_per_day: int | None) -> Table:

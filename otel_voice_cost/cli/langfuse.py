@@ -36,7 +36,7 @@ from .app import Json, app, catalog, fail, output, print_errors, print_json, tab
 if TYPE_CHECKING:
     from langfuse.api import LangfuseAPI
 
-__all__ = ["ModelDefinition", "to_definitions"]
+__all__ = ["ModelDefinition", "connect_to_project", "describe_error", "to_definitions"]
 
 _langfuse = typer.Typer(help="Work with a Langfuse project.", no_args_is_help=True)
 app.add_typer(_langfuse, name="langfuse")
@@ -179,11 +179,11 @@ def push_models(
         _show(list(_steps(wanted, {})), as_json=as_json)
         print_errors([f"Not compared with your project: {' and '.join(missing)} not set."])
         return
-    client = _client(missing)
+    client = connect_to_project()
     try:
         existing = {model.model_name: model for model in _models(client)}
     except Exception as error:  # noqa: BLE001  # any network error
-        fail([f"Langfuse: {_reason(error)}"], status=1)
+        fail([f"Langfuse: {describe_error(error)}"], status=1)
     steps = list(_steps(wanted, existing))
     failed = [] if dry_run else _carry_out(client, steps, existing)
     _show(steps, as_json=as_json)
@@ -227,7 +227,7 @@ def _carry_out(client: LangfuseAPI, steps: Sequence[_Step], existing: dict[str, 
                 _delete(client, existing[name])
         except Exception as error:  # noqa: BLE001  # one invalid model must not stop the others
             incomplete = incomplete or definition is not None
-            failed.append(f"{name}: {_reason(error)}")
+            failed.append(f"{name}: {describe_error(error)}")
     return failed
 
 
@@ -253,8 +253,9 @@ def _is_same(model: Any, definition: ModelDefinition) -> bool:
     return bool(model.match_pattern == definition.pattern and prices == definition.prices)
 
 
-def _client(missing: list[str]) -> LangfuseAPI:
-    if missing:
+def connect_to_project() -> LangfuseAPI:
+    """Return Langfuse's client of the project that the environment names; exit if something is missing."""
+    if missing := [name for name in (_PUBLIC, _SECRET) if not os.environ.get(name)]:
         fail([f"{name}: got nothing, expected a key of your Langfuse project" for name in missing])
     try:
         from langfuse.api import LangfuseAPI  # noqa: PLC0415  # an extra
@@ -306,30 +307,35 @@ def _delete(client: LangfuseAPI, model: Any) -> None:
             raise
 
 
-def _reason(error: Exception) -> str:
-    """Describe an error in this module's words: a server or proxy may return the request, including credentials."""
+def describe_error(error: Exception, path: str = _PATH) -> str:
+    """Describe an error in this module's words: a server or proxy may return the request, including credentials.
+
+    Args:
+        error: The error of a request.
+        path: The path of the request.
+    """
     status, body = getattr(error, "status_code", None), getattr(error, "body", None)
     if status is None:
         if isinstance(error, ValueError):
-            return f"got JSON of another form, expected Langfuse's, from {_url()}"
+            return f"got JSON of another form, expected Langfuse's, from {_url(path)}"
         detail = f": {error}" if type(error).__name__ == "ConnectError" else ""  # raised before anything was sent
-        return f"{type(error).__name__}{detail}, from {_url()}"
+        return f"{type(error).__name__}{detail}, from {_url(path)}"
     if isinstance(body, str):  # JSON would have been decoded
         headers = {key.lower(): value for key, value in (getattr(error, "headers", None) or {}).items()}
         form = headers.get("content-type", "nothing").partition(";")[0].strip().lower()
-        return f"{status}, expected JSON, got {form if form in _FORMS else 'another form'} from {_url()}"
+        return f"{status}, expected JSON, got {form if form in _FORMS else 'another form'} from {_url(path)}"
     message = str(body.get("message", "")) if isinstance(body, dict) else ""
     phrase = next((phrase for phrase in _PHRASES if phrase in message), _STATUS.get(status))
-    return f"{status} {phrase}" if phrase else f"{status} from {_url()}"
+    return f"{status} {phrase}" if phrase else f"{status} from {_url(path)}"
 
 
-def _url() -> str:
+def _url(path: str) -> str:
     """Return the URL of the API without user and password."""
     try:
         parts = urlsplit(_base_url())
     except ValueError:
         return "LANGFUSE_BASE_URL"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}{_PATH}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}{path}"
 
 
 def _show(steps: list[_Step], *, as_json: bool) -> None:

@@ -1,55 +1,169 @@
-"""Shared parts of the commands on past calls: their files, and output as CSV and Parquet."""
+"""Shared parts of the commands on past calls: their files, databases, and output as CSV and Parquet."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
 from ..build import sources
 from ..cost import to_text
 from ..errors import Problem
-from .app import fail, print_errors
+from .app import fail, parse_day, print_errors
 
 if TYPE_CHECKING:
+    from ..analysis.databases import Period
     from ..analysis.reading import PastCalls
 
-__all__ = ["Calls", "Csv", "Parquet", "dollars", "exact", "print_csv", "printable", "read", "shown", "write_parquet"]
+__all__ = [
+    "Calls",
+    "Connect",
+    "Csv",
+    "Files",
+    "Parquet",
+    "Since",
+    "Table",
+    "Until",
+    "dollars",
+    "exact",
+    "print_csv",
+    "printable",
+    "progress",
+    "read",
+    "shown",
+    "write_parquet",
+]
 
 _SHOWN_PROBLEMS = 10
+_T = TypeVar("_T")
+_console = Console(stderr=True)
+_EXTRA = ("duckdb", "google", "ibis", "opentelemetry", "pyarrow")  # packages that the extra brings
+_LANGFUSE = "langfuse"  # in place of the URL of a database
 
-Calls = Annotated[list[Path], typer.Argument(help="Files of records, or of OTLP JSON from the Collector.")]
+Calls = Annotated[list[Path], typer.Argument(help="Files of records, of spans from the Collector, or of Langfuse.")]
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Files of records, of spans from the Collector, or of Langfuse.", show_default=False),
+]
+Connect = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Read a database instead of files: clickhouse://..., postgres://...; or 'langfuse'."
+    ),
+]
+Table = Annotated[str | None, typer.Option("--table", help="The table of spans in the database; default otel_traces.")]
+Since = Annotated[
+    datetime | None,
+    typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="First day (UTC) to read from a database or Langfuse."),
+]
+Until = Annotated[
+    datetime | None,
+    typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Last day (UTC) to read from a database or Langfuse."),
+]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Parquet = Annotated[Path | None, typer.Option(help="Write the rows of the CSV to a Parquet file.")]
 
 
-def read(paths: list[Path]) -> PastCalls:
-    """Return the calls in files; print the lines that are skipped; exit if a file cannot be read or none has a call."""
+def read(
+    paths: list[Path] | None,
+    connect: str | None = None,
+    table: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> PastCalls:
+    """Return the calls in files, a database or Langfuse.
+
+    Prints what is skipped, and exits if something cannot be read or there are no calls.
+    """
+    if bool(paths) == bool(connect):
+        fail(
+            ["CALLS: got files and --connect, expected one of them" if paths else "CALLS: got nothing, expected files"]
+        )
+    if paths and (table or since or until):
+        fail(["--table, --since and --until: got files, expected --connect"])
     try:
-        from ..analysis.reading import ReadError, read_calls  # noqa: PLC0415  # an extra
+        from ..analysis import databases  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as error:
-        if error.name not in ("ibis", "duckdb"):
+        if error.name is None or error.name.split(".")[0] not in _EXTRA:
             raise
         fail([f"This command needs {error.name}: pip install 'otel-voice-cost[analysis]'"])
-    try:
-        past = read_calls(paths, sources())
-    except ReadError as error:
-        fail(error.problems)
+    period = databases.Period(_start(since), _start(until + timedelta(days=1)) if until else None)
+    if paths:
+        past = _read_files(paths)
+    elif connect == _LANGFUSE:
+        past = _read_langfuse(period)
+    else:
+        past = _read_database(connect or "", table or databases.TRACES, period)
     print_errors(past.problems[:_SHOWN_PROBLEMS])
     if past.skipped > _SHOWN_PROBLEMS:
         print_errors([f"... and {past.skipped - _SHOWN_PROBLEMS} more"])
     if past.skipped:
         print_errors([f"Skipped: {past.skipped}. Everything else is counted."])
     if past.call_count == 0:
-        fail(["No calls in these files."])
+        fail(["No calls in these files." if paths else "No calls were found."])
     return past
+
+
+def _start(day: datetime | None) -> datetime | None:
+    return day.replace(tzinfo=timezone.utc) if day else None
+
+
+def _read_files(paths: list[Path]) -> PastCalls:
+    from ..analysis.reading import ReadError, read_calls  # noqa: PLC0415  # an extra
+
+    try:
+        return read_calls(paths, sources(), progress("Files"))
+    except ReadError as error:
+        fail(error.problems)
+
+
+def _read_langfuse(period: Period) -> PastCalls:
+    from ..analysis.langfuse import PATH  # noqa: PLC0415  # an extra
+    from ..analysis.reading import read_langfuse  # noqa: PLC0415
+    from .langfuse import connect_to_project, describe_error  # noqa: PLC0415  # imports the application
+
+    client = connect_to_project()
+    with _counting("observations") as count:
+        try:
+            return read_langfuse(client, sources(), period, count)
+        except Exception as error:  # noqa: BLE001  # any network error
+            fail([f"Langfuse: {describe_error(error, PATH)}"], status=1)
+
+
+def _read_database(url: str, table: str, period: Period) -> PastCalls:
+    from ..analysis.databases import DatabaseError  # noqa: PLC0415  # an extra
+    from ..analysis.reading import read_database  # noqa: PLC0415
+
+    with _counting("spans") as count:
+        try:
+            return read_database(url, sources(), period, table, count)
+        except DatabaseError as error:
+            fail([error])
+
+
+def progress(description: str) -> Callable[[list[_T]], Iterable[_T]]:
+    """Return what passes steps through and shows their progress on a terminal."""
+    return partial(track, description=description, console=_console, disable=not _console.is_terminal, transient=True)
+
+
+@contextmanager
+def _counting(noun: str) -> Iterator[Callable[[int], object]]:
+    """Show a growing number on a terminal; give what is called with each addition."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_console, disable=not _console.is_terminal, transient=True) as progress:
+        task = progress.add_task(noun, total=None)
+        yield lambda count: progress.advance(task, count)
 
 
 def print_csv(columns: Mapping[str, type], rows: Iterable[Sequence[object]]) -> None:

@@ -13,15 +13,17 @@ from typer.core import TyperGroup
 
 from ..cost import Cost, to_text
 from ..prices.calculate import calculate_cost
-from ..prices.catalog import Candidate
+from ..prices.catalog import Candidate, PriceCatalog
+from ..prices.names import nearest_models
 from ..prices.rates import Rate
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
-from .app import Json, On, app, catalog, fail, moment, output, print_json, table
+from .app import Json, On, app, catalog, fail, moment, output, print_errors, print_json, suggest, table
+from .completion import complete_model, complete_provider
 from .rates import amount_text, rate_fields, rate_text, rate_when
 
 _ESTIMATE = "\N{NO-BREAK SPACE}~"
-_Provider = Annotated[str, typer.Option(help="As LiveKit reports it, or the catalog's id.")]
+_OF_CATALOG = "As the framework reports it, or the catalog's id."
 
 
 class _ListByDefault(TyperGroup):
@@ -49,8 +51,8 @@ def _describe() -> None:
 
 @_prices.command("list")
 def list_prices(
-    provider: Annotated[str | None, typer.Argument(help="As LiveKit reports it, or the catalog's id.")] = None,
-    model: Annotated[str | None, typer.Option(help="Part of a model id.")] = None,
+    provider: Annotated[str | None, typer.Argument(autocompletion=complete_provider, help=_OF_CATALOG)] = None,
+    model: Annotated[str | None, typer.Option(autocompletion=complete_model, help="Part of a model id.")] = None,
     on: On = None,
     as_json: Json = False,
 ) -> None:
@@ -68,7 +70,10 @@ def list_prices(
         and rate.holds_on(day)
     ]
     if not rates:
-        fail(["No rates. Token prices of language models are looked up with `voice-cost price`."], status=1)
+        known = {rate.provider for rate in catalog().rates()}
+        nearest = [suggest(wanted, known)] if wanted is not None and wanted not in known else []
+        hint = "Token prices of language models are looked up with `voice-cost price`."
+        fail([" ".join(filter(None, ("No rates.", *nearest, hint)))], status=1)
     if as_json:
         print_json([rate_fields(rate) for rate in rates])
         return
@@ -121,8 +126,8 @@ def _page(rate: Rate) -> str:
 
 @app.command()
 def price(
-    provider: _Provider,
-    model: Annotated[str, typer.Option(help="As LiveKit reports it.")],
+    provider: Annotated[str, typer.Option(autocompletion=complete_provider, help=_OF_CATALOG)],
+    model: Annotated[str, typer.Option(autocompletion=complete_model, help="As the framework reports it.")],
     stt_seconds: Annotated[str | None, typer.Option(help="Seconds of input audio.")] = None,
     batch: Annotated[bool, typer.Option("--batch", help="Speech-to-text that does not stream.")] = False,
     tts_characters: Annotated[int | None, typer.Option(min=1, help="Characters spoken.")] = None,
@@ -171,7 +176,15 @@ def price(
     else:
         _explain(cost, candidates)
     if cost.usd is None:
+        if found := _nearest(prices_now, usage):
+            print_errors([f"Did you mean {' or '.join(found)}?"])
         raise typer.Exit(1)
+
+
+def _nearest(prices: PriceCatalog, usage: Usage) -> list[str]:
+    """Return the known models that a name may mean; empty if it is known."""
+    name, names = f"{usage.provider}/{usage.model}", prices.names()
+    return [] if name in names else nearest_models(name, names)
 
 
 def _named_amount(text: str) -> tuple[Unit, str]:

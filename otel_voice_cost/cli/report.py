@@ -16,7 +16,22 @@ from rich.markup import escape
 from ..errors import Problem
 from . import report_texts as texts
 from .app import Json, app, fail, output, print_json, table
-from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
+from .past_calls import (
+    Connect,
+    Csv,
+    Files,
+    Parquet,
+    Since,
+    Table,
+    Until,
+    dollars,
+    exact,
+    print_csv,
+    printable,
+    read,
+    shown,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from ..analysis.findings import Report, Share
@@ -33,9 +48,13 @@ _COLUMNS = {"by": str, **_SHARE}
 
 @app.command()
 def report(
-    calls: Calls,
+    calls: Files = None,
     top: Annotated[int, typer.Option(min=0, help="Number of the most expensive calls to list.")] = 10,
     html: Annotated[Path | None, typer.Option(help="Write the report with charts to an HTML file.")] = None,
+    connect: Connect = None,
+    table_name: Table = None,
+    since: Since = None,
+    until: Until = None,
     as_json: Json = False,
     as_csv: Csv = False,
     parquet: Parquet = None,
@@ -47,7 +66,7 @@ def report(
 
     Example: voice-cost report calls-2026-11-*.jsonl --top 5 --html report.html
     """
-    past = read(calls)
+    past = read(calls, connect, table_name, since, until)
     from ..analysis.report import report_calls  # noqa: PLC0415  # an extra
 
     made = report_calls(past, top)

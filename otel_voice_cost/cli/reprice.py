@@ -13,7 +13,22 @@ from ..cost import EXACT
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
 from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
-from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
+from .past_calls import (
+    Connect,
+    Csv,
+    Files,
+    Parquet,
+    Since,
+    Table,
+    Until,
+    dollars,
+    exact,
+    print_csv,
+    printable,
+    read,
+    shown,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
     from ..analysis.reprice import ModelChange, Repricing
@@ -33,12 +48,16 @@ _HUNDRED = Decimal(100)
 
 @app.command()
 def reprice(
-    calls: Calls,
+    calls: Files = None,
     prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
     on: Annotated[
         datetime | None,
         typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
     ] = None,
+    connect: Connect = None,
+    table_name: Table = None,
+    since: Since = None,
+    until: Until = None,
     as_json: Json = False,
     as_csv: Csv = False,
     parquet: Parquet = None,
@@ -52,7 +71,7 @@ def reprice(
     sheet = PriceSheet() if prices is None else read_sheet(prices)
     if sheet.problems:
         fail(sheet.problems)
-    past = read(calls)
+    past = read(calls, connect, table_name, since, until)
     from ..analysis.reprice import reprice_calls  # noqa: PLC0415  # an extra
 
     repricing = reprice_calls(past, catalog().with_sheet(sheet), moment(on) if on else None)

@@ -13,7 +13,7 @@ from ..errors import UnitMismatchError
 from ..usage import Dimension, Mode, Unit, Usage, with_amounts
 from .rates import Rate, RateCard
 
-__all__ = ["calculate_cost", "cost_in_usd"]
+__all__ = ["calculate_cost", "calculate_line", "cost_in_usd"]
 
 _PLACES = Decimal(1).scaleb(-18)
 _ZERO = Decimal(0)
@@ -36,7 +36,9 @@ def calculate_cost(usage: Usage, card: RateCard | None) -> Cost:
         total_input = exact_sum(
             n for unit, n in quantities.items() if unit.dimension is Dimension.TOKEN and not unit.is_output
         )
-    lines = [_line(unit, quantities[unit], rate, card, usage.mode, total_input) for unit, rate in billing.rates]
+    lines = [
+        calculate_line(unit, quantities[unit], rate, card, usage.mode, total_input) for unit, rate in billing.rates
+    ]
     if billing.units is not None:
         usage = _of_units(usage, billing.units)
     usd = exact_sum([line.usd for line in lines])
@@ -72,7 +74,19 @@ def _of_units(usage: Usage, units: frozenset[Unit]) -> Usage:
     return with_amounts(usage, {unit: n for unit, n in usage.quantities.items() if unit in units})
 
 
-def _line(unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | None, total_input: Decimal) -> CostLine:
+def calculate_line(
+    unit: Unit, used: Decimal, rate: Rate, card: RateCard, mode: Mode | None, total_input: Decimal
+) -> CostLine:
+    """Price one unit of a usage. The cost of the usage is the sum of its lines.
+
+    Args:
+        unit: The unit.
+        used: The amount of it.
+        rate: The rate that `RateCard.billing` gives for it.
+        card: The rates of the model.
+        mode: Streaming or batch, for speech-to-text.
+        total_input: All input tokens of the usage; selects the tier.
+    """
     amount = _billed_amount(used, rate, mode) if rate.minimum or rate.increment or rate.free else used
     usd = list_usd = cost_in_usd(amount, unit, rate, total_input_tokens=total_input)
     if card.discount:

@@ -14,7 +14,7 @@ from ..usage import Component, Mode, Unit, Usage
 from .documents import to_json
 from .files import load_sheet, load_shipped_sheets
 from .genai_prices import TokenRates
-from .globs import fits
+from .globs import fits, is_glob
 from .index import Layer
 from .overrides import Overrides
 from .price_sheet import PriceSheet, parse_sheet
@@ -156,6 +156,28 @@ class PriceCatalog:
         """Yield all rates of price files and variables in order of precedence. Token rates are not listed."""
         for layer in self._layers:
             yield from layer.rates()
+
+    def names(self) -> set[str]:
+        """Return all known models as ``provider/model``; models that only a glob matches have no name."""
+        known = {f"{rate.provider}/{name}" for rate in self.rates() for name in rate.model if not is_glob(name)}
+        return known if self._tokens is None else known | self._tokens.names()
+
+    def components_of(self, provider: str, model: str, at: datetime) -> set[Component]:
+        """Return the components that a model has prices for, by price files, else by genai-prices; empty for none.
+
+        Args:
+            provider: Provider id.
+            model: Model id.
+            at: Time of the usage.
+        """
+        provider, model = self._overrides.known_as(provider, model)
+        found = {
+            component
+            for component in Component
+            for layer in self._layers
+            if any(self._matches(layer, provider, model, component, None, at.date()))
+        }
+        return found if found or self._tokens is None else self._tokens.components_of(provider, model, at)
 
     def card_for(self, usage: Usage) -> RateCard | None:
         """Return all rates that hold for a usage, with overrides, or None if the model is unknown."""

@@ -50,6 +50,13 @@ _PRICE_KEYS = {
     Component.STT: {**_AUDIO_MODEL, "audio_hours": (Unit.AUDIO_SECOND, 3_600)},
     Component.TTS: _AUDIO_MODEL,
 }
+# Units that only models of a component have a price for; all models have a price of text.
+_TELLING = {
+    Component.LLM: {Unit.INPUT_TOKEN, Unit.OUTPUT_TOKEN},
+    Component.REALTIME: {Unit.INPUT_AUDIO_TOKEN, Unit.OUTPUT_AUDIO_TOKEN, Unit.SESSION_SECOND, Unit.REQUEST},
+    Component.STT: {Unit.AUDIO_SECOND},
+    Component.TTS: {Unit.CHARACTER},
+}
 _NOTHING: dict[str, tuple[Unit, int]] = {}
 
 # Provider ids that genai-prices spells differently.
@@ -90,6 +97,16 @@ class TokenRates:
             if constraint is None or constraint.active(at):
                 return card
         return cards[0][1] if cards else None
+
+    def components_of(self, provider: str, model: str, at: datetime) -> set[Component]:
+        """Return the components that a model can be by the kinds of its prices, which do not state them."""
+        cards = {component: self.card_for(provider, model, component, at) for component in _TELLING}
+        return {c for c, card in cards.items() if card is not None and card.rates.keys() & _TELLING[c]}
+
+    def names(self) -> set[str]:
+        """Return all models as ``provider/model``."""
+        ids = {theirs: own for own, theirs in _PROVIDERS.items()}
+        return {f"{ids.get(p.id, p.id)}/{model.id}" for p in self.edition().providers for model in p.models}
 
     def hold_all_day(self, provider: str, model: str, component: Component) -> bool:
         """Return True if no rate of a model depends on the time of day. The model was looked up before."""

@@ -11,9 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-__all__ = ["GlobIndex", "fits"]
+__all__ = ["GlobIndex", "fits", "is_glob"]
 
 _WILDCARDS = re.compile(r"[*?\[]+")
+
+
+def is_glob(text: str) -> bool:
+    """Return True if a text has wildcards."""
+    return _WILDCARDS.search(text) is not None
 
 
 def fits(text: str, glob: str) -> bool:

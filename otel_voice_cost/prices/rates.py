@@ -150,7 +150,7 @@ class BilledUnits(NamedTuple):
         rates: Each billed unit with its rate, and again with each of its add-ons.
         tiered: True if a rate depends on the size of the request.
         units: The billed units if others were reported too, else None.
-        missing: The missing rate, ``"for what was reported"`` or ``"per <unit>"``. Nothing is billed then.
+        missing: The missing rate, ``"per <unit>"`` or ``"for <dimensions>"``. Nothing is billed then.
     """
 
     rates: tuple[tuple[Unit, Rate], ...] = ()
@@ -202,7 +202,8 @@ class RateCard:
         )
         billed = [unit for unit in units if unit.dimension in (proper or stand_in)]
         if not billed:
-            return BilledUnits(missing="for what was reported")
+            reported, priced = dimensions - _OF_TEXT or dimensions, {unit.dimension for unit in self.rates}
+            return BilledUnits(missing=f"for {' and '.join(sorted(reported))}, only for {' and '.join(sorted(priced))}")
         rates: list[tuple[Unit, Rate]] = []
         for unit in billed:
             rate = self.rate_for(unit)

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, Protocol
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Tracer, TracerProvider
 
-from ..usage import Component, Reading, Usage
+from ..usage import Component, Reading, Unit, Usage
 
 __all__ = [
     "Attributes",
     "Ending",
+    "ReportedField",
     "Role",
     "SessionFacts",
     "Source",
@@ -220,6 +221,20 @@ class Texts(NamedTuple):
     asked: str | None = None
 
 
+class ReportedField(NamedTuple):
+    """A place of an amount on the span of a request.
+
+    Attributes:
+        key: Attribute, which holds the amount or a JSON object.
+        field: Field of the object; empty if the attribute is the amount.
+        unit: Unit of the amount.
+    """
+
+    key: str
+    field: str
+    unit: Unit
+
+
 class Subscription(Protocol):
     """The usage reports of one framework, for one listener."""
 
@@ -255,6 +270,10 @@ class Source(Protocol):
     @property
     def agent_keys(self) -> tuple[str, ...]:
         """Attributes of a session's span that hold the agent's name, the first wins."""
+
+    @property
+    def reported_fields(self) -> tuple[ReportedField, ...]:
+        """Amounts that requests carry in addition to those that are billed, to price them by another unit later."""
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a span of the framework's, or None if nothing is known of it.

@@ -107,10 +107,10 @@ def test_spans_that_were_exported_twice_count_once(recorded):
 
 
 BROKEN = [
-    (b'{"Charges": [{"Effe', "no complete JSON", "a record of a call, or spans in OTLP JSON"),
-    (b'{"name": "\xc3"}', "no complete JSON", "a record of a call, or spans in OTLP JSON"),
-    (b'{"name": "somebody else"}', "JSON of another kind", "a record of a call, or spans in OTLP JSON"),
-    (b"[]", "JSON of another kind", "a record of a call, or spans in OTLP JSON"),
+    (b'{"Charges": [{"Effe', "no complete JSON", "a record of a call, spans in OTLP JSON, or an obs"),
+    (b'{"name": "\xc3"}', "no complete JSON", "a record of a call, spans in OTLP JSON, or an obs"),
+    (b'{"name": "somebody else"}', "JSON of another kind", "a record of a call, spans in OTLP JSON, or an obs"),
+    (b"[]", "JSON of another kind", "a record of a call, spans in OTLP JSON, or an obs"),
     (b'{"x_TraceId": "1", "Charges": []}', "a record with another value", "a ChargePeriodStart that is a time"),
     (b'{"x_TraceId": "1", "Charges": [], "ChargePeriodStart": "infinity"}', "a record", "that is a time"),
     (b'{"x_TraceId": "1", "Charges": [], "ChargePeriodStart": "2026-11-24", "EffectiveCost": "1e13"}',

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -191,8 +192,13 @@ FORMATS = {
 UNKNOWN = {"openai": "gpt-9", "deepgram": "nova-9", "elevenlabs": "eleven_v9", "assemblyai": "universal-9"}
 
 
+@cache
+def past_calls(path):
+    return read_calls([path], sources())
+
+
 def reconcile(path, invoice, vendor, **options):
-    return reconcile_calls(read_calls([path], sources()), invoice, vendor, **options)
+    return reconcile_calls(past_calls(path), invoice, vendor, **options)
 
 
 def found(made):
@@ -338,6 +344,38 @@ def test_rounding_of_the_file_is_no_difference_and_one_digit_more_is(calls, tmp_
     assert found(wrong) == {(DAYS[0], model, "audio_second"): Finding.QUANTITY}
 
 
+@pytest.mark.parametrize(
+    ("name", "quantity", "usd"),
+    [
+        ("OpenAI usage", Decimal(1), 0),
+        ("OpenAI costs", 0, Decimal("0.000001")),
+        ("Deepgram usage", Decimal("0.000001"), 0),
+        ("Deepgram billing", 0, Decimal("0.00002")),
+        ("ElevenLabs usage", Decimal(2), 0),
+        ("ElevenLabs character stats", Decimal(1), 0),
+        ("Twilio", 0, Decimal("0.001")),
+        ("CSV of AssemblyAI", Decimal("0.00001"), 0),
+    ],
+)
+def test_a_difference_above_the_rounding_is_found_however_small(calls, name, quantity, usd, tmp_path):
+    kept = FORMATS[name]
+    bill = Bill(calls.records, kept.vendor)
+    key = next(key for key in bill.lines if key[1:] == (kept.model, kept.unit))
+    bill.lines[key][0] += quantity
+    bill.lines[key][1] += usd
+
+    made = reconcile(calls.record_file, kept.invoice(bill, tmp_path), kept.vendor)
+
+    assert list(found(made)) == [key]
+
+
+def test_a_file_that_is_given_twice_counts_once(calls, tmp_path):
+    path = write_json(tmp_path / "usage.json", billing.deepgram_usage(Bill(calls.records, "deepgram")))
+    invoice = read_invoice([path, tmp_path / "." / "usage.json"], "deepgram", MappingFile(), UTC)
+
+    assert found(reconcile(calls.span_file, invoice, "deepgram")) == {}
+
+
 def test_a_tolerance_is_a_share_of_the_amount(calls, tmp_path):
     kept = FORMATS["Deepgram usage"]
     bill = Bill(calls.records, "deepgram")
@@ -448,7 +486,7 @@ def test_an_invoice_may_begin_and_end_with_a_call_in_progress(night, kind, days,
     """The rest of the call is on the invoice before, or the one that follows."""
     billed = dict(zip(DAYS, (10, 30, 17, 10), strict=True))
     invoice = seconds_invoice({day: billed[day] for day in days}, tmp_path)
-    made = reconcile(getattr(night, kind), replace(invoice, first=days[0], last=days[-1]), "deepgram")
+    made = reconcile(getattr(night, kind), invoice, "deepgram", first=days[0], last=days[-1])
 
     assert found(made) == {}
     assert any(note.startswith("Usage of the calls outside of these days") for note in made.notes)
@@ -519,6 +557,23 @@ def test_days_can_be_chosen_and_what_is_left_out_is_said(calls, tmp_path):
     assert f"{DAYS[0]} to {DAYS[3]}" in made.notes[1]
 
 
+def test_calls_of_fewer_days_than_the_invoice_are_said(night, tmp_path):
+    billed = {DAYS[0].replace(day=10): 99, **dict(zip(DAYS, (10, 30, 17, 10), strict=True))}
+    made = reconcile(night.span_file, seconds_invoice(billed, tmp_path), "deepgram")
+
+    assert list(found(made).values()) == [Finding.MISSING_WITH_US]
+    assert made.notes[-1].startswith("The calls have usage of deepgram from 2026-11-20 to 2026-11-23 only")
+
+
+@pytest.mark.parametrize("moment", [int(at(DAYS[0], 0).timestamp() * 1_000), f"{DAYS[0]}T00:00:00+00:00", str(DAYS[0])])
+def test_a_time_of_elevenlabs_is_text_or_milliseconds(moment, tmp_path):
+    path = write_json(tmp_path / "table.json", cells(rows=[[moment, "m", Decimal("0.25")]]))
+
+    (line,) = read_invoice([path], "elevenlabs", MappingFile(), UTC).lines
+
+    assert (line.first, line.usd) == (DAYS[0], Decimal("0.25"))
+
+
 def test_a_day_without_any_line_is_compared_too(calls, tmp_path):
     """OpenAI states an empty bucket for it; a CSV is compared up to its last line, or to the day that is given."""
     bill = Bill(calls.records, "openai")
@@ -563,18 +618,18 @@ BAD = [
     ("openai", '{\n"data": [', ":1: got no complete JSON, expected JSON as the vendor's API returns it"),
     ("openai", "7", ": got 7, expected an object, as the vendor's API returns it"),
     ("openai", {"start": "2026-11-20"}, ", data: got nothing, expected a value"),
-    ("openai", page(amount={"value": 1, "currency": "usd"}), "results.0.line_item: got None, expected costs that are"),
+    ("openai", page(amount={"value": 1, "currency": "usd"}), "line_item: got nothing, expected costs that are"),
     ("openai", page(amount={"value": 1, "currency": "eur"}, line_item="a, input"), "currency: got eur, expected usd"),
     ("openai", page(amount={"value": "a lot", "currency": "usd"}, line_item="a"), "amount.value: got 'a lot'"),
     ("openai", page(amount={"value": 1e15, "currency": "usd"}, line_item="a"), "expected less than or equal to 1000"),
     (
         "openai",
         page(object="organization.usage.completions.result", input_tokens=1, output_tokens=1),
-        "results.0.model: got None, expected usage that is grouped by model (group_by=model)",
+        "results.0.model: got nothing, expected usage that is grouped by model (group_by=model)",
     ),
     ("deepgram", usage(hours=1), "results.0.grouping.models: got [], expected one model: usage that is grouped"),
     ("deepgram", usage(hours=1, grouping={"models": ["a", "b"]}), "grouping.models: got ['a', 'b'], expected one"),
-    ("deepgram", usage(dollars=1), "results.0.grouping.line_item: got None, expected billing that is grouped by"),
+    ("deepgram", usage(dollars=1), "results.0.grouping.line_item: got nothing, expected billing that is grouped by"),
     ("deepgram", usage(hours="x", grouping={"models": ["a"]}), "results.0.hours: got 'x'"),
     ("deepgram", usage(hours=1, grouping={"start": "soon"}), "results.0.grouping.start: got 'soon'"),
     ("elevenlabs", cells(columns=["t", "voice", "c"]), "columns: got ['t', 'voice', 'c'], expected a column model"),
@@ -597,6 +652,7 @@ BAD = [
         },
         "usage_records.0.price_unit: got eur, expected usd",
     ),
+    ("openai", page(amount={"value": 1, "currency": "sk-live-0123456789"}, line_item="a"), "got ***, expected"),
     ("nobody", {}, "vendor: got nobody, expected one of deepgram, elevenlabs, openai, twilio, or a mapping file"),
 ]  # fmt: skip
 
@@ -647,7 +703,7 @@ def test_all_bad_rows_are_listed(tmp_path):
 BAD_MAPPINGS = [
     ("[columns", "m.toml: got no TOML"),
     ('[columns]\nmodel = "m"', "m.toml, columns.day: got nothing, expected a value"),
-    ('time_zome = "UTC"', "m.toml, time_zome: got 'UTC', expected no such key, but time_zone"),
+    ('time_zome = "UTC"', "m.toml, time_zome: got an unknown key, expected time_zone"),
     ('[units]\nmin = { unit = "minutes" }', "m.toml, units.min.unit: got 'minutes'"),
     ('[units]\nmin = { unit = "audio_second", factor = 0 }', "m.toml, units.min.factor: got 0"),
     ('decimal = ";"', "m.toml, decimal: got ';'"),

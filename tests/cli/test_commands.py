@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -293,6 +294,44 @@ def test_config_names_mistakes():
     assert result.exit_code == 1
     assert "VOICE_COST_DEBUGG: got an unknown variable, expected VOICE_COST_DEBUG" in result.stderr
     assert "VOICE_COST_ENABLED: got 'perhaps'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("price", "--provider", "deepgram", "--model", "nova-33", "--stt-seconds", "3"),
+        ("estimate", "--stack", "stt=deepgram/nova-33"),
+    ],
+)
+def test_the_nearest_models_are_named(arguments):
+    result = run(*arguments)
+
+    assert result.exit_code == 1
+    assert "Did you mean deepgram/nova-3 or deepgram/nova-2" in result.stdout + result.stderr
+
+
+def test_a_known_model_without_a_price_is_no_typo():
+    result = run("price", "--provider", "deepgram", "--model", "nova-3", "--tts-characters", "3")
+
+    assert result.exit_code == 1
+    assert "Did you mean" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("voice-cost rep", ["report", "reprice"]),
+        ("voice-cost prices elev", ["elevenlabs"]),
+        ("voice-cost price --provider cartesia --model sonic-3", ["sonic-3"]),
+    ],
+)
+def test_the_shell_completes_commands_providers_and_models(words, expected):
+    command, count = Path(sys.executable).with_name("voice-cost"), len(words.split()) - 1
+    environment = {**os.environ, "COMP_WORDS": words, "COMP_CWORD": str(count), "_VOICE_COST_COMPLETE": "complete_bash"}
+
+    done = subprocess.run([command], capture_output=True, text=True, check=True, timeout=60, env=environment)
+
+    assert set(done.stdout.split()) >= set(expected)
 
 
 # the root

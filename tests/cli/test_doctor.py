@@ -140,6 +140,7 @@ class Instrumentor:
 @pytest.fixture
 def instrumentations(tmp_path, monkeypatch):
     """Instrumentations of OpenAI's client and of Pipecat, installed and not switched on."""
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY", "false")
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("openai", "pipecat", "requests"):
         package = f"openinference-instrumentation-{name}"
@@ -174,6 +175,38 @@ def test_an_instrumentation_that_is_on_is_wrong(instrumentations):
     status, text = found["spans"][0]
     assert status == "wrong"
     assert text.endswith("so a backend counts them twice: call Instrumentor().uninstrument().")
+
+
+@pytest.mark.parametrize(
+    ("release", "variable", "found"),
+    [
+        ("1.14.0", "", True),
+        ("1.14.0", "False", False),
+        ("1.13.0", "", False),
+        (None, "", False),
+    ],
+)
+def test_a_client_that_makes_spans_unasked_is_listed(release, variable, found, tmp_path, monkeypatch):
+    """Anthropic's does, with the tokens that the framework's spans have too."""
+    monkeypatch.setenv("ANTHROPIC_OPEN_TELEMETRY", variable)
+    real = metadata.version
+
+    def version(name):
+        if name != "anthropic":
+            return real(name)
+        if release is None:
+            raise metadata.PackageNotFoundError(name)
+        return release
+
+    monkeypatch.setattr("otel_voice_cost.cli.doctor.version", version)
+
+    findings = doctor()[1].get("spans", [])
+
+    text = (
+        "anthropic 1.14.0 puts its requests on further spans of the global provider, so a backend counts them twice: "
+        "set ANTHROPIC_OPEN_TELEMETRY=false."
+    )
+    assert (("note", text) in findings) is found
 
 
 def find(name):

@@ -16,9 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from otel_voice_cost import PriceCatalog
 from otel_voice_cost._diagnostics import Stats
+from otel_voice_cost.usage import Component
 
 from ..vendors.meter import MeterEntry, meter_usd
-from .conversations import Conversation
+from .conversations import REPORTS_STT, Conversation
 
 __all__ = ["Accounts", "Amounts", "UnpricedSpans", "table"]
 
@@ -73,12 +74,23 @@ class Accounts:
 
     @property
     def reported(self) -> list[MeterEntry]:
-        """The part of the meters that Pipecat reports."""
-        unreported, lost = self.conversation.unreported, self.conversation.lost
+        """The meters as Pipecat reports them."""
+        unreported = self.conversation.unreported
+        lost = self.conversation.lost | (set() if REPORTS_STT else {Component.STT})
         return [
-            entry
+            self.conversation.to_reported(entry)
             for entry in self.meter
             if entry.component not in lost and (entry.component not in unreported or entry.reason == "complete")
+        ]
+
+    @property
+    def stt_reasons(self) -> list[str | None]:
+        """The reason on each span of speech-to-text that has no usage, None on the others."""
+        spans = [span.attributes or {} for span in self.spans if span.name == "stt"]
+        return [
+            span.get("voice_cost.unpriced")
+            for span in spans
+            if not span["gen_ai.provider.name"].endswith("llmservice")  # the transcripts of a realtime model
         ]
 
     @property
@@ -89,11 +101,11 @@ class Accounts:
 
     def truth(self) -> Amounts:
         """Return the units on the meters."""
-        amounts: Amounts = Counter()
-        for entry in self.meter:
-            for unit, amount in entry.quantities.items():
-                amounts[entry.component.value, entry.model, unit.value] += amount
-        return amounts
+        return _add_up(self.meter)
+
+    def told(self) -> Amounts:
+        """Return the units that Pipecat reports."""
+        return _add_up(self.reported)
 
     def priced(self) -> Amounts:
         """Return the units that this package put on spans."""
@@ -137,6 +149,14 @@ class Accounts:
         model = str(attributes.get("gen_ai.response.model") or attributes["gen_ai.request.model"])
         asked = {entry.model for entry in self.meter if model.startswith(entry.model)}
         return max(asked, key=len, default=model)
+
+
+def _add_up(entries: Iterable[MeterEntry]) -> Amounts:
+    amounts: Amounts = Counter()
+    for entry in entries:
+        for unit, amount in entry.quantities.items():
+            amounts[entry.component.value, entry.model, unit.value] += amount
+    return amounts
 
 
 def table(accounts: Iterable[Accounts]) -> str:

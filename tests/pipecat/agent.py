@@ -2,11 +2,15 @@
 
 A call runs faster than the clock: the caller's audio by `SPEED`, the agent's as fast as its vendor makes it unless a
 setup says otherwise. Timers of Pipecat keep their length, so they are set short.
+
+The caller speaks once all of Deepgram's connections are open, unless a setup says otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -17,6 +21,7 @@ from pipecat.frames.frames import (
     BotStartedSpeakingFrame,
     BotStoppedSpeakingFrame,
     EndFrame,
+    Frame,
     LLMFullResponseStartFrame,
     LLMRunFrame,
     ManuallySwitchServiceFrame,
@@ -43,7 +48,8 @@ from pipecat.turns.user_stop import SpeechTimeoutUserTurnStopStrategy
 from pipecat.turns.user_turn_strategies import UserTurnStrategies
 from pipecat.workers.runner import WorkerRunner
 
-from otel_voice_cost.testing.pipecat import LoudnessVAD
+from otel_voice_cost.testing.pipecat import LoudnessVAD, Microphone, Speaker
+from otel_voice_cost.testing.pipecat.telephone import FRAME_SECONDS
 from otel_voice_cost.usage import Component
 
 from ..vendors.anthropic import FakeAnthropic
@@ -58,13 +64,15 @@ from ..vendors.openai_speech import FakeOpenAISpeech
 from ..vendors.openai_transcription import FakeOpenAITranscription
 from ..vendors.server import VendorServer
 from ..vendors.texts import INSTRUCTIONS, LINES, SHORT_ANSWERS
-from .telephone import FRAME_SECONDS, Earpiece, FrameWatch, Microphone
 
-__all__ = ["SPEED", "Line", "Setup", "Vendors", "hold"]
+__all__ = ["ASK_SECONDS", "SPEED", "Line", "Setup", "Vendors", "hold"]
 
 SPEED = 8.0
+ASK_SECONDS = 1.5  # of the caller's audio per question, half of it silent
 
 _STT_SECONDS = 0.25  # longest time for a final transcript
+_CONNECT_SECONDS = 0.05  # from the server's answer until the service knows that it is connected
+_PATIENCE_SECONDS = 10.0
 _Server = TypeVar("_Server", bound=VendorServer)
 
 
@@ -191,12 +199,13 @@ class Setup:
         tokens_per_second: Pace of the model.
         first_token_seconds: Time until its first token.
         audio_speed: Seconds of speech that a vendor makes per second of the clock.
-        played_speed: Seconds of speech played per second of the clock; None plays it at once.
+        played_speed: Seconds of speech played per second of the clock.
         frame_seconds: Length of a frame of the caller's audio.
         faults: Requests to the model that fail, as for `FakeOpenAI`.
         stt: Connects speech-to-text.
         llm: Connects the model.
         tts: Connects text-to-speech.
+        speaks_at_once: Whether the caller speaks before Deepgram's connection is open.
         detects_turns: Whether the agent detects the caller's turns, not its realtime model.
         params: Arguments of ``PipelineParams``.
         worker: Further arguments of ``PipelineWorker``.
@@ -208,12 +217,13 @@ class Setup:
     tokens_per_second: float = 1_000.0
     first_token_seconds: float = 0.02
     audio_speed: float = 40.0
-    played_speed: float | None = None
+    played_speed: float = math.inf  # at once
     frame_seconds: float = FRAME_SECONDS
     faults: Mapping[int, Fault] = field(default_factory=dict)
     stt: Callable[[Vendors], Awaitable[FrameProcessor]] | None = Vendors.deepgram
     llm: Callable[[Vendors], Awaitable[FrameProcessor]] | None = Vendors.openai
     tts: Callable[[Vendors], Awaitable[FrameProcessor]] | None = Vendors.cartesia
+    speaks_at_once: bool = False
     detects_turns: bool = True
     params: Mapping[str, Any] = field(default_factory=lambda: {"enable_metrics": True, "enable_usage_metrics": True})
     worker: Mapping[str, Any] = field(default_factory=lambda: {"enable_tracing": True})
@@ -225,37 +235,44 @@ class Line:
     def __init__(
         self,
         microphone: Microphone,
-        watch: FrameWatch,
+        speaker: Speaker,
         worker: PipelineWorker,
         vendors: Vendors,
     ) -> None:
-        self._microphone, self._watch, self._worker = microphone, watch, worker
+        self._microphone, self._speaker, self._worker = microphone, speaker, worker
         self._servers, self._switchers = vendors.servers, vendors.switchers
+        self._speaks_at_once = vendors.setup.speaks_at_once
+        self._awaited: Counter[type[Frame]] = Counter()
 
     async def until_ready(self) -> None:
         """Wait until the pipeline has started."""
         await self._microphone.is_ready.wait()
+        if not self._speaks_at_once:
+            for server in self._servers:
+                if isinstance(server, FakeDeepgram):
+                    await server.is_connected.wait()
+                    await self.pause(_CONNECT_SECONDS)
 
     async def ask(self) -> None:
         """Say the next line and fall silent, until the turn is the agent's."""
-        await self._microphone.speak(0.75)
-        await self._microphone.be_silent(0.75)
-        await self._watch.next(UserStoppedSpeakingFrame)
+        await self._microphone.speak(ASK_SECONDS / 2)
+        await self._microphone.be_silent(ASK_SECONDS / 2)
+        await self._next(UserStoppedSpeakingFrame)
 
     async def be_silent(self, seconds: float) -> None:
         await self._microphone.be_silent(seconds)
 
     async def until_speaking(self) -> None:
         """Wait until the agent speaks, the next time."""
-        await self._watch.next(BotStartedSpeakingFrame)
+        await self._next(BotStartedSpeakingFrame)
 
     async def listen(self) -> None:
         """Listen until the agent stops, the next time."""
-        await self._watch.next(BotStoppedSpeakingFrame)
+        await self._next(BotStoppedSpeakingFrame)
 
     async def until_answering(self) -> None:
         """Wait until the model begins to answer, the next time."""
-        await self._watch.next(LLMFullResponseStartFrame)
+        await self._next(LLMFullResponseStartFrame)
 
     async def until_written(self) -> None:
         """Wait until the model's vendor has written the answer, and a little longer for the service to read it."""
@@ -301,6 +318,11 @@ class Line:
         """End the pipeline once it has done its work."""
         await self._worker.queue_frame(EndFrame())
 
+    async def _next(self, kind: type[Frame]) -> None:
+        """Wait for the first frame of a class that was not awaited before."""
+        self._awaited[kind] += 1
+        await self._speaker.until(lambda: self._speaker.count(kind) >= self._awaited[kind], _PATIENCE_SECONDS)
+
 
 async def hold(
     setup: Setup,
@@ -341,19 +363,19 @@ def _connect(
 ) -> tuple[Line, PipelineWorker]:
     setup, (stt, llm, tts) = vendors.setup, services
     microphone = Microphone(speed=SPEED, frame_seconds=setup.frame_seconds)
-    earpiece, watch = Earpiece(speed=setup.played_speed), FrameWatch()
+    speaker = Speaker(speed=setup.played_speed)
     user_params = LLMUserAggregatorParams()
     if setup.detects_turns:
         strategies = UserTurnStrategies(stop=[SpeechTimeoutUserTurnStopStrategy(user_speech_timeout=0.05)])
         user_params = LLMUserAggregatorParams(vad_analyzer=LoudnessVAD(), user_turn_strategies=strategies)
     user, assistant = LLMContextAggregatorPair(context, user_params=user_params)
-    processors = [microphone, stt, user, llm, tts, earpiece, watch, assistant]
+    processors = [microphone, stt, user, llm, tts, speaker, assistant]
     worker = PipelineWorker(
         Pipeline([processor for processor in processors if processor is not None]),
         params=PipelineParams(**setup.params),
         **setup.worker,
     )
-    return Line(microphone, watch, worker, vendors), worker
+    return Line(microphone, speaker, worker, vendors), worker
 
 
 def _socket_url(server: VendorServer) -> str:

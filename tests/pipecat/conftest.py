@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .accounts import Accounts
     from .conversations import Conversation
 
-_TRIES = 3  # on a busy machine a caller may interrupt too late
-
 _OWN_PRICES = """
 source = "https://example.com/pricing"
 checked = 2026-11-01
@@ -63,13 +61,6 @@ def hold_and_price(
     """Hold a conversation with a processor of its own, on the global provider, and close the provider."""
     from .accounts import Accounts, UnpricedSpans  # noqa: PLC0415
 
-    def run(conversation: Conversation) -> Accounts:
-        for _ in range(_TRIES):
-            accounts = hold(conversation)
-            if conversation.happened(accounts.meter, accounts.spans):
-                break
-        return accounts
-
     def hold(conversation: Conversation) -> Accounts:
         exporter, reader = InMemorySpanExporter(), InMemoryMetricReader()
         sampler = {"sampler": conversation.sampler} if conversation.sampler is not None else {}
@@ -93,4 +84,4 @@ def hold_and_price(
             reader=reader,
         )
 
-    return run
+    return hold

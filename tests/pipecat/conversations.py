@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -15,17 +18,23 @@ from pipecat.processors.aggregators.llm_context import LLMContext
 from pipecat.processors.frame_processor import FrameProcessor
 from pipecat.services.llm_service import FunctionCallParams
 
+from otel_voice_cost.sources.framework import Release
 from otel_voice_cost.usage import Component, Unit
 
+from ..vendors.anthropic import FakeAnthropic
 from ..vendors.completions import Answer, Fault
 from ..vendors.meter import MeterEntry
 from ..vendors.texts import ANSWERS, GREETING, HANDBOOK, SHORT_ANSWERS
-from .agent import SPEED, Line, Setup, Vendors, hold
+from .agent import ASK_SECONDS, SPEED, Line, Setup, Vendors, hold
 from .own_services import EchoLLMService, EchoMeter, HotelEars, HotelVoice, UntracedOpenAILLMService
 
-__all__ = ["CONVERSATIONS", "Conversation"]
+__all__ = ["CONVERSATIONS", "REPORTS_STT", "Conversation"]
+
+_installed = Release(version("pipecat-ai"))
+REPORTS_STT = _installed >= Release("1.7")
 
 _Hold = Callable[[], Awaitable[list[MeterEntry]]]
+_Report = Callable[[MeterEntry], MeterEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +50,8 @@ class Conversation:
         sampler: Sampler of the provider, if not the default.
         exact_seconds: Whether Pipecat's sums of seconds have no rounding errors.
         guesses_output: Whether Pipecat guesses the output tokens of a request that is cut off.
+        exact_since: The first release that reports what the vendors bill.
+        reported_before: Returns an entry of the meters as older releases report it.
         happened: Tells from meters and spans whether the conversation went as it is described.
     """
 
@@ -52,7 +63,18 @@ class Conversation:
     sampler: Sampler | None = None
     exact_seconds: bool = True
     guesses_output: bool = False
+    exact_since: Release = Release("1.7")  # noqa: RUF009  # a tuple
+    reported_before: _Report = lambda entry: entry
     happened: Callable[[list[MeterEntry], Sequence[ReadableSpan]], bool] = lambda meter, spans: True
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the installed release reports what the vendors bill."""
+        return _installed >= self.exact_since
+
+    def to_reported(self, entry: MeterEntry) -> MeterEntry:
+        """Return an entry of the meters as the installed release reports it."""
+        return entry if self.is_exact else self.reported_before(entry)
 
 
 CONVERSATIONS: list[Conversation] = []
@@ -98,9 +120,33 @@ def _has_no_span(name: str) -> Callable[[list[MeterEntry], Sequence[ReadableSpan
     return lambda _meter, spans: all(span.name != name for span in spans)
 
 
+def _adds_up_counts(entry: MeterEntry) -> MeterEntry:
+    """Both the first and the last event of an answer of Anthropic's count its tokens: before 1.13 Pipecat adds them up.
+
+    The first one counts one token of output. What is read from and written to the cache is taken from it alone.
+    """
+    if entry.provider != FakeAnthropic.provider or entry.reason != "complete":
+        return entry
+    quantities = dict(entry.quantities)
+    quantities[Unit.INPUT_TOKEN] *= 2
+    quantities[Unit.OUTPUT_TOKEN] += 1
+    return replace(entry, quantities=quantities)
+
+
+def _reports_unsent_audio(entry: MeterEntry) -> MeterEntry:
+    """What is said before Deepgram's connection is open is not sent to it: before 1.8 Pipecat reports it."""
+    if entry.component is not Component.STT:
+        return entry
+    return replace(entry, quantities={Unit.AUDIO_SECOND: Decimal(ASK_SECONDS)})
+
+
+_anthropic = partial(conversation, exact_since=Release("1.13"), reported_before=_adds_up_counts)
+
 _HEARD_AT_ONCE = Setup()
-_HEARD_IN_TIME = Setup(answers=(ANSWERS[0], "You are very welcome."), played_speed=2 * SPEED)  # not over at once
-_WRITTEN_IN_TIME = replace(_HEARD_IN_TIME, tokens_per_second=25.0)
+_HEARD_IN_TIME = Setup(  # in more than a second: an interruption is in time on a busy machine too
+    answers=(ANSWERS[0], "You are very welcome."), audio_speed=SPEED, played_speed=SPEED
+)
+_WRITTEN_IN_TIME = replace(_HEARD_IN_TIME, tokens_per_second=10.0, played_speed=SPEED / 4)
 _BY_TOKENS = replace(_HEARD_IN_TIME, tts=Vendors.cartesia_by_tokens)
 
 
@@ -121,7 +167,7 @@ async def _cut_off_answer(line: Line) -> None:
     """Interrupt the first answer while it is heard and written, and listen to the second."""
     await line.ask()
     await line.until_speaking()
-    await line.be_silent(2.0)
+    await line.be_silent(1.0)
     await _interrupt(line)
 
 
@@ -136,6 +182,12 @@ async def _interrupt(line: Line) -> None:
 async def one_turn() -> list[MeterEntry]:
     """One question, and the answer heard to its end."""
     return await hold(_HEARD_AT_ONCE, Line.ask_and_listen)
+
+
+@conversation(exact_since=Release("1.8"), reported_before=_reports_unsent_audio)
+async def spoken_at_once() -> list[MeterEntry]:
+    """One question before speech-to-text is connected."""
+    return await hold(Setup(speaks_at_once=True), Line.ask_and_listen)
 
 
 @conversation()
@@ -203,7 +255,7 @@ async def elevenlabs_by_tokens_cut_off() -> list[MeterEntry]:
 @conversation(happened=_interrupts)
 async def speech_over_http_cut_off() -> list[MeterEntry]:
     """The same with a vendor that is asked by HTTP, one sentence after the other."""
-    return await hold(replace(_HEARD_IN_TIME, tts=Vendors.openai_speech, audio_speed=SPEED), _cut_off_speech)
+    return await hold(replace(_HEARD_IN_TIME, tts=Vendors.openai_speech), _cut_off_speech)
 
 
 @conversation(Component.LLM, happened=_cuts_off)
@@ -217,7 +269,7 @@ async def answer_cut_off() -> list[MeterEntry]:
         await line.until_speaking()
         await line.listen()
 
-    return await hold(Setup(first_token_seconds=0.5), script)
+    return await hold(Setup(first_token_seconds=1.5), script)
 
 
 @conversation(Component.LLM, happened=_interrupts_and_cuts_off)
@@ -232,7 +284,7 @@ async def answer_by_tokens_cut_off() -> list[MeterEntry]:
     return await hold(replace(_WRITTEN_IN_TIME, tts=Vendors.cartesia_by_tokens), _cut_off_answer)
 
 
-@conversation(guesses_output=True, happened=_interrupts_and_cuts_off)
+@_anthropic(guesses_output=True, happened=_interrupts_and_cuts_off)
 async def anthropic_answer_cut_off() -> list[MeterEntry]:
     """An answer of Anthropic's model is cut off: Pipecat reports its input, and a guess of its output."""
     return await hold(replace(_WRITTEN_IN_TIME, llm=Vendors.anthropic), _cut_off_answer)
@@ -303,7 +355,7 @@ async def function_call() -> list[MeterEntry]:
     return await hold(Setup(answers=answers), Line.ask_and_listen, context=LLMContext(tools=[find_room]))
 
 
-@conversation(happened=_bills(Unit.CACHED_INPUT_TOKEN, Unit.CACHE_WRITE_TOKEN))
+@_anthropic(happened=_bills(Unit.CACHED_INPUT_TOKEN, Unit.CACHE_WRITE_TOKEN))
 async def anthropic_cache() -> list[MeterEntry]:
     """Two questions to Anthropic's model, whose long prompt is written to the cache and read from it."""
     return await hold(Setup(llm=Vendors.anthropic, instructions=HANDBOOK), _two_turns)
@@ -357,7 +409,7 @@ async def switched_transcription() -> list[MeterEntry]:
     return await hold(Setup(stt=ears), _switched)
 
 
-@conversation(happened=_uses("gpt-4.1-mini", "claude-haiku-4-5"))
+@_anthropic(happened=_uses("gpt-4.1-mini", "claude-haiku-4-5"))
 async def switched_model() -> list[MeterEntry]:
     """The second question is answered by another model."""
 
@@ -383,7 +435,7 @@ async def _switched(line: Line) -> None:
     await line.ask_and_listen()
 
 
-@conversation()
+@_anthropic()
 async def two_calls_at_once() -> list[MeterEntry]:
     """Two calls in one event loop, with other vendors each."""
     other = Setup(llm=Vendors.anthropic, tts=Vendors.elevenlabs)

@@ -16,11 +16,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from pipecat.metrics.metrics import LLMTokenUsage
 from pipecat.services.cartesia.tts import CartesiaTTSService
 from pipecat.services.deepgram.stt import DeepgramSTTService
+from pipecat.services.llm_service import LLMService
 from pipecat.services.openai.llm import OpenAILLMService
 from pipecat.services.openai.realtime.llm import OpenAIRealtimeLLMService
+from pipecat.services.openai.tts import OpenAITTSService
+from pipecat.services.settings import LLMSettings
 from pipecat.utils.tracing.tracing_context import TracingContext
 
-from otel_voice_cost import Settings, VoiceCostSpanProcessor
+from otel_voice_cost import PriceCatalog, Settings, VoiceCostSpanProcessor
 from otel_voice_cost.sources.pipecat import hooks
 from otel_voice_cost.testing.components import ScriptedSTT
 
@@ -194,6 +197,30 @@ async def test_a_request_without_usage_says_so(conversation):
     assert spans["conversation"].attributes["voice_cost.session.unpriced"] == 1
 
 
+async def test_usage_in_units_that_the_model_is_not_billed_by_has_no_cost_and_says_so(exporter):
+    """Amazon bills speech apart from text, of which Pipecat tells only the sum; OpenAI bills this voice by tokens."""
+    provider = TracerProvider()
+    provider.add_span_processor(VoiceCostSpanProcessor(catalog=PriceCatalog.default()))
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    conversation = Conversation(provider, exporter)
+    sonic = type("AWSNovaSonicLLMService", (LLMService,), {"__module__": "pipecat.services.aws.nova_sonic.llm"})
+    model = conversation.connect(sonic(settings=LLMSettings(model="amazon.nova-2-sonic-v1:0")))
+    await model.start_llm_usage_metrics(LLMTokenUsage(prompt_tokens=100, completion_tokens=20, total_tokens=120))
+    settings = OpenAITTSService.Settings(model="gpt-4o-mini-tts", voice="alloy")
+    voice = conversation.connect(OpenAITTSService(api_key="none", settings=settings))
+    await voice.start_tts_usage_metrics("Hello.")
+
+    spans = conversation.end()
+    provider.shutdown()
+
+    reasons = [spans[name].attributes["voice_cost.unpriced"] for name in ("realtime_usage", "tts_usage")]
+    assert reasons == [
+        "aws/amazon.nova-2-sonic-v1:0 has no rate per input_token",
+        "openai/gpt-4o-mini-tts has no rate for text, only for time and token",
+    ]
+    assert spans["conversation"].attributes["voice_cost.session.unpriced"] == 2
+
+
 async def test_a_response_is_billed_once_if_it_is_reported_after_its_span(conversation):
     """As Gemini Live does."""
     model = conversation.connect(
@@ -250,7 +277,8 @@ async def test_without_reports_a_span_is_priced_by_its_own_numbers(price_catalog
 
     spans = [span for span in exporter.get_finished_spans() if span.name in ("stt", "tts")]
     assert [span.attributes.get("voice_cost.usd") for span in spans] == ["0.00048", "0.0008", None]
-    assert "reported no usage" in spans[-1].attributes["voice_cost.unpriced"]
+    assert spans[-1].attributes["voice_cost.unpriced"] == "Pipecat reported no usage for this request"
+    assert spans[-1].attributes["voice_cost.unreported"] == "no report"
 
 
 async def test_a_report_of_livekit_outside_of_sessions_is_not_of_a_conversation(conversation):

@@ -73,6 +73,14 @@ def test_one_unit_without_a_rate_leaves_the_whole_unpriced():
     assert (cost.usd, cost.unpriced_reason) == (None, "p/m has no rate per output_token")
 
 
+def test_usage_of_another_dimension_than_the_rates_says_so():
+    priced = card(rate(Unit.INPUT_TEXT_TOKEN, "1"), rate(Unit.OUTPUT_AUDIO_TOKEN, "1"), rate(Unit.AUDIO_SECOND, "1"))
+
+    cost = calculate_cost(usage(Component.TTS, character="1", utf8_byte="2"), priced)
+
+    assert (cost.usd, cost.unpriced_reason) == (None, "p/m has no rate for text, only for time and token")
+
+
 def test_tokens_or_minutes_never_both():
     """$2.50 a million tokens is the price; $0.006 a minute stands in where no tokens are reported."""
     both = card(

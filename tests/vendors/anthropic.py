@@ -7,7 +7,8 @@ leaves is not documented; here it is what was generated until then.
 
 Source:
     docs.anthropic.com, streaming messages: ``message_start`` has the input tokens and the first output token, and the
-    counts of ``message_delta`` are cumulative; livekit-plugins-anthropic 1.8.9, ``llm.py``, which adds the two.
+    counts of ``message_delta`` are cumulative; anthropic 1.17.0, ``types/message_delta_usage.py``: those of the input
+    too; livekit-plugins-anthropic 1.8.9, ``llm.py``, which adds the output of both.
 """
 
 from __future__ import annotations
@@ -59,12 +60,7 @@ class FakeAnthropic(CompletionServer):
             "role": "assistant",
             "model": completion.model,
             "content": [],
-            "usage": {
-                "input_tokens": completion.plain,
-                "cache_creation_input_tokens": completion.written,
-                "cache_read_input_tokens": completion.cached,
-                "output_tokens": 1,
-            },
+            "usage": _usage(completion, 1),
         }
         return [
             _event("message_start", message=message),
@@ -81,9 +77,18 @@ class FakeAnthropic(CompletionServer):
         delta = {"stop_reason": "end_turn", "stop_sequence": None}
         return [
             _event("content_block_stop", index=0),
-            _event("message_delta", delta=delta, usage={"output_tokens": completion.generated}),
+            _event("message_delta", delta=delta, usage=_usage(completion, completion.generated)),
             _event("message_stop"),
         ]
+
+
+def _usage(completion: Completion, output_tokens: int) -> dict[str, int]:
+    return {
+        "input_tokens": completion.plain,
+        "cache_creation_input_tokens": completion.written,
+        "cache_read_input_tokens": completion.cached,
+        "output_tokens": output_tokens,
+    }
 
 
 def _without_marks(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ Source:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import deque
@@ -34,6 +35,7 @@ class FakeDeepgram(VendorServer):
 
     Attributes:
         open_seconds: How long connections were open, all together.
+        is_connected: Set when the first connection is open.
     """
 
     component = Component.STT
@@ -49,6 +51,7 @@ class FakeDeepgram(VendorServer):
         super().__init__()
         self._finalizes = finalizes
         self.open_seconds = 0.0
+        self.is_connected = asyncio.Event()
         self._lines = deque(lines)
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -57,6 +60,7 @@ class FakeDeepgram(VendorServer):
     async def _listen(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
+        self.is_connected.set()
         request_id, opened_at = f"deepgram-{next(_ids)}", time.perf_counter()
         sample_rate, received = int(request.query["sample_rate"]), 0
         transcriber = Transcriber(self._lines, sample_rate)

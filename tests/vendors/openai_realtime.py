@@ -271,7 +271,7 @@ class _Response:
     def state(self, **fields: Any) -> dict[str, Any]:
         """Return the response as events have it."""
         return {
-            "id": self.id, "object": "realtime.response", "status": self.status, "output": [],
+            "id": self.id, "object": "realtime.response", "status": self.status, "status_details": None, "output": [],
             "metadata": self._metadata, **fields,
         }  # fmt: skip
 

@@ -40,7 +40,7 @@ def read_invoice(paths: Iterable[Path], vendor: str, mapping: MappingFile, time_
     """Read an invoice.
 
     Args:
-        paths: Its files, of any kinds that the vendor has: usage and costs add up to one invoice.
+        paths: Its files, of any kinds that the vendor has: usage and costs add up to one invoice. Each counts once.
         vendor: The vendor, a key of `FORMATS`; any name if the mapping file has columns.
         mapping: The mapping file; an empty one changes nothing.
         time_zone: Zone in which the vendor counts days.
@@ -54,7 +54,7 @@ def read_invoice(paths: Iterable[Path], vendor: str, mapping: MappingFile, time_
         raise refuse("vendor", vendor, f"one of {known}, or a mapping file with the columns of its CSV")
     invoice = Invoice()
     problems: list[Problem] = []
-    for path in paths:
+    for path in {path.resolve(): path for path in paths}.values():
         try:
             text = _read_text(path)
             if mapping.columns is not None:

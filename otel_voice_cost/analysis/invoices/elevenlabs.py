@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -40,6 +40,7 @@ __all__ = ["STATED_BY_MAPPING", "read"]
 
 STATED_BY_MAPPING = "unit of the file"  # until the mapping file states it
 _MILLI = Decimal("0.001")
+_MS_PER_SECOND = 1_000
 _CURRENCIES = {"eur", "inr", "pln", "gbp"}
 _SECONDS = {"ms": _MILLI, "s": Decimal(1), "min": SECONDS_PER_MINUTE}
 
@@ -89,7 +90,7 @@ def _read_table(table: _Table, document: Document) -> Invoice:
     lines = []
     for number, (row, found) in enumerate(zip(table.rows, cells, strict=True)):
         at = f"{place}, rows.{number}"
-        day = day_of(_moment(row[time], f"{at}.{time}"), document.time_zone)
+        day = _day(row[time], f"{at}.{time}", document.time_zone)
         line = InvoiceLine(place=at, first=day, last=day, model=str(row[model] or "unknown").lower())
         lines += [_measured(line, unit, found[index], steps[index]) for index, unit in measures.items() if found[index]]
     return Invoice(lines=tuple(lines), units=frozenset(line.unit for line in lines if line.unit))
@@ -119,15 +120,18 @@ def _numbers(row: list[Any], measures: Mapping[int, str], place: str, width: int
     return {index: to_number(0 if row[index] is None else row[index], f"{place}.{index}") for index in measures}
 
 
-def _moment(cell: object, place: str) -> datetime:
+def _day(cell: object, place: str, time_zone: tzinfo) -> date:
+    """Return the day of a time in ISO 8601, or in milliseconds as in the query."""
+    if isinstance(cell, (int, Decimal)):
+        return day_of(int(cell) // _MS_PER_SECOND, time_zone)
     try:
-        return datetime.fromisoformat(str(cell).replace("Z", "+00:00"))
+        return day_of(datetime.fromisoformat(str(cell).replace("Z", "+00:00")), time_zone)
     except ValueError:
         raise refuse(place, cell, "a time such as 2026-11-24T00:00:00Z") from None
 
 
 def _read_stats(stats: _Stats, document: Document) -> Invoice:
-    days = [day_of(milliseconds // 1_000, document.time_zone) for milliseconds in stats.time]
+    days = [day_of(milliseconds // _MS_PER_SECOND, document.time_zone) for milliseconds in stats.time]
     step = step_of((number for numbers in stats.usage.values() for number in numbers), whole=0)
     lines = []
     for name, numbers in stats.usage.items():

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...cost import EXACT
 from ...errors import Problem
-from ...prices.problems import expected_in, shown
+from ...prices.problems import expected_in, masked, shown
 from ..reading import ReadError
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
 
 SECONDS_PER_MINUTE, SECONDS_PER_HOUR = Decimal(60), Decimal(3_600)
 _JSON = "JSON as the vendor's API returns it"
+_LONGEST, _LOOKED_AT = 200, 1_000  # characters of a value in a message
 _COARSEST_STEP = Decimal("0.01")
 _ONE_SECOND = timedelta(seconds=1)
 
@@ -145,9 +146,10 @@ def step_of(numbers: Iterable[Decimal | None], *, whole: int | Decimal = _COARSE
 
 
 def refuse(place: str, value: object, expected: str) -> ReadError:
-    """Return an error about one value of an invoice."""
+    """Return an error about one value of an invoice. Text is shown without quotes, masked and truncated."""
     is_plain = isinstance(value, str) and value.isprintable()
-    return ReadError([Problem(place=place, value=str(value) if is_plain else shown(value), expected=expected)])
+    text = masked(str(value)[:_LOOKED_AT])[:_LONGEST] if is_plain else shown(value)
+    return ReadError([Problem(place=place, value=text, expected=expected)])
 
 
 def parse(kind: type[_E], content: object, place: str) -> _E:
@@ -163,7 +165,7 @@ def parse(kind: type[_E], content: object, place: str) -> _E:
             Problem(
                 place=f"{place}, {'.'.join(map(str, found['loc'])) or 'the document'}",
                 value="nothing" if found["type"] == "missing" else shown(found["input"]),
-                expected="a value" if found["type"] == "missing" else expected_in(found),
+                expected=expected_in(found),
             )
             for found in error.errors()
         ) from None

@@ -262,11 +262,12 @@ def read_mapping(text: str, place: str) -> MappingFile:
         raise ReadError(
             Problem(
                 place=f"{place}, {'.'.join(map(str, found['loc']))}",
-                value="nothing" if found["type"] == "missing" else shown(found["input"]),
-                expected={
-                    "missing": "a value",
-                    "extra_forbidden": f"no such key, but {nearest(str(found['loc'][-1]), known)}",
-                }.get(found["type"], expected_in(found)),
+                value={"missing": "nothing", "extra_forbidden": "an unknown key"}.get(
+                    found["type"], shown(found["input"])
+                ),
+                expected=nearest(str(found["loc"][-1]), known)
+                if found["type"] == "extra_forbidden"
+                else expected_in(found),
             )
             for found in error.errors()
         ) from None

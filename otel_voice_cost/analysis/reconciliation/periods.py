@@ -33,16 +33,16 @@ class Periods:
 
         Args:
             invoice: The invoice.
-            first: First day; by default that of the invoice, or of its lines.
+            first: First day; by default that of the invoice and its lines.
             last: Last day; likewise.
             time_zone: Zone in which the vendor counts days.
 
         Raises:
             ReadError: There are no days, or periods overlap.
         """
-        days = [day for line in invoice.lines for day in (line.first, line.last)]
-        start = first or invoice.first or min(days, default=None)
-        end = last or invoice.last or max(days, default=None)
+        stated = [day for day in (invoice.first, invoice.last) if day is not None]
+        days = [*stated, *(day for line in invoice.lines for day in (line.first, line.last))]
+        start, end = first or min(days, default=None), last or max(days, default=None)
         if start is None or end is None or end < start:
             found = "no lines" if start is None or end is None else f"no lines from {start} to {end}"
             raise ReadError([Problem(place="invoice", value=found, expected="lines in the days to compare")])

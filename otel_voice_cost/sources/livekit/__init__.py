@@ -12,12 +12,23 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import ProxyTracerProvider, StatusCode, Tracer, TracerProvider
 
 from ...errors import UsageError
-from ...usage import Component, Usage
-from .. import Attributes, Ending, SessionFacts, Source, SpanUsage, Subscription, Texts, UsageReport, Work
+from ...usage import Component, Unit, Usage
+from .. import (
+    Attributes,
+    Ending,
+    ReportedField,
+    SessionFacts,
+    Source,
+    SpanUsage,
+    Subscription,
+    Texts,
+    UsageReport,
+    Work,
+)
 from .hooks import subscribe
 from .metrics import decode, name_request, read_gen_ai_usage, read_metrics, read_model, to_fragments
 from .reports import read_report
-from .spans import METRICS_KEYS, SCOPE, find_rule
+from .spans import METRICS_KEYS, REALTIME_METRICS, SCOPE, TTS_METRICS, find_rule
 from .streams import current_work
 
 __all__ = ["TESTED", "LiveKitSource"]
@@ -60,6 +71,11 @@ class LiveKitSource:
     scopes = frozenset({SCOPE})
     session_id_keys = _SESSION_IDS
     agent_keys = (_AGENT_NAME,)
+    reported_fields = (
+        ReportedField(TTS_METRICS, "characters_count", Unit.CHARACTER),
+        ReportedField(TTS_METRICS, "audio_duration", Unit.AUDIO_SECOND),
+        ReportedField(REALTIME_METRICS, "session_duration", Unit.SESSION_SECOND),
+    )
 
     rule_for = staticmethod(find_rule)
 

@@ -11,10 +11,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import StatusCode, Tracer, TracerProvider
 
-from ...usage import Component, Usage
+from ...usage import Component, Unit, Usage
 from .. import (
     Attributes,
     Ending,
+    ReportedField,
     Role,
     SessionFacts,
     Source,
@@ -26,7 +27,7 @@ from .. import (
     UsageReport,
     Work,
 )
-from .amounts import Tokens, read_characters, read_seconds
+from .amounts import AUDIO_SECONDS, CHARACTERS, Tokens, read_characters, read_seconds
 from .hooks import is_stt_hooked, is_tts_hooked, subscribe
 from .reports import find_carried, to_match_key
 from .services import Model, ServiceClass, describe_span, find_class, is_speech_reported, read_span_model
@@ -34,7 +35,7 @@ from .spans import PROVIDER, SCOPE, TURN_SCOPE, find_rule
 
 __all__ = ["TESTED", "PipecatSource"]
 
-TESTED = ("1.7.0", "1.14.0")  # releases of pipecat-ai
+TESTED = ("1.7.0", "1.8.1", "1.9.0", "1.10.0", "1.11.0", "1.12.0", "1.13.0", "1.14.0")  # releases of pipecat-ai
 
 # Source: pipecat-ai 1.7.0 to 1.14.0, utils/tracing/turn_trace_observer.py. Other ids are in additional_span_attributes.
 _CONVERSATION_ID = "conversation.id"
@@ -57,6 +58,10 @@ class PipecatSource:
     scopes = frozenset({SCOPE, TURN_SCOPE})
     session_id_keys = _SESSION_IDS
     agent_keys: tuple[str, ...] = ()
+    reported_fields = (
+        ReportedField(CHARACTERS, "", Unit.CHARACTER),
+        ReportedField(AUDIO_SECONDS, "", Unit.AUDIO_SECOND),
+    )
 
     def rule_for(self, span: ReadableSpan) -> SpanRule | None:
         """Return the rule for a Pipecat span, or None if nothing is known of it."""
@@ -93,8 +98,13 @@ class PipecatSource:
         return _read_model(attributes, rule.component).without_amounts(span.end_time or 0)
 
     def read_ending(self, span: ReadableSpan, rule: Any, attributes: Attributes) -> Ending:
-        """Return how a request without usage ended. One that is cut off leaves no sign on its span."""
-        return Ending.REFUSED if span.status.status_code is StatusCode.ERROR else Ending.CUT_OFF
+        """Return how a request without usage ended. One that is cut off leaves no sign on its span.
+
+        Speech-to-text without usage was transcribed, by a release that does not report it.
+        """
+        if span.status.status_code is StatusCode.ERROR:
+            return Ending.REFUSED
+        return Ending.COMPLETE if rule.component is Component.STT else Ending.CUT_OFF
 
     def current_work(self) -> Work | None:
         """Return None: work is not measured."""

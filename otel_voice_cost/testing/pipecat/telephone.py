@@ -31,9 +31,9 @@ _LOUD = 1_000
 
 
 @lru_cache
-def tone(sample_rate: int) -> bytes:
-    """Return a tone that lasts one frame, as 16-bit mono audio."""
-    samples = range(round(FRAME_SECONDS * sample_rate))
+def tone(sample_rate: int, seconds: float = FRAME_SECONDS) -> bytes:
+    """Return a tone, as 16-bit mono audio; of one frame unless told otherwise."""
+    samples = range(round(seconds * sample_rate))
     wave = (int(_AMPLITUDE * math.sin(2 * math.pi * 220 * sample / sample_rate)) for sample in samples)
     return array.array("h", wave).tobytes()
 
@@ -61,12 +61,14 @@ class Microphone(BaseInputTransport):
 
     Args:
         speed: Seconds of audio per second of real time.
+        frame_seconds: Length of a frame.
     """
 
-    def __init__(self, *, speed: float = 1.0) -> None:
+    def __init__(self, *, speed: float = 1.0, frame_seconds: float = FRAME_SECONDS) -> None:
         super().__init__(TransportParams(audio_in_enabled=True, audio_in_sample_rate=_SAMPLE_RATE))
         self.is_ready = asyncio.Event()  # set when the pipeline has started
-        self._pace = FRAME_SECONDS / speed
+        self._tone, self._frame_seconds = tone(_SAMPLE_RATE, frame_seconds), frame_seconds
+        self._pace = frame_seconds / speed
 
     async def start(self, frame: StartFrame) -> None:
         await super().start(frame)
@@ -75,15 +77,15 @@ class Microphone(BaseInputTransport):
 
     async def speak(self, seconds: float) -> None:
         """Speak for some seconds."""
-        await self._send(tone(_SAMPLE_RATE), seconds)
+        await self._send(self._tone, seconds)
 
     async def be_silent(self, seconds: float) -> None:
         """Send silence for some seconds."""
-        await self._send(bytes(len(tone(_SAMPLE_RATE))), seconds)
+        await self._send(bytes(len(self._tone)), seconds)
 
     async def _send(self, audio: bytes, seconds: float) -> None:
         next_at = time.monotonic()
-        for _ in range(round(seconds / FRAME_SECONDS)):
+        for _ in range(round(seconds / self._frame_seconds)):
             next_at += self._pace
             await asyncio.sleep(max(0.0, next_at - time.monotonic()))
             await self.push_audio_frame(InputAudioRawFrame(audio=audio, sample_rate=_SAMPLE_RATE, num_channels=1))
