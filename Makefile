@@ -9,7 +9,7 @@ SOAK_SECONDS ?= 600
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-focus test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-focus test-databases test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ test-focus: $(VENV)/.dev ## check exported charges with FinOps' own validator (P
 	test -x $(VENV)/focus/bin/focus-validator || python3.12 -m venv $(VENV)/focus
 	$(VENV)/focus/bin/python -m pip install --quiet --disable-pip-version-check 'focus-validator==2.2.1' 'pyarrow<21'  # needs NumPy 1
 	FOCUS_VALIDATOR=$(abspath $(VENV)/focus/bin) $(BIN)/python -m pytest tests/analysis/test_focus.py
+
+test-databases: $(VENV)/.dev ## read past calls from DuckDB, PostgreSQL (Debian's package) and ClickHouse (chdb)
+	$(PIP) chdb
+	$(BIN)/python -m pytest tests/analysis/test_databases.py
 
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record

@@ -37,6 +37,7 @@ from otel_voice_cost.export.records import as_focus
 
 AGENTS = ("desk", "sales", "night desk")
 SECONDS_PER_TURN = 12
+SAME_VOICE = "cartesia/sonic-3=cartesia/sonic-3"  # costs what was recorded
 NS_PER_DAY = 86_400 * 10**9
 SPAN_IDS = ("traceId", "spanId", "parentSpanId")
 
@@ -181,6 +182,9 @@ def multiply(path: Path, larger: Path, row_count: int) -> int:
         for table, more in (("usage", ", md5(trace || n) || ':' || span AS request"), ("calls", "")):
             copied = f"SELECT * EXCLUDE (n) REPLACE ({ids}{more}) FROM loaded.{table}, range({times}) AS r(n)"
             database.execute(f"CREATE TABLE {table} AS {copied}")
+        request = "md5(split_part(request, ':', 1) || n) || ':' || split_part(request, ':', 2) AS request"
+        copied = f"SELECT * EXCLUDE (n) REPLACE ({request}) FROM loaded.reported, range({times}) AS r(n)"
+        database.execute(f"CREATE TABLE reported AS {copied}")
         database.execute("CREATE TABLE release AS FROM loaded.release")
     return times
 
@@ -200,6 +204,10 @@ def main(count: int, row_count: int) -> None:
                 found = json.loads(output)
                 add(command, path, took, memory, found[names[0]])
                 assert all(Decimal(found[name]) == usd for name in names), (command, path)
+            output, took, memory = timed("what-if", str(path), "--swap", SAME_VOICE, "--json")
+            (stack,) = json.loads(output)["stacks"]
+            add("what-if", path, took, memory, stack["after_usd"])
+            assert Decimal(stack["after_usd"]) == usd, path
 
         def add(command: str, path: Path, took: float, memory: float, result: str) -> None:
             size = f"{path.stat().st_size / 1e6:,.0f}"

@@ -171,10 +171,8 @@ def _open_calls(path: Path) -> PastCalls:
     Raises:
         ReadError: Something else wrote it, or another release.
     """
-    connection = ibis.duckdb.connect(path, read_only=True, memory_limit=_MEMORY)
+    connection = _connect(path, read_only=True)
     database = connection.con
-    database.execute("SET TimeZone = 'UTC'")
-    database.execute("SET enable_progress_bar = false")  # it is written to standard output
     try:
         ((release,),) = database.execute("SELECT name FROM release").fetchall()
     except duckdb.Error:
@@ -185,6 +183,13 @@ def _open_calls(path: Path) -> PastCalls:
         raise ReadError([Problem(place=str(path), value=value, expected=expected)])
     usage, calls, reported = map(connection.table, ("usage", "calls", "reported"))
     return PastCalls(usage=usage, calls=calls, problems=(), skipped=0, reported=reported)
+
+
+def _connect(path: Path, **options: Any) -> Any:
+    """Open a database of DuckDB, whose own progress bar would be among the results on standard output."""
+    connection = ibis.duckdb.connect(path, memory_limit=_MEMORY, **options)
+    connection.con.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+    return connection
 
 
 def _is_database(path: Path) -> bool:
@@ -256,10 +261,8 @@ class Reader:
         """
         self._keys = _Keys.of(sources)
         self._folder = TemporaryDirectory(prefix="voice-cost-", ignore_cleanup_errors=True)
-        self._connection = ibis.duckdb.connect(Path(self._folder.name) / "calls.duckdb", memory_limit=_MEMORY)
+        self._connection = _connect(Path(self._folder.name) / "calls.duckdb")
         self._database = self._connection.con
-        self._database.execute("SET TimeZone = 'UTC'")
-        self._database.execute("SET enable_progress_bar = false")  # it is written to standard output
         self._database.execute(_sql("create_lines"))
         self._numbered: set[str] = set()  # files whose rows are lines of text
 

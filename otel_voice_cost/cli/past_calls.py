@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -41,6 +42,7 @@ __all__ = [
     "printable",
     "progress",
     "read",
+    "require_extra",
     "shown",
     "write_parquet",
 ]
@@ -92,12 +94,9 @@ def read(
         )
     if paths and (table or since or until):
         fail(["--table, --since and --until: got files, expected --connect"])
-    try:
-        from ..analysis import databases  # noqa: PLC0415  # an extra
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] not in _EXTRA:
-            raise
-        fail([f"This command needs {error.name}: pip install 'otel-voice-cost[analysis]'"])
+    require_extra()
+    from ..analysis import databases  # noqa: PLC0415  # an extra
+
     period = databases.Period(_start(since), _start(until + timedelta(days=1)) if until else None)
     if paths:
         past = _read_files(paths)
@@ -113,6 +112,16 @@ def read(
     if past.call_count == 0:
         fail(["No calls in these files." if paths else "No calls were found."])
     return past
+
+
+def require_extra() -> None:
+    """Exit if the extra ``analysis`` is not installed."""
+    try:
+        import_module("..analysis.databases", __package__)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in _EXTRA:
+            raise
+        fail([f"This command needs {error.name}: pip install 'otel-voice-cost[analysis]'"])
 
 
 def _start(day: datetime | None) -> datetime | None:

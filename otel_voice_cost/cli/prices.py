@@ -135,7 +135,9 @@ def price(
     input_tokens: Annotated[int | None, typer.Option(min=1, help="Input tokens, not cached.")] = None,
     cached_tokens: Annotated[int | None, typer.Option(min=1, help="Input tokens read from the cache.")] = None,
     output_tokens: Annotated[int | None, typer.Option(min=1, help="Output tokens.")] = None,
-    component: Annotated[Component | None, typer.Option(help="Component of --amount.")] = None,
+    component: Annotated[
+        Component | None, typer.Option(metavar="COMPONENT", help="Component of --amount, such as tts.")
+    ] = None,
     amount: Annotated[list[str] | None, typer.Option(help="UNIT=NUMBER, for all other units.")] = None,
     why: Annotated[bool, typer.Option("--why", help="Also show the rejected rates with reasons.")] = False,
     on: On = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +12,28 @@ import typer
 
 from ..cost import to_text
 from .app import Json, app, fail, output, parse_day, print_json, table
-from .past_calls import Calls, Csv, Parquet, dollars, exact, print_csv, printable, read, shown, write_parquet
+from .past_calls import (
+    Connect,
+    Csv,
+    Files,
+    Parquet,
+    Table,
+    dollars,
+    exact,
+    print_csv,
+    printable,
+    read,
+    require_extra,
+    shown,
+    write_parquet,
+)
 
 if TYPE_CHECKING:
+    from ..analysis.invoices import Invoice
     from ..analysis.reconcile import Comparison, Reconciliation
 
 _DIFFERENCES_FOUND = 1  # 2 is bad input, or a wrong option
+_ONE_DAY = timedelta(days=1)
 _COLUMNS = {
     "first": str,
     "last": str,
@@ -40,11 +56,11 @@ _COLUMNS = {
 
 @app.command()
 def reconcile(
-    calls: Calls,
     invoice: Annotated[list[Path], typer.Option(help="A file of the invoice; may be given several times.")],
     vendor: Annotated[
         str, typer.Option(help="deepgram, elevenlabs, openai or twilio; with a mapping file any provider.")
     ],
+    calls: Files = None,
     mapping: Annotated[
         Path | None, typer.Option(help="A file that says which column, name and unit is which (TOML).")
     ] = None,
@@ -62,6 +78,8 @@ def reconcile(
     tolerance: Annotated[
         float, typer.Option(min=0, max=100, help="Percent by which amounts may differ, in addition to rounding.")
     ] = 0,
+    connect: Connect = None,
+    table_name: Table = None,
     matched: Annotated[bool, typer.Option("--all", help="Show what matches too.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -73,7 +91,7 @@ def reconcile(
 
     Example: voice-cost reconcile calls-2026-11-*.jsonl --vendor deepgram --invoice usage.json --invoice billing.json
     """
-    past = read(calls)
+    require_extra()
     from ..analysis.invoices import MappingFile, read_invoice, read_mapping_file, to_time_zone  # noqa: PLC0415
     from ..analysis.reading import ReadError  # noqa: PLC0415  # an extra
     from ..analysis.reconcile import reconcile_calls  # noqa: PLC0415
@@ -81,9 +99,12 @@ def reconcile(
     try:
         names = MappingFile() if mapping is None else read_mapping_file(mapping)
         zone = to_time_zone(time_zone or names.time_zone or "UTC", "time zone")
+        lines = read_invoice(invoice, vendor.lower(), names, zone)
+        days = _days_to_read(lines, since, until) if connect else ()
+        past = read(calls, connect, table_name, *days)
         made = reconcile_calls(
             past,
-            read_invoice(invoice, vendor.lower(), names, zone),
+            lines,
             vendor.lower(),
             time_zone=zone,
             first=_day(since),
@@ -103,6 +124,15 @@ def reconcile(
         _print(made, made.comparisons if matched else made.differences, tolerance)
     if made.differences:
         raise typer.Exit(_DIFFERENCES_FOUND)
+
+
+def _days_to_read(
+    lines: Invoice, since: datetime | None, until: datetime | None
+) -> tuple[datetime | None, datetime | None]:
+    """Return the days to read from a database: one more on either side, for zones and for calls at midnight."""
+    first, last = (datetime(day.year, day.month, day.day) for day in lines.days) if lines.days else (None, None)  # noqa: DTZ001
+    first, last = since or first, until or last
+    return first - _ONE_DAY if first else None, last + _ONE_DAY if last else None
 
 
 def _day(moment: datetime | None) -> date | None:

@@ -52,6 +52,7 @@ component = "tts"
 unit = "character"
 usd = 30
 per = 1_000_000
+confidence = "low"
 """
 
 

@@ -115,6 +115,17 @@ def test_a_table_of_another_kind_is_an_error_that_names_its_columns(tmp_path):
         read_database(f"duckdb://{tmp_path / 'other.duckdb'}", sources(), ALWAYS)
 
 
+def test_an_error_while_the_database_answers_is_told_in_its_words(tmp_path):
+    with duckdb.connect(tmp_path / "broken.duckdb") as database:
+        database.execute("""
+            CREATE VIEW otel_traces AS SELECT
+                TIMESTAMPTZ '2026-11-24' AS Timestamp, '1' AS TraceId, '2' AS SpanId, '' AS ParentSpanId, 5 AS Duration,
+                map(['voice_cost.usd'], [error('disk quota exceeded')::VARCHAR]) AS SpanAttributes
+        """)
+    with pytest.raises(DatabaseError, match=r"--connect: got .*disk quota exceeded, expected a database that answers"):
+        read_database(f"duckdb://{tmp_path / 'broken.duckdb'}", sources(), ALWAYS)
+
+
 @pytest.mark.parametrize(
     ("url", "found"),
     [

@@ -199,6 +199,13 @@ def test_a_compressed_file_is_read_with_the_numbers_of_its_lines(recorded, tmp_p
     assert [problem.place for problem in past.problems] == [f"{packed}:2"]
 
 
+def test_the_database_draws_no_progress_bar_into_the_results(recorded):
+    """DuckDB draws one on standard output after two seconds."""
+    database = read(recorded.record_file).usage.get_backend().con
+
+    assert database.execute("SELECT current_setting('enable_progress_bar')").fetchall() == [(False,)]
+
+
 def test_an_empty_file_has_no_calls(tmp_path):
     (tmp_path / "empty.jsonl").touch()
 

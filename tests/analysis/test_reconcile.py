@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import duckdb
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pyarrow import parquet
@@ -26,7 +27,9 @@ from otel_voice_cost.analysis.reading import ReadError, read_calls
 from otel_voice_cost.analysis.reconcile import Finding, reconcile_calls
 from otel_voice_cost.build import sources
 from otel_voice_cost.prices.price_sheet import parse_sheet
+from otel_voice_cost.prices.rates import Tier
 from otel_voice_cost.testing import Answer
+from otel_voice_cost.usage import Unit
 
 from ..cli.test_commands import run
 from ..conftest import PRICES
@@ -36,16 +39,17 @@ from ..sessions.test_unreported import LONG, interrupted_call, slow_speech
 from . import billing
 from .billing import DAYS, Bill, Stage, at, hold_days, with_more_prices, write_json
 from .conftest import Recorded
+from .databases import fill_duckdb
 
 KINDS = ["record_file", "span_file"]
 UTC = ZoneInfo("UTC")
 NEW_YORK = ZoneInfo("America/New_York")
 
 
-def held(folder, hold):
+def held(folder, hold, catalog=None):
     """Hold calls through the processor and return their files."""
     exporter = InMemorySpanExporter()
-    catalog = with_more_prices(PriceCatalog([parse_sheet(PRICES, "prices.toml").rates]))
+    catalog = catalog or with_more_prices(PriceCatalog([parse_sheet(PRICES, "prices.toml").rates]))
     call = Call(exporter, catalog, session_rates=billing.TELEPHONY)
     hold(call)
     call.provider.shutdown()
@@ -311,17 +315,101 @@ def test_a_price_difference_states_both_prices(calls, tmp_path):
     )
 
 
+def test_a_price_that_is_an_estimate_is_said(calls, tmp_path):
+    kept = FORMATS["Deepgram billing"]
+    bill = Bill(calls.records, "deepgram")
+    bill.lines[DAYS[0], "aura-2-thalia-en", "character"][1] *= 2
+
+    for kind in KINDS:
+        (difference,) = reconcile(getattr(calls, kind), kept.invoice(bill, tmp_path), "deepgram").differences
+
+        assert (difference.finding, difference.explanations) == (Finding.COST, ("our price is an estimate",))
+
+
+def test_a_cost_without_its_quantity_and_a_quantity_without_its_cost_are_found(calls, tmp_path):
+    """Usage and billing are two exports, and a line may be missing from one of them."""
+    bill = Bill(calls.records, "deepgram")
+    usage_of, billing_of = billing.deepgram_usage(bill), billing.deepgram_billing(bill)
+    usage_of["results"] = [r for r in usage_of["results"] if r["grouping"] != {**r["grouping"], "start": str(DAYS[0])}]
+    billing_of["results"] = [r for r in billing_of["results"] if r["grouping"]["start"] != str(DAYS[1])]
+    path = write_json(tmp_path / "invoice.json", usage_of, billing_of)
+
+    made = reconcile(calls.span_file, read_invoice([path], "deepgram", MappingFile(), UTC), "deepgram")
+
+    assert {(each.first, each.finding, each.explanations[-1]) for each in made.differences} == {
+        (DAYS[0], Finding.QUANTITY, "the invoice has the cost and no quantity"),
+        (DAYS[1], Finding.COST, "the invoice has the quantity and no cost"),
+    }
+    assert len(made.differences) == 4
+
+
+def test_costs_that_the_price_does_not_tell_apart_are_compared_for_all_units(tmp_path):
+    """A large request has another price than the one on its span."""
+    sheet = parse_sheet(PRICES, "prices.toml")
+    tiers = (Tier(800, Decimal("0.70")),)
+    rates = [replace(rate, tiers=tiers) if rate.unit is Unit.INPUT_TOKEN else rate for rate in sheet.rates]
+
+    def hold(call):
+        with Stage(call, at(DAYS[0]), 60, 1) as stage:
+            stage.thinks(at(DAYS[0], 12, 0, 30), prompt_tokens=900, prompt_cached_tokens=128)
+
+    files = held(tmp_path, hold, PriceCatalog([rates]))
+    bill = Bill(files.records, "openai")
+    path = write_json(tmp_path / "costs.json", billing.openai_costs(bill, DAYS[:1]))
+    invoice = read_invoice([path], "openai", MappingFile(), UTC)
+
+    by_kind = {kind: reconcile(getattr(files, kind), invoice, "openai") for kind in KINDS}
+
+    assert [found(made) for made in by_kind.values()] == [{}, {}]
+    assert {kind: {each.unit for each in made.comparisons if each.their_usd} for kind, made in by_kind.items()} == {
+        "record_file": {"input_token", "cached_input_token", "output_token"},
+        "span_file": {None},
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cost_that_a_gateway_stated_is_part_of_the_models_money(recorded, kind, tmp_path):
+    costs = Counter()
+    for record in recorded.records:
+        costs.update({part.model: part.usd for part in record.parts if part.provider == "openai"})
+    day = recorded.records[0].started_at.date()
+    path = tmp_path / "invoice.csv"
+    path.write_text("day,model,usd\n" + "".join(f"{day},{model},{usd:f}\n" for model, usd in costs.items()))
+    mapping = read_mapping('[columns]\nday = "day"\nmodel = "model"\nusd = "usd"', "m.toml")
+
+    made = reconcile(getattr(recorded, kind), read_invoice([path], "openai", mapping, UTC), "openai")
+
+    assert found(made) == {}
+    assert {each.model: each.our_usd for each in made.comparisons} == costs
+    assert len(costs) == 2
+
+
+def test_an_invoice_without_lines_or_days_is_refused(calls, tmp_path):
+    path = write_json(tmp_path / "table.json", cells(rows=[]))
+    invoice = read_invoice([path], "elevenlabs", MappingFile(), UTC)
+
+    with pytest.raises(ReadError, match="invoice: got no lines, expected lines in the days to compare"):
+        reconcile(calls.record_file, invoice, "elevenlabs")
+    with pytest.raises(ReadError, match="invoice: got no lines from 2026-11-23 to 2026-11-20"):
+        reconcile(calls.record_file, invoice, "elevenlabs", first=DAYS[3], last=DAYS[0])
+
+
 def test_a_vendor_may_bill_what_was_used_or_what_it_rounds_up_to(calls, tmp_path):
     """Three calls of about 100 seconds are 6 minutes at a vendor that rounds each up."""
     kept = FORMATS["Twilio"]
     made = reconcile(calls.record_file, kept.invoice(Bill(calls.records, "twilio"), tmp_path), "twilio")
     rounded = {each.our_quantity for each in made.comparisons}
     bill = Bill(calls.records, "twilio")
+    for day in DAYS[1:3]:
+        del bill.lines[day, "sip", "session_second"]
+    days_missing = reconcile(calls.record_file, kept.invoice(bill, tmp_path), "twilio", first=DAYS[0], last=DAYS[3])
+    bill = Bill(calls.records, "twilio")
     for cell in bill.lines.values():
         cell[0] -= 90
     less = reconcile(calls.record_file, kept.invoice(bill, tmp_path), "twilio")
 
     assert rounded == {Decimal(360)}
+    assert {each.first for each in days_missing.differences} == set(DAYS[1:3])
     assert {each.finding for each in less.differences} == {Finding.QUANTITY_AND_PRICE}
     assert len(less.differences) == 4
 
@@ -675,6 +763,10 @@ BAD_ROWS = [
     ("day,model,n\n2026-11-20,a,NaN\n", "row 2, n: got NaN, expected a number"),
     ("day,name,n\n2026-11-20,a,1\n", "got no column 'model', expected columns of the mapping file"),
     ("", "expected columns of the mapping file: a first row with the names"),
+    (
+        "day,model,n\n2026-11-20,a,1," + "x" * 200_000 + "\n",
+        ":1: got field larger than field limit (131072), expected CSV",
+    ),
 ]
 
 
@@ -757,6 +849,25 @@ def test_a_line_item_of_openai_is_a_model_and_a_unit(line_item, model, unit, tmp
     assert line.quantity == (120 if measure else None)
 
 
+def test_speech_is_characters_and_transcriptions_are_seconds_at_openai(tmp_path):
+    speech = page(object="organization.usage.audio_speeches.result", model="tts-1", characters=45)
+    heard = page(object="organization.usage.audio_transcriptions.result", model="whisper-1", seconds=20)
+    path = write_json(tmp_path / "pages.json", [speech, heard])
+
+    spoken, transcribed = read_invoice([path], "openai", MappingFile(), UTC).lines
+
+    assert (spoken.model, spoken.unit, spoken.quantity, spoken.quantity_step) == ("tts-1", "character", 45, 0)
+    assert (transcribed.model, transcribed.unit, transcribed.quantity_step) == ("whisper-1", "audio_second", 1)
+
+
+def test_minutes_of_elevenlabs_are_seconds_of_audio(tmp_path):
+    table = cells(column_units=[None, None, "min"], rows=[["2026-11-20", "scribe_v2", Decimal("1.25")]])
+
+    (line,) = read_invoice([write_json(tmp_path / "t.json", table)], "elevenlabs", MappingFile(), UTC).lines
+
+    assert (line.unit, line.quantity, line.quantity_step) == ("audio_second", 75, Decimal("0.6"))
+
+
 def test_pages_that_are_missing_and_other_results_are_said(tmp_path):
     content = page(object="organization.usage.images.result")
     path = write_json(tmp_path / "page.json", {**content, "has_more": True})
@@ -795,6 +906,18 @@ def test_the_exit_status_tells_differences_from_bad_input(calls, planted, tmp_pa
     assert "none.json: got FileNotFoundError, expected a readable file in UTF-8" in missing.stderr
     assert run(*arguments, str(same), "--time-zone", "Mars").exit_code == 2
     assert run(*planted, "--tolerance", "lots").exit_code == 2
+
+
+@pytest.mark.parametrize("days", [[], ["--since", str(DAYS[1]), "--until", str(DAYS[2])]])
+def test_calls_may_be_in_a_database(calls, days, tmp_path):
+    with duckdb.connect(tmp_path / "traces.duckdb") as database:
+        fill_duckdb(database, calls.spans)
+    path = write_json(tmp_path / "usage.json", billing.deepgram_usage(Bill(calls.records, "deepgram")))
+    arguments = ["reconcile", "--connect", f"duckdb://{tmp_path / 'traces.duckdb'}", "--vendor", "deepgram"]
+
+    made = json.loads(run(*arguments, "--invoice", str(path), "--json", *days).output)
+
+    assert made["findings"] == {"matched": 4 if days else 8}
 
 
 def test_json_csv_and_parquet_have_every_digit(planted, tmp_path):

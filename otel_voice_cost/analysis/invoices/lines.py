@@ -89,6 +89,13 @@ class Invoice:
     knows_all: bool = True
     notes: tuple[str, ...] = ()
 
+    @property
+    def days(self) -> tuple[date, date] | None:
+        """The first and the last day that the invoice states or has a line for; None if there are none."""
+        stated = [day for day in (self.first, self.last) if day is not None]
+        days = [*stated, *(day for line in self.lines for day in (line.first, line.last))]
+        return (min(days), max(days)) if days else None
+
     def plus(self, other: Invoice) -> Invoice:
         """Return both invoices as one."""
         days = [day for day in (self.first, self.last, other.first, other.last) if day is not None]

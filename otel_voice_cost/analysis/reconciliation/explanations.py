@@ -59,6 +59,8 @@ def find_result(both: Both) -> Finding:
         if ours.usd is None and ours.reasons:
             return Finding.UNPRICED
         return Finding.COST if quantity is None or theirs.usd is None else Finding.PRICE
+    if theirs.quantity is None:
+        return Finding.QUANTITY if usd is None or usd.agrees else Finding.COST
     if usd is None or theirs.usd is None or ours.usd is None or _has_same_price(quantity, usd):
         return Finding.QUANTITY
     return Finding.QUANTITY_AND_PRICE

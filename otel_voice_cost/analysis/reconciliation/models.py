@@ -125,7 +125,7 @@ class _Model:
         unit, money = self._of(row.unit), self._of_money(row.unit)
         if unit is not None:
             cells[unit].setdefault(key, Sum()).add(row if money == unit else replace(row, usd=None))
-        if money != unit:
+        if unit is None or money != unit:
             cells[money].setdefault(key, Sum()).add(replace(row, used=_ZERO, billed=_ZERO))
 
     def compare(self) -> Iterator[Comparison]:

@@ -40,9 +40,8 @@ class Periods:
         Raises:
             ReadError: There are no days, or periods overlap.
         """
-        stated = [day for day in (invoice.first, invoice.last) if day is not None]
-        days = [*stated, *(day for line in invoice.lines for day in (line.first, line.last))]
-        start, end = first or min(days, default=None), last or max(days, default=None)
+        start, end = invoice.days or (None, None)
+        start, end = first or start, last or end
         if start is None or end is None or end < start:
             found = "no lines" if start is None or end is None else f"no lines from {start} to {end}"
             raise ReadError([Problem(place="invoice", value=found, expected="lines in the days to compare")])

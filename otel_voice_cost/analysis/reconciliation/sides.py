@@ -132,10 +132,10 @@ class Settled:
         return Side(self.theirs[number], self.ours[number], self.moved[number], self.tolerances[number])
 
     @property
-    def distance(self) -> Decimal:
-        """The sum of all differences beyond their tolerance."""
-        sides = [self.side(number) for number in range(len(self.ours))]
-        return exact_sum(abs(side.difference) for side in sides if not side.agrees)
+    def distance(self) -> tuple[int, Decimal]:
+        """The number of periods that do not agree, and the sum of their differences."""
+        rest = [side for side in map(self.side, range(len(self.ours))) if not side.agrees]
+        return len(rest), exact_sum(abs(side.difference) for side in rest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +157,10 @@ class Series:
     count: int
 
     def settle_quantity(self, unit: str | None, tolerance: Tolerance) -> Settled:
-        """Return the quantities: as used or as billed, whichever is nearer to theirs."""
+        """Return the quantities: as used or as billed, whichever agrees in more periods or else is nearer to theirs."""
         theirs = [self.theirs[n].quantity if n in self.theirs else None for n in range(self.count)]
         tolerances = [tolerance.quantity(unit, self.theirs.get(n)) for n in range(self.count)]
         used = self._settle(theirs, tolerances, "used")
-        if not used.distance:
-            return used
         return min(used, self._settle(theirs, tolerances, "billed"), key=lambda settled: settled.distance)
 
     def settle_usd(self, tolerance: Tolerance) -> Settled:
