@@ -184,13 +184,24 @@ def test_every_dialect_and_billing_span_is_documented():
     )
 
 
-def test_the_demos_output_is_in_the_readme():
-    """Its sum, which the tests of the demo work out too."""
-    readme = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("module", ["otel_voice_cost.demo", "otel_voice_cost.demo.pipecat"])
+def test_the_demo_prints_what_the_pages_show(module):
+    """The page of the demo shows all of it, and the README the bill of the LiveKit call."""
+    if module.endswith("pipecat"):
+        pytest.importorskip("pipecat", reason="Pipecat needs Python 3.11")
+    page, readme = (ROOT / "docs" / "demo.md").read_text(), (ROOT / "README.md").read_text()
+    plain = {
+        key: value for key, value in os.environ.items() if not key.startswith(("VOICE_COST_", "OTEL_", "LANGFUSE_"))
+    }
 
-    lines = [line for line in readme.splitlines() if line.startswith(("The 14 lines", "agent_session says"))]
+    command = [sys.executable, "-m", module]
+    done = subprocess.run(command, env=plain, capture_output=True, text=True, check=True, timeout=120)
 
-    assert len({line.split("$")[1] for line in lines}) == 1
+    printed = "\n".join(line.rstrip() for line in done.stdout.splitlines()).strip("\n")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert f"```text\n{printed}\n```" in page
+    bill = re.search(r"^ +The bill of the call.*", printed, re.DOTALL | re.MULTILINE)
+    assert module.endswith("pipecat") or f"```text\n{bill[0]}\n```" in readme
 
 
 @pytest.mark.parametrize(("arguments", "variables", "printed"), commands())
