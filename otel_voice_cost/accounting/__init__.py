@@ -727,11 +727,13 @@ class Accounting:
     def _get_labels(self, session: Session) -> list[Label]:
         """Return the attributes that tell backends the session of a span."""
         if session.labels is None:
-            known = {**session.identity, **session.attributes}
-            facts = session.source.describe_session(known, (), 0)
-            session_id = facts.ids[0] if facts.ids else f"{session.key[0]:032x}"
-            title = facts.title if session.names_trace else None
-            session.labels = self._dialects.session_labels(known, session_id, title)
+            session.labels = []
+            with self._diagnostics.guard("the ids of a session"):  # its spans keep their cost
+                known = {**session.identity, **session.attributes}
+                facts = session.source.describe_session(known, (), 0)
+                session_id = facts.ids[0] if facts.ids else f"{session.key[0]:032x}"
+                title = facts.title if session.names_trace else None
+                session.labels = self._dialects.session_labels(known, session_id, title)
         return session.labels
 
     def _identify(self, session: Session) -> dict[str, Any]:

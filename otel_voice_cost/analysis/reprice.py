@@ -160,7 +160,7 @@ class _Kind(NamedTuple):
     """Requests that are alike but for their amounts.
 
     Attributes:
-        lookup: What their rates are looked up by.
+        lookup: The key of their rates.
         moment: Start of the day or minute of their usage, UTC.
         units: Their units with an amount above zero.
         unknown_unit: One of their units that this release does not know, or None.

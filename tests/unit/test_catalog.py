@@ -106,9 +106,9 @@ def test_every_mistake_of_every_file_is_raised_at_once(tmp_path):
     problems = [str(problem) for problem in raised.value.problems]
     expected = "provider/model, rate, provider, source, checked or a section of overrides"
     assert f"{path}, colour: got an unknown key, expected {expected}" in problems
-    assert f"{path}, rate 1 (a), provider: got nothing, expected Field required" in problems
+    assert f"{path}, rate 1 (a), provider: got nothing, expected a value" in problems
     assert any(line.startswith(f"{path}, rate 1 (a), usd: got -1") for line in problems)
-    assert f"{path}, rate 2 (no model), model: got nothing, expected Field required" in problems
+    assert f"{path}, rate 2 (no model), model: got nothing, expected a value" in problems
 
 
 def test_a_missing_file_is_reported(tmp_path):
