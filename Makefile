@@ -5,7 +5,6 @@ BIN    := $(VENV)/bin
 BENCH_SESSIONS ?= 10000
 FUZZ_SECONDS ?= 120
 SOAK_SECONDS ?= 600
-export NO_MKDOCS_2_WARNING := 1
 
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -112,7 +111,7 @@ pictures: $(VENV)/.dev $(VENV)/.backends ## make the pictures of the documentati
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
-	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir $(VENV)/site
+	$(BIN)/zensical build --strict --config-file .mkdocs.yml
 
 soak: $(VENV)/.dev ## hold 50 simulated calls at once for SOAK_SECONDS
 	$(BIN)/python benchmarks/soak.py $(SOAK_SECONDS)
@@ -132,10 +131,10 @@ format: $(VENV)/.dev ## the only target that edits files
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+	$(BIN)/zensical build --strict --config-file .mkdocs.yml
 
 docs-serve: $(VENV)/.dev ## serve the documentation while you write
-	$(BIN)/mkdocs serve --config-file .mkdocs.yml
+	$(BIN)/zensical serve --config-file .mkdocs.yml
 
 clean: ## remove everything that the other targets made
-	rm -rf $(VENV) .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist site
+	rm -rf $(VENV) .cache .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist site
