@@ -5,7 +5,6 @@ BIN    := $(VENV)/bin
 BENCH_SESSIONS ?= 10000
 FUZZ_SECONDS ?= 120
 SOAK_SECONDS ?= 600
-export NO_MKDOCS_2_WARNING := 1
 
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -30,6 +29,11 @@ $(VENV)/.demo-pipecat: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.backends: tests/backends/requirements.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/backends
+	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
 
 demo: $(VENV)/.demo ## hold a phone call offline and print what it cost
 	@$(BIN)/python -m otel_voice_cost.demo
@@ -62,9 +66,7 @@ test-databases: $(VENV)/.dev ## read past calls from DuckDB, PostgreSQL (Debian'
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record
 
-test-backends: $(VENV)/.dev ## send the demo call to real MLflow and Phoenix servers
-	test -x $(VENV)/backends/bin/phoenix || $(PYTHON) -m venv $(VENV)/backends
-	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/backends/requirements.txt
+test-backends: $(VENV)/.dev $(VENV)/.backends ## send the demo call to real MLflow and Phoenix servers
 	BACKENDS=$(abspath $(VENV)/backends/bin) $(BIN)/python -m pytest tests/backends --basetemp $(VENV)/backends-pictures
 
 bench: ## measure spans, start-up, growth, stalls, and BENCH_SESSIONS sessions and past calls
@@ -102,13 +104,14 @@ pipecat-classes: $(VENV)/.dev ## read the service classes of the newest Pipecat 
 	$(PIP) --upgrade pipecat-ai
 	$(BIN)/python -m tests.pipecat_classes
 
-pictures: $(VENV)/.dev ## make the pictures of the report on past calls (Debian's package chromium)
+pictures: $(VENV)/.dev $(VENV)/.backends ## make the pictures of the documentation (Debian's package chromium)
 	$(PIP) playwright pillow
 	$(BIN)/python benchmarks/report_pictures.py
+	BACKENDS=$(abspath $(VENV)/backends/bin) PYTHONPATH=. $(BIN)/python benchmarks/demo_pictures.py
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
-	$(BIN)/mkdocs build --strict --quiet --config-file .mkdocs.yml --site-dir $(VENV)/site
+	$(BIN)/zensical build --strict --config-file .mkdocs.yml
 
 soak: $(VENV)/.dev ## hold 50 simulated calls at once for SOAK_SECONDS
 	$(BIN)/python benchmarks/soak.py $(SOAK_SECONDS)
@@ -128,10 +131,10 @@ format: $(VENV)/.dev ## the only target that edits files
 	$(BIN)/ruff format .
 
 docs: $(VENV)/.dev ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --config-file .mkdocs.yml
+	$(BIN)/zensical build --strict --config-file .mkdocs.yml
 
 docs-serve: $(VENV)/.dev ## serve the documentation while you write
-	$(BIN)/mkdocs serve --config-file .mkdocs.yml
+	$(BIN)/zensical serve --config-file .mkdocs.yml
 
 clean: ## remove everything that the other targets made
-	rm -rf $(VENV) .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist site
+	rm -rf $(VENV) .cache .coverage .import_linter_cache .mypy_cache .pytest_cache .ruff_cache dist site

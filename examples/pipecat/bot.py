@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import base64
 import os
+import signal
+import sys
 
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -93,4 +95,5 @@ async def bot(arguments: RunnerArguments) -> None:
 if __name__ == "__main__":
     from pipecat.runner.run import main
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # an exit by the signal itself would lose the last spans
     main()

@@ -14,9 +14,10 @@ from ..export.dialects import resolve_dialects
 from ..prices.files import read_sheet
 from ..prices.price_sheet import PriceSheet
 from ..prices.rates import BILLING_RULES
+from ..prices.texts import rate_text
 from ..settings import Settings, load_price_sheets, session_sheet
 from .app import Json, app, fail, print_json
-from .rates import rate_text, rate_when
+from .rates import rate_when
 
 
 @app.command()

@@ -23,13 +23,14 @@ from ..prices.files import load_sheet, read_text
 from ..prices.price_sheet import PriceSheet, parse_sheet
 from ..prices.problems import refuse
 from ..prices.rates import BILLING_RULES, Rate
+from ..prices.texts import rate_text
 from ..prices.vendor_rules import VendorRule
 from ..settings import Settings
 from .app import fail, output, print_errors, print_json
 from .past_calls import printable
 from .price_changes import Change, Entry, compare_lists
 from .price_sources import MAX_PRICE_FILE, Document, ListSource, read_source, shipped_documents
-from .rates import rate_fields, rate_text
+from .rates import rate_fields
 
 __all__ = ["update_prices"]
 

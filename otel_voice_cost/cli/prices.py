@@ -16,11 +16,12 @@ from ..prices.calculate import calculate_cost
 from ..prices.catalog import Candidate, PriceCatalog
 from ..prices.names import nearest_models
 from ..prices.rates import Rate
+from ..prices.texts import amount_text, rate_text
 from ..sources.livekit.providers import canonical_model, canonical_provider
 from ..usage import Component, Mode, Unit, Usage, with_text
 from .app import Json, On, app, catalog, fail, moment, output, print_errors, print_json, suggest, table
 from .completion import complete_model, complete_provider
-from .rates import amount_text, rate_fields, rate_text, rate_when
+from .rates import rate_fields, rate_when
 
 _ESTIMATE = "\N{NO-BREAK SPACE}~"
 _OF_CATALOG = "As the framework reports it, or the catalog's id."

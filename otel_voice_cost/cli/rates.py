@@ -1,38 +1,13 @@
-"""Rates as the commands show them."""
+"""Conditions and fields of rates, as the commands show them."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from ..cost import EXACT, to_text
 from ..prices.rates import BILLING_RULES, Rate
-from ..usage import Unit
 
-__all__ = ["amount_text", "rate_fields", "rate_text", "rate_when", "unit_text"]
-
-_TIMES = {1: "s", 60: "min", 3_600: "h"}
-_NUMBERS = {1: "", 1_000: "1k ", 1_000_000: "1M "}
-
-
-def rate_text(rate: Rate) -> str:
-    """Return a price as people write it: ``$0.0048/min``, ``$50/1M characters``."""
-    price = f"${to_text(EXACT.create_decimal(f'{rate.usd:.18f}'))}"
-    if rate.unit.is_seconds:
-        unit = "" if rate.unit is Unit.AUDIO_SECOND else " of session"
-        return f"{price}/{_TIMES.get(rate.per, f'{rate.per} s')}{unit}"
-    return f"{price}/{_NUMBERS.get(rate.per, f'{rate.per:,} ')}{unit_text(rate.unit, rate.per)}"
-
-
-def amount_text(amount: Decimal, unit: Unit) -> str:
-    """Return an amount of a unit: ``62 audio seconds``."""
-    return f"{to_text(amount)} {unit_text(unit, amount)}"
-
-
-def unit_text(unit: Unit, amount: Decimal | int) -> str:
-    """Return the name of a unit, in the plural unless the amount is one."""
-    name = unit.value.replace("_", " ")
-    return name if amount == 1 else f"{name}s"
+__all__ = ["rate_fields", "rate_when"]
 
 
 def rate_when(rate: Rate) -> str:

@@ -17,12 +17,15 @@ from ..testing.components import (
     ScriptedTTS,
     Speaker,
 )
-from .script import ANSWERS, GREETING, HEARD, INSTRUCTIONS, INTERRUPTED, ORDER
+from .script import ANSWERS, GREETING, HEARD, INSTRUCTIONS, INTERRUPTED, INTERRUPTED_ANSWER, ORDER
 
 __all__ = ["hold_call"]
 
-_PATIENCE_SECONDS = 15.0
-_TIMES_FASTER = 4  # than speech is a voice's synthesis, so that the caller cuts in while it goes on
+_PATIENCE_SECONDS = 30.0
+_SPEECH_SECONDS, _SILENCE_SECONDS = 1.5, 0.3  # of each utterance; the silence ends it
+_LISTENING_SECONDS = 1.5  # until the caller interrupts
+_LLM_SPEED = 20.0  # an answer is complete before the caller interrupts it
+_TIMES_FASTER = 2  # than speech is a voice's synthesis, so that the caller cuts in while it goes on
 
 
 class _Clerk(Agent):
@@ -38,14 +41,20 @@ class _Clerk(Agent):
 async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lambda _: None) -> None:
     """Run the call and close the session.
 
+    Its usage does not depend on the clock: the microphone is muted between the utterances, speech-to-text reports each,
+    and the caller interrupts an answer that the model has completed and the voice has not.
+
     Args:
         speed: Seconds of audio per second of real time.
         progress: Called with progress messages.
     """
-    microphone, speaker = Microphone(speed=speed), Speaker(speed=speed)
+    microphone, speaker = Microphone(speed=speed, silence_seconds=_SILENCE_SECONDS), Speaker(speed=speed)
+    answered: list[object] = []
+    llm = ScriptedLLM(ANSWERS, speed=_LLM_SPEED * speed)
+    llm.on("metrics_collected", answered.append)
     session: AgentSession[None] = AgentSession(
-        stt=ScriptedSTT(HEARD, speed=speed),
-        llm=ScriptedLLM(ANSWERS, speed=speed),
+        stt=ScriptedSTT(HEARD, report_seconds=_SPEECH_SECONDS + _SILENCE_SECONDS, speed=speed),
+        llm=llm,
         tts=ScriptedTTS(frame_delay=FRAME_SECONDS / _TIMES_FASTER / speed),
         vad=None,
         turn_detection="stt",
@@ -59,14 +68,15 @@ async def hold_call(*, speed: float = 1.0, progress: Callable[[str], None] = lam
     for number in range(len(HEARD)):
         progress(f"The caller speaks, {number + 1} of {len(HEARD)}")
         interrupts = session.agent_state == "speaking"
-        microphone.speak(1.5)
+        microphone.speak(_SPEECH_SECONDS)
         if interrupts:
-            await _until(session, "listening", "thinking")
-        await _until(session, "speaking")
+            await _until(lambda: session.agent_state in ("listening", "thinking"))
+        await _until(lambda: session.agent_state == "speaking")
         if number == INTERRUPTED:
-            await asyncio.sleep(1.5 / speed)  # then the caller interrupts
+            await _until(lambda: len(answered) == INTERRUPTED_ANSWER)
+            await asyncio.sleep(_LISTENING_SECONDS / speed)
         else:
-            await _until(session, "listening")
+            await _until(lambda: session.agent_state == "listening")
     progress("The caller hangs up")
     await session.aclose()
     microphone.hang_up()
@@ -78,9 +88,9 @@ def _no_warmup() -> dict[str, Any]:
     return {name: None} if name in inspect.signature(AgentSession.__init__).parameters else {}
 
 
-async def _until(session: AgentSession[None], *states: str) -> None:
-    async def reached() -> None:
-        while session.agent_state not in states:
+async def _until(condition: Callable[[], bool]) -> None:
+    async def met() -> None:
+        while not condition():
             await asyncio.sleep(0.01)
 
-    await asyncio.wait_for(reached(), _PATIENCE_SECONDS)
+    await asyncio.wait_for(met(), _PATIENCE_SECONDS)

@@ -1,24 +1,33 @@
-"""Tables of the received spans and of the cost of the call."""
+"""Tables of the received spans and of the cost of the call, without this package and with it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..bill import SessionCost, UnreportedPart
-from ..cost import to_text
+from ..bill import SessionCost
+from ..cost import exact_sum, to_text
+from ..prices.texts import amount_text, price_text, unit_text
 from ..usage import Component, Unit
 from .receiver import ReceivedSpan
 
-__all__ = ["LIVEKIT", "PIPECAT", "Meter", "SpanNames", "print_meters", "print_report"]
+__all__ = ["LIVEKIT", "PIPECAT", "Meter", "SpanNames", "print_bill", "print_meters", "print_report"]
 
 _QUANTITY = "voice_cost.quantity."
+_DOLLAR_PRICE = re.compile(r"(?P<usd>[\d.]+) USD per (?P<per>\d+) (?P<unit>\w+)")
+_COST_KEYS = ("gen_ai.usage.cost", "langfuse.observation.cost_details", "llm.cost.total")  # that backends read
+_TOKENS = "gen_ai.usage.input_tokens"
+_EXPLAINED = ("voice_cost.", "gen_ai.usage.cost", "langfuse.observation.")
+_PADDING = (0, 1, 0, 0)  # so that the tables fit 80 columns
+
+Attributes = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,24 +77,45 @@ _ZERO = Decimal(0)
 
 def print_report(
     spans: list[ReceivedSpan],
+    untouched: Mapping[bytes, Attributes],
     record: SessionCost,
     console: Console,
     names: SpanNames = LIVEKIT,
-    *,
-    is_real_time: bool = True,
 ) -> bool:
     """Print the bill of a call; return True if spans, the session's total and the record agree.
 
+    Nothing that is printed depends on the clock, so that every run prints the same.
+
     Args:
         spans: As received.
+        untouched: Attributes of the same spans before this package, by span id.
         record: Of the call.
         console: Printed on.
         names: Names of the framework's spans.
-        is_real_time: False if the call ran faster than its audio, so that its cost per minute says nothing.
     """
     lines = _lines(spans, names)
-    table = Table(title="What the OTLP receiver got, turn by turn", box=box.SIMPLE)
-    for heading in ("turn", "who", "model", "quantity", "rate"):
+    _print_turns(lines, console)
+    _explain(max(lines, key=lambda line: line.usd).span, console)
+    return print_bill(spans, untouched, record, console, names)
+
+
+def print_bill(
+    spans: list[ReceivedSpan],
+    untouched: Mapping[bytes, Attributes],
+    record: SessionCost,
+    console: Console,
+    names: SpanNames = LIVEKIT,
+) -> bool:
+    """Print the last part of the report, for the same arguments and with the same result."""
+    lines = _lines(spans, names)
+    _print_parts(lines, untouched, record, console)
+    session = next(span for span in spans if span.name == names.session)
+    return _print_totals(session, lines, record, console)
+
+
+def _print_turns(lines: list[_Line], console: Console) -> None:
+    table = Table(title="The cost on each span, turn by turn", box=box.SIMPLE, padding=_PADDING)
+    for heading in ("turn", "part", "model", "quantity", "rate"):
         table.add_column(heading, no_wrap=True)
     table.add_column("US dollars", justify="right", no_wrap=True)
     turn = None
@@ -100,11 +130,6 @@ def print_report(
         )
         turn = line.turn
     console.print(table)
-    _print_bill(record, console)
-    session = next(span for span in spans if span.name == names.session)
-    agrees = _print_totals(session, lines, record, console, is_real_time=is_real_time)
-    _explain(max(lines, key=lambda line: line.usd).span, console)
-    return agrees
 
 
 def _lines(spans: list[ReceivedSpan], names: SpanNames) -> list[_Line]:
@@ -126,7 +151,7 @@ def _lines(spans: list[ReceivedSpan], names: SpanNames) -> list[_Line]:
             component=span.attributes["voice_cost.component"],
             model=_model(span),
             quantity="\n".join(_quantities(span)),
-            rate="\n".join(_rates(span)),
+            rate="\n".join(_rates(span, with_unit=False)),
             usd=Decimal(span.attributes["voice_cost.usd"]),
             span=span,
         )
@@ -143,70 +168,76 @@ def _model(span: ReceivedSpan) -> str:
 def _quantities(span: ReceivedSpan) -> Iterable[str]:
     for key, amount in span.attributes.items():
         if key.startswith(_QUANTITY):
-            yield f"{amount} {key.removeprefix(_QUANTITY)}"
+            yield amount_text(Decimal(str(amount)), Unit(key.removeprefix(_QUANTITY)))
 
 
-def _rates(span: ReceivedSpan) -> Iterable[str]:
-    """Yield rates without units, which are shown with the quantity: ``0.4 per 1M``."""
+def _rates(span: ReceivedSpan, *, with_unit: bool) -> Iterable[str]:
+    """Yield rates as people write them, but those in other currencies as they are."""
     for rate in span.attributes["voice_cost.rate"].split("; "):
-        usd, _, per = rate.partition(" USD per ")
-        yield f"{usd} per {per.split()[0]}".replace("000000", "M")
-
-
-def _formulas(span: ReceivedSpan) -> Iterable[str]:
-    """Yield ``185 character at 50 USD per 1000000 character: 0.00925 USD`` for each unit."""
-    for quantity, rate in zip(_quantities(span), span.attributes["voice_cost.rate"].split("; "), strict=False):
-        usd, _, per = rate.partition(" USD per ")
-        cost = Decimal(quantity.split()[0]) * Decimal(usd) / int(per.split()[0])
-        yield f"{quantity} at {rate}: {to_text(cost)} USD"
-
-
-def _print_bill(record: SessionCost, console: Console) -> None:
-    table = Table(title="The bill of the call, as its record has it", box=box.SIMPLE, show_footer=True)
-    table.add_column("component")
-    table.add_column("model", "total")
-    table.add_column("quantity", justify="right")
-    table.add_column("US dollars", to_text(record.usd), justify="right")
-    for part in record.parts:
-        quantities = "\n".join(f"{to_text(amount)} {unit.value}" for unit, amount in part.quantities.items())
-        table.add_row(part.component.value, part.model, quantities, to_text(part.usd))
-    console.print(table)
-
-
-def _estimate(part: UnreportedPart) -> str:
-    if part.usd is None or part.low_usd is None or part.high_usd is None:
-        return "no estimate"
-    return f"${to_text(part.usd)}, estimated (${to_text(part.low_usd)} to ${to_text(part.high_usd)})"
-
-
-def _print_totals(
-    session: ReceivedSpan, lines: list[_Line], record: SessionCost, console: Console, *, is_real_time: bool
-) -> bool:
-    attributes = session.attributes
-    total, lines_total = Decimal(attributes["voice_cost.session.usd"]), sum((line.usd for line in lines), _ZERO)
-    figures = Table.grid(padding=(0, 3))
-    figures.add_row(f"The {len(lines)} lines add up to", f"${to_text(lines_total)}")
-    figures.add_row(f"{session.name} says", f"${to_text(total)}")
-    for part in record.unreported:
-        figures.add_row(f"Not reported: {part.request_count} {part.component.value}, {part.reason}", _estimate(part))
-    if record.unreported:
-        figures.add_row("With what was not reported", f"${to_text(record.usd_with_unreported)}")
-    if is_real_time:
-        figures.add_row(
-            f"A minute, of {attributes['voice_cost.session.seconds']:.1f} s",
-            f"${attributes['voice_cost.session.usd_per_minute']:.6f}",
-        )
-    console.print(figures)
-    return total == lines_total == record.usd
+        price = _DOLLAR_PRICE.fullmatch(rate)
+        if price is None:
+            yield rate
+        else:
+            yield price_text(Decimal(price["usd"]), int(price["per"]), Unit(price["unit"]), with_unit=with_unit)
 
 
 def _explain(span: ReceivedSpan, console: Console) -> None:
-    console.print(f"\nThe most expensive line explained, span {span.name} {span.span_id.hex()}:")
-    for formula in _formulas(span):
-        console.print(f"  {formula}", highlight=False)
+    """Print the quantities, the rates and the attributes of a span."""
+    console.print(f"The most expensive of them, on the span {span.name}:")
+    how = f"{', '.join(_quantities(span))} at {', '.join(_rates(span, with_unit=True))}"
+    console.print(f"  {how}: ${span.attributes['voice_cost.usd']}", highlight=False)
+    attributes = Table.grid(padding=(0, 1))
     for key, value in sorted(span.attributes.items()):
-        if key.startswith(("voice_cost.", "gen_ai.usage.cost", "langfuse.observation.")):
-            console.print(f"  {key} = {value!r}", highlight=False, soft_wrap=True)
+        if key.startswith(_EXPLAINED):
+            attributes.add_row(f"  {key}", str(value))
+    console.print(attributes)
+    console.print()
+
+
+def _print_parts(
+    lines: list[_Line], untouched: Mapping[bytes, Attributes], record: SessionCost, console: Console
+) -> None:
+    title = "The bill of the call, without this package and with it"
+    table = Table(title=title, box=box.SIMPLE, padding=_PADDING, show_footer=True)
+    before = {line.component: list[Attributes]() for line in lines}
+    for line in lines:
+        before[line.component].append(untouched[line.span.span_id])
+    has_cost = any(key in attributes for spans in before.values() for attributes in spans for key in _COST_KEYS)
+    table.add_column("part", "total", no_wrap=True)
+    table.add_column("model", no_wrap=True)
+    table.add_column("quantity", no_wrap=True)
+    columns = (("without", "a cost" if has_cost else "no cost", "red"), ("with", f"${to_text(record.usd)}", "green"))
+    for heading, total, color in columns:
+        table.add_column(heading, total, justify="right", no_wrap=True, style=color, footer_style=color)
+    for part in record.parts:
+        component = part.component.value
+        quantities = "\n".join(amount_text(amount, unit) for unit, amount in part.quantities.items())
+        table.add_row(component, part.model, quantities, _money_facts(before[component]), f"${to_text(part.usd)}")
+    console.print(table)
+    console.print("Without it, Langfuse prices tokens by its own list and shows $0 for speech.", highlight=False)
+    console.print()
+
+
+def _money_facts(spans: list[Attributes]) -> str:
+    """Return what spans say of money: a cost, tokens alone, which a backend may price, or nothing."""
+    if any(key in attributes for attributes in spans for key in _COST_KEYS):
+        return "a cost"
+    return "only tokens" if any(attributes.get(_TOKENS) for attributes in spans) else "no cost"
+
+
+def _print_totals(session: ReceivedSpan, lines: list[_Line], record: SessionCost, console: Console) -> bool:
+    total = Decimal(session.attributes["voice_cost.session.usd"])
+    lines_total = exact_sum(line.usd for line in lines)
+    figures = Table.grid(padding=(0, 3))
+    figures.add_row(f"The {len(lines)} costs add up to", f"${to_text(lines_total)}")
+    figures.add_row(f"{session.name} says", f"${to_text(total)}")
+    for part in record.unreported:
+        estimate = "no estimate" if part.usd is None else f"${to_text(part.usd)}, estimated"
+        figures.add_row(f"Not reported: {part.request_count} {part.component.value}, {part.reason}", estimate)
+    if record.unreported:
+        figures.add_row("With what was not reported", f"${to_text(record.usd_with_unreported)}")
+    console.print(figures)
+    return total == lines_total == record.usd
 
 
 def print_meters(meters: Iterable[Meter], record: SessionCost, console: Console) -> bool:
@@ -221,8 +252,7 @@ def print_meters(meters: Iterable[Meter], record: SessionCost, console: Console)
         for part in record.parts
         for unit, amount in part.quantities.items()
     }
-    console.print()
-    table = Table(title="What the components were asked to do, and the bill", box=box.SIMPLE)
+    table = Table(title="What the components were asked to do, and the bill", box=box.SIMPLE, padding=_PADDING)
     for heading in ("component", "model", "unit"):
         table.add_column(heading, no_wrap=True)
     for heading in ("asked", "billed"):
@@ -230,7 +260,7 @@ def print_meters(meters: Iterable[Meter], record: SessionCost, console: Console)
     for key in sorted({**asked, **billed}):
         component, _, model, unit = key
         table.add_row(
-            component.value, model, unit.value, to_text(asked.get(key, _ZERO)), to_text(billed.get(key, _ZERO))
+            component.value, model, unit_text(unit, 0), to_text(asked.get(key, _ZERO)), to_text(billed.get(key, _ZERO))
         )
     console.print(table)
     return asked == billed

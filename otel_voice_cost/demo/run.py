@@ -7,22 +7,40 @@ import base64
 import logging
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from rich.console import Console
 
 from .. import SessionCost, VoiceCostSpanProcessor
 from .receiver import OtlpReceiver, ReceivedSpan
 
-__all__ = ["Hold", "Print", "run"]
+__all__ = ["Hold", "Print", "UntouchedSpans", "run"]
 
 Hold = Callable[[Callable[[str], None]], Coroutine[Any, Any, None]]  # calls its argument with progress messages
-Print = Callable[[list[ReceivedSpan], SessionCost, Console], bool]  # returns True if all figures agree
+Untouched = Mapping[bytes, Mapping[str, Any]]  # attributes by span id
+Print = Callable[[list[ReceivedSpan], Untouched, SessionCost, Console], bool]  # returns True if all figures agree
+
+_WIDTH = 80  # of the output, if it is not a terminal
+
+
+class UntouchedSpans(SpanProcessor):
+    """Keeps the attributes of spans as their framework made them. Added before this package's processor.
+
+    Attributes:
+        attributes: Attributes by span id, as bytes.
+    """
+
+    def __init__(self) -> None:
+        self.attributes: dict[bytes, Mapping[str, Any]] = {}
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context is not None:
+            self.attributes[span.context.span_id.to_bytes(8, "big")] = dict(span.attributes or {})
 
 
 def run(title: str, use: Callable[[TracerProvider], None], hold: Hold, print_all: Print) -> int:
@@ -36,10 +54,11 @@ def run(title: str, use: Callable[[TracerProvider], None], hold: Hold, print_all
     """
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("otel_voice_cost").setLevel(logging.WARNING)
-    console, progress = Console(width=None if sys.stdout.isatty() else 100), Console(stderr=True)
+    console, progress = Console(width=None if sys.stdout.isatty() else _WIDTH), Console(stderr=True)
     with OtlpReceiver() as receiver:
         provider = TracerProvider()
-        records: list[SessionCost] = []
+        untouched, records = UntouchedSpans(), list[SessionCost]()
+        provider.add_span_processor(untouched)
         provider.add_span_processor(VoiceCostSpanProcessor(on_session_end=records.append))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=receiver.endpoint)))
         for name, exporter in _further_exporters():
@@ -50,7 +69,7 @@ def run(title: str, use: Callable[[TracerProvider], None], hold: Hold, print_all
         with progress.status("Calling") if progress.is_terminal else nullcontext() as status:
             asyncio.run(hold(status.update if status else progress.print))
         provider.shutdown()
-        return 0 if print_all(receiver.spans, records[0], console) else 1
+        return 0 if print_all(receiver.spans, untouched.attributes, records[0], console) else 1
 
 
 def _further_exporters() -> list[tuple[str, OTLPSpanExporter]]:

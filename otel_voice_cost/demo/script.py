@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..testing.answers import Answer, ToolCall
 
-__all__ = ["ANSWERS", "GREETING", "HEARD", "INSTRUCTIONS", "INTERRUPTED", "ORDER"]
+__all__ = ["ANSWERS", "GREETING", "HEARD", "INSTRUCTIONS", "INTERRUPTED", "INTERRUPTED_ANSWER", "ORDER"]
 
 INSTRUCTIONS = "You are a clerk who finds orders."
 GREETING = "Hello, this is the order desk. How can I help?"
@@ -15,6 +15,7 @@ HEARD = [
     "Thank you, that is all.",
 ]
 INTERRUPTED = 1  # index of the question whose answer the caller interrupts
+INTERRUPTED_ANSWER = 3  # counted from one: this answer of the model
 ORDER = "left the warehouse this morning"
 ANSWERS = [
     Answer(text="Of course. What is your order number?", prompt_tokens=412, completion_tokens=11),

@@ -45,11 +45,15 @@ class Microphone(io.AudioInput):
 
     Args:
         speed: Seconds of audio per second of real time.
+        silence_seconds: Seconds of silence after each speech, and then no audio, as of a muted microphone, so that
+            the audio of a call does not depend on the clock; None for silence without an end.
     """
 
-    def __init__(self, *, speed: float = 1.0) -> None:
+    def __init__(self, *, speed: float = 1.0, silence_seconds: float | None = None) -> None:
         super().__init__(label="microphone")
         self._pace = FRAME_SECONDS / speed
+        self._pause_frames = math.inf if silence_seconds is None else round(silence_seconds / FRAME_SECONDS)
+        self._silent_frames = math.inf if silence_seconds is None else 0
         self._speech_frames = 0
         self._next_at = 0.0
         self._hung_up = False
@@ -57,20 +61,24 @@ class Microphone(io.AudioInput):
     def speak(self, seconds: float) -> None:
         """Speak for some seconds, starting with the next frame."""
         self._speech_frames = round(seconds / FRAME_SECONDS)
+        self._silent_frames = self._pause_frames
 
     def hang_up(self) -> None:
         """End the audio."""
         self._hung_up = True
 
     async def __anext__(self) -> rtc.AudioFrame:
-        if self._hung_up:
-            raise StopAsyncIteration
-        now = time.monotonic()
-        self._next_at = max(self._next_at + self._pace, now)
-        await asyncio.sleep(self._next_at - now)
-        speaking = self._speech_frames > 0
-        self._speech_frames -= speaking
-        return rtc.AudioFrame(_TONE if speaking else _SILENCE, SAMPLE_RATE, 1, _FRAME_SAMPLES)
+        while not self._hung_up:
+            now = time.monotonic()
+            self._next_at = max(self._next_at + self._pace, now)
+            await asyncio.sleep(self._next_at - now)
+            if self._speech_frames > 0:
+                self._speech_frames -= 1
+                return rtc.AudioFrame(_TONE, SAMPLE_RATE, 1, _FRAME_SAMPLES)
+            if self._silent_frames > 0:
+                self._silent_frames -= 1
+                return rtc.AudioFrame(_SILENCE, SAMPLE_RATE, 1, _FRAME_SAMPLES)
+        raise StopAsyncIteration
 
 
 class Speaker(io.AudioOutput):

@@ -11,7 +11,7 @@ from rich.console import Console
 from ... import SessionCost
 from ..receiver import ReceivedSpan
 from ..report import PIPECAT, print_meters, print_report
-from ..run import run
+from ..run import Untouched, run
 
 
 def main() -> int:
@@ -22,9 +22,9 @@ def main() -> int:
 
     desk = Desk()
 
-    def print_all(spans: list[ReceivedSpan], record: SessionCost, console: Console) -> bool:
-        agrees = print_report(spans, record, console, PIPECAT, is_real_time=False)
-        return print_meters(desk.meters, record, console) and agrees
+    def print_all(spans: list[ReceivedSpan], untouched: Untouched, record: SessionCost, console: Console) -> bool:
+        agrees = print_meters(desk.meters, record, console)
+        return print_report(spans, untouched, record, console, PIPECAT) and agrees
 
     title = "A phone call of about 20 seconds, eight times as fast, offline."
     return run(title, trace.set_tracer_provider, desk.hold_call, print_all)
