@@ -156,7 +156,7 @@ def test_langfuse_has_one_address_everywhere():
     ]
 
     assert [text for text in texts if "LANGFUSE_HOST" in text] == []
-    assert sum('os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com")' in text for text in texts) == 3
+    assert sum('os.environ.get("LANGFUSE_BASE_URL", "https://cloud.langfuse.com")' in text for text in texts) == 2
 
 
 def test_links_between_pages_lead_somewhere():
