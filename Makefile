@@ -30,6 +30,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.demo
 
+$(VENV)/.backends: tests/backends/requirements.txt | $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/backends
+	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 demo: $(VENV)/.demo ## hold a phone call offline and print what it cost
 	@$(BIN)/python -m otel_voice_cost.demo
 
@@ -61,9 +66,7 @@ test-databases: $(VENV)/.dev ## read past calls from DuckDB, PostgreSQL (Debian'
 record-releases: $(VENV)/.dev ## record conversations of every LiveKit release for the tests
 	$(BIN)/nox --noxfile tests/noxfile.py --session record
 
-test-backends: $(VENV)/.dev ## send the demo call to real MLflow and Phoenix servers
-	test -x $(VENV)/backends/bin/phoenix || $(PYTHON) -m venv $(VENV)/backends
-	$(VENV)/backends/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/backends/requirements.txt
+test-backends: $(VENV)/.dev $(VENV)/.backends ## send the demo call to real MLflow and Phoenix servers
 	BACKENDS=$(abspath $(VENV)/backends/bin) $(BIN)/python -m pytest tests/backends --basetemp $(VENV)/backends-pictures
 
 bench: ## measure spans, start-up, growth, stalls, and BENCH_SESSIONS sessions and past calls
@@ -101,9 +104,10 @@ pipecat-classes: $(VENV)/.dev ## read the service classes of the newest Pipecat 
 	$(PIP) --upgrade pipecat-ai
 	$(BIN)/python -m tests.pipecat_classes
 
-pictures: $(VENV)/.dev ## make the pictures of the report on past calls (Debian's package chromium)
+pictures: $(VENV)/.dev $(VENV)/.backends ## make the pictures of the documentation (Debian's package chromium)
 	$(PIP) playwright pillow
 	$(BIN)/python benchmarks/report_pictures.py
+	BACKENDS=$(abspath $(VENV)/backends/bin) PYTHONPATH=. $(BIN)/python benchmarks/demo_pictures.py
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
 	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term

@@ -161,8 +161,20 @@ def test_langfuse_has_one_address_everywhere():
 
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        for target in re.findall(r"(?:\]\(|src=\")(?!https?:)([^)#\"]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_page_on_pypi_has_no_links_into_the_repository():
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.11")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    page = (ROOT / "README.md").read_text()
+
+    for change in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        page = re.sub(change["pattern"], change["replacement"], page)
+
+    assert "prices](https://github.com" in page
+    assert re.findall(r"(?:\]\(|src=\")(?!https:)", page) == []
 
 
 def test_the_number_of_vendors_is_right():

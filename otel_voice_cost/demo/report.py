@@ -18,7 +18,7 @@ from ..prices.texts import amount_text, price_text, unit_text
 from ..usage import Component, Unit
 from .receiver import ReceivedSpan
 
-__all__ = ["LIVEKIT", "PIPECAT", "Meter", "SpanNames", "print_meters", "print_report"]
+__all__ = ["LIVEKIT", "PIPECAT", "Meter", "SpanNames", "print_bill", "print_meters", "print_report"]
 
 _QUANTITY = "voice_cost.quantity."
 _DOLLAR_PRICE = re.compile(r"(?P<usd>[\d.]+) USD per (?P<per>\d+) (?P<unit>\w+)")
@@ -96,7 +96,19 @@ def print_report(
     lines = _lines(spans, names)
     _print_turns(lines, console)
     _explain(max(lines, key=lambda line: line.usd).span, console)
-    _print_bill(lines, untouched, record, console)
+    return print_bill(spans, untouched, record, console, names)
+
+
+def print_bill(
+    spans: list[ReceivedSpan],
+    untouched: Mapping[bytes, Attributes],
+    record: SessionCost,
+    console: Console,
+    names: SpanNames = LIVEKIT,
+) -> bool:
+    """Print the last part of the report, for the same arguments and with the same result."""
+    lines = _lines(spans, names)
+    _print_parts(lines, untouched, record, console)
     session = next(span for span in spans if span.name == names.session)
     return _print_totals(session, lines, record, console)
 
@@ -182,7 +194,7 @@ def _explain(span: ReceivedSpan, console: Console) -> None:
     console.print()
 
 
-def _print_bill(
+def _print_parts(
     lines: list[_Line], untouched: Mapping[bytes, Attributes], record: SessionCost, console: Console
 ) -> None:
     title = "The bill of the call, without this package and with it"

@@ -1,17 +1,14 @@
-"""Real servers on loopback, in a separate environment that `make test-backends` creates and names in BACKENDS."""
+"""The demo's call, sent to real servers, and their pages."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -24,40 +21,12 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_voice_cost import PriceCatalog, Settings, VoiceCostSpanProcessor
 from otel_voice_cost.demo.call import hold_call
 
-BACKENDS = os.environ.get("BACKENDS")
+from .servers import BACKENDS
+
 PATIENCE_SECONDS = 120
 
 if BACKENDS is None:
     collect_ignore_glob = ["test_*.py"]
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
-
-
-def serve(command: list[str], health: str, log: Path, **environment: str) -> Iterator[None]:
-    """Run a server until the test session ends."""
-    program = str(Path(BACKENDS or "") / command[0])
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [program, *command[1:]], stdout=output, stderr=output, env={**os.environ, **environment}, cwd=log.parent
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while True:
-                try:
-                    urlopen(health, timeout=2).close()
-                    break
-                except (URLError, OSError):
-                    if time.monotonic() > deadline or server.poll() is not None:
-                        pytest.fail(f"{command[0]} does not answer:\n{log.read_text()[-2_000:]}")
-                    time.sleep(0.5)
-            yield
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
 
 
 def asked(url: str, body: object = None) -> object:

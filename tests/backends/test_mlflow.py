@@ -7,17 +7,13 @@ from decimal import Decimal
 
 import pytest
 
-from .conftest import asked, free_port, page, send_call, serve
+from .conftest import asked, page, send_call
+from .servers import serve_mlflow
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    command = ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", f"{folder}/files"]
-    url = f"http://127.0.0.1:{port}"
-    for _ in serve(command, f"{url}/health", folder / "log", MLFLOW_DISABLE_TELEMETRY="true"):
-        yield url
+    yield from serve_mlflow(tmp_path_factory.mktemp("mlflow"))
 
 
 async def test_every_cost_and_their_sum_are_shown(server, tmp_path):

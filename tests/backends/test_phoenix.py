@@ -6,24 +6,15 @@ from decimal import Decimal
 
 import pytest
 
-from .conftest import arrived, asked, free_port, page, send_call, serve
+from .conftest import arrived, asked, page, send_call
+from .servers import serve_phoenix
 
 QUERY = "{ projects { edges { node { id name traceCount costSummary { total { cost } } } } } }"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    folder, port = tmp_path_factory.mktemp("phoenix"), free_port()
-    environment = {
-        "PHOENIX_GRPC_PORT": str(free_port()),
-        "PHOENIX_HOST": "127.0.0.1",
-        "PHOENIX_PORT": str(port),
-        "PHOENIX_TELEMETRY_ENABLED": "false",
-        "PHOENIX_WORKING_DIR": str(folder),
-    }
-    url = f"http://127.0.0.1:{port}"
-    for _ in serve(["phoenix", "serve"], f"{url}/healthz", folder / "log", **environment):
-        yield url
+    yield from serve_phoenix(tmp_path_factory.mktemp("phoenix"))
 
 
 async def test_every_span_arrives_with_model_and_cost(server, tmp_path):
