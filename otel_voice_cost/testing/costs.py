@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from threading import Thread
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
@@ -15,7 +16,7 @@ from ..settings import Settings
 
 __all__ = ["SessionCosts"]
 
-_FLUSH_MILLIS = 10_000
+_FLUSH_MILLIS = 30_000  # records get a tenth of it
 
 
 class SessionCosts:
@@ -44,7 +45,9 @@ class SessionCosts:
     @property
     def sessions(self) -> list[SessionCost]:
         """The costs of the ended sessions, in the order in which they ended."""
-        self._provider.force_flush(_FLUSH_MILLIS)
+        flush = Thread(target=self._provider.force_flush, args=(_FLUSH_MILLIS,))  # in an event loop it would not wait
+        flush.start()
+        flush.join()
         return list(self._costs)
 
     @property

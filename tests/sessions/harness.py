@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
+from threading import Thread
 from typing import Any
 
 import livekit.agents
@@ -101,7 +102,9 @@ class Pipeline:
     @property
     def record(self) -> SessionCost:
         """The record of the only session, which has ended."""
-        self.provider.force_flush()
+        flush = Thread(target=self.provider.force_flush)  # in an event loop it would not wait for records
+        flush.start()
+        flush.join()
         (record,) = self.records
         return record
 
