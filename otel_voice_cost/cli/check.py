@@ -51,7 +51,7 @@ def check(
             typer.echo(f"  {line}")
     if problems:
         fail(problems, status=1)
-    typer.echo(f"No problems. {count} rates in {len(files or [])} files, and the environment.")
+    typer.echo(f"No problems. Rates: {count}.")
 
 
 def _places(settings: Settings) -> list[str]:

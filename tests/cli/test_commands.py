@@ -151,7 +151,7 @@ def test_check_says_what_it_understood(tmp_path):
     assert result.output.splitlines() == [
         f"{path}:",
         "  acme/v1 tts: $7/1M characters",
-        "No problems. 1 rates in 1 files, and the environment.",
+        "No problems. Rates: 1.",
     ]
 
 
