@@ -212,7 +212,8 @@ def _print_parts(
     for part in record.parts:
         component = part.component.value
         quantities = "\n".join(amount_text(amount, unit) for unit, amount in part.quantities.items())
-        table.add_row(component, part.model, quantities, _money_facts(before[component]), f"${to_text(part.usd)}")
+        usd = "unknown" if part.unpriced_count and not part.usd else f"${to_text(part.usd)}"
+        table.add_row(component, part.model, quantities, _money_facts(before.get(component, [])), usd)
     console.print(table)
     console.print("Without it, Langfuse prices tokens by its own list and shows $0 for speech.", highlight=False)
     console.print()
