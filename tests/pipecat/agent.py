@@ -72,7 +72,7 @@ ASK_SECONDS = 1.5  # of the caller's audio per question, half of it silent
 
 _STT_SECONDS = 0.25  # longest time for a final transcript
 _CONNECT_SECONDS = 0.05  # from the server's answer until the service knows that it is connected
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 30.0  # the first answer again, if an interruption leaves nothing of it in the context
 _Server = TypeVar("_Server", bound=VendorServer)
 
 
