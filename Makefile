@@ -9,7 +9,7 @@ SOAK_SECONDS ?= 600
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-focus test-databases test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check format lint types docs docs-serve clean
+.PHONY: help demo demo-pipecat test test-releases test-sdks test-fleet test-focus test-databases test-backends record-releases bench bench-instructions unreported fuzz soak prices gaps pipecat pipecat-classes pictures check coverage format lint types docs docs-serve clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,8 +110,11 @@ pictures: $(VENV)/.dev $(VENV)/.backends ## make the pictures of the documentati
 	BACKENDS=$(abspath $(VENV)/backends/bin) PYTHONPATH=. $(BIN)/python benchmarks/demo_pictures.py
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
-	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
+	$(BIN)/python -m pytest --numprocesses 2
 	$(BIN)/zensical build --strict --config-file .mkdocs.yml
+
+coverage: $(VENV)/.dev ## run the tests and list the lines that none of them reaches
+	$(BIN)/python -m pytest --numprocesses 2 --cov --cov-report=term
 
 soak: $(VENV)/.dev ## hold 50 simulated calls at once for SOAK_SECONDS
 	$(BIN)/python benchmarks/soak.py $(SOAK_SECONDS)

@@ -83,5 +83,5 @@ async def test_the_sdks_filter_keeps_priced_spans(price_catalog):
         provider.shutdown()
 
     names = [span.name for span in receiver.spans]
-    assert sum("voice_cost.usd" in span.attributes for span in receiver.spans) == 13
+    assert sum("voice_cost.usd" in span.attributes for span in receiver.spans) == 14
     assert "user_speaking" not in names
