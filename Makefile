@@ -110,7 +110,7 @@ pictures: $(VENV)/.dev $(VENV)/.backends ## make the pictures of the documentati
 	BACKENDS=$(abspath $(VENV)/backends/bin) PYTHONPATH=. $(BIN)/python benchmarks/demo_pictures.py
 
 check: $(VENV)/.dev lint types ## everything the build runs; writes nothing
-	$(BIN)/python -m pytest --numprocesses 2
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 	$(BIN)/zensical build --strict --config-file .mkdocs.yml
 
 coverage: $(VENV)/.dev ## run the tests and list the lines that none of them reaches

@@ -28,14 +28,14 @@ README = (ROOT / "README.md").read_text()
 FOREIGN = ("JOB_", "LANGFUSE_", "LIVEKIT_", "OTEL_", "VOICE_COST_")  # variables that a developer may have set
 
 (SET_UP,) = re.findall(r"```python\n(.*?)```", README.partition("\n## Install")[0], re.DOTALL)
+PAGE = (ROOT / "docs" / "where-to-put-it.md").read_text()
+OTHERS = PAGE.partition("\n## Among other processors")[2].partition("\n## ")[0]
+LANGFUSE = (ROOT / "docs" / "backends" / "langfuse.md").read_text().partition("```python\n")[2].partition("```")[0]
 SET_UPS = {  # for LiveKit's jobs
     "the first block": SET_UP,
+    "Langfuse": LANGFUSE,
     **dict(
-        re.findall(
-            r"^### (?!Pipecat)([^\n]+)\n(?:(?!^###).)*?```python\n(.*?)```",
-            README.partition("\n## Set-ups to copy")[2].partition("\n## ")[0],
-            re.DOTALL | re.MULTILINE,
-        )
+        re.findall(r"^\*\*([^*]+)\*\*(?:(?!^\*\*).)*?```python\n(.*?)```", OTHERS, re.DOTALL | re.MULTILINE),
     ),
 }
 EXPORTER = """
@@ -45,7 +45,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
 """
 LIVEKIT_SHUTS_DOWN = (1, 3) <= RELEASE < (1, 8)  # the provider, at the end of each job
-EXPORT_BY_OTHERS = ("A provider built elsewhere", "LiveKit with its own telemetry")
+EXPORT_BY_OTHERS = ("On a provider that somebody else built",)
 
 AGENT = """
 {imported}
@@ -157,7 +157,7 @@ def test_a_set_up_at_module_level_or_in_prewarm_loses_nothing(hold, place, metho
 
 
 @pytest.mark.parametrize("title", SET_UPS)
-def test_a_set_up_of_the_readme_loses_nothing(hold, title):
+def test_a_set_up_of_the_pages_loses_nothing(hold, title):
     """Exactly as printed, at module level; an exporter is added if the set-up has none."""
     if "langfuse import" in SET_UPS[title]:
         pytest.importorskip("langfuse")
@@ -168,12 +168,8 @@ def test_a_set_up_of_the_readme_loses_nothing(hold, title):
     assert "otel_voice_cost" not in call.log
 
 
-def test_every_set_up_of_the_readme_is_tested():
-    section = README.partition("\n## Set-ups to copy")[2].partition("\n## ")[0]
-    before, _, pipecat = section.partition("\n### Pipecat")
-    of_livekit = before + pipecat.partition("\n### ")[2]
-
-    assert len(SET_UPS) == 1 + of_livekit.count("```python") == 6
+def test_every_set_up_of_the_pages_is_tested():
+    assert len(SET_UPS) == 2 + OTHERS.count("```python") == 5
     assert set(EXPORT_BY_OTHERS) <= set(SET_UPS)
 
 
