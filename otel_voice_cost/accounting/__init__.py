@@ -285,7 +285,8 @@ class Accounting:
         written, follow_ups = (self._bill(ended), []) if rule.role is _REQUEST else self._account_other(ended)
         if session is not None and rule.role is not _IGNORED:
             present = attributes.keys()
-            for name, value, synonyms in session.labels or self._get_labels(session):
+            labels = session.labels if session.labels is not None else self._get_labels(session)
+            for name, value, synonyms in labels:
                 if present.isdisjoint(synonyms):
                     written[name] = value
         return written, follow_ups

@@ -142,7 +142,7 @@ def estimate(
     if as_json:
         print_json([_fields(parts, shape, calls_per_day) for parts in stacks])
     else:
-        _print(stacks, shape, calls_per_day)
+        _print(stacks, shape, calls_per_day, prices)
     if any(cost.usd is None for parts in stacks for _, _, cost in parts):
         raise typer.Exit(1)
 
@@ -197,7 +197,7 @@ def _per_month(usd: Decimal, calls_per_day: int) -> Decimal:
     return EXACT.multiply(usd, Decimal(calls_per_day * _DAYS))
 
 
-def _print(stacks: list[_Parts], shape: Shape, calls_per_day: int | None) -> None:
+def _print(stacks: list[_Parts], shape: Shape, calls_per_day: int | None, prices: PriceCatalog) -> None:
     """Print a column for each stack; those that are too many for the terminal come below."""
     console = output()
     at_once = max(1, (console.width - _HEADING_WIDTH) // _STACK_WIDTH)
@@ -206,7 +206,7 @@ def _print(stacks: list[_Parts], shape: Shape, calls_per_day: int | None) -> Non
     notes = {name: note for parts in stacks for _, name, cost in parts if (note := _note(cost))}
     for name, note in notes.items():
         console.print(f"{note}." if name in note else f"{name}: {note}.", markup=False)
-    names = catalog().names() if notes else set()
+    names = prices.names() if notes else set()
     for name in notes.keys() - names:
         if found := nearest_models(name, names):
             console.print(f"Did you mean {' or '.join(found)} in place of {name}?", markup=False)

@@ -57,6 +57,8 @@ class LiveCall:
         Raises:
             ImportError: Parts of the framework are missing.
         """
+        for exporter in self.exporters:
+            exporter.watch()
         if framework is LIVEKIT:
             from livekit.agents.telemetry import set_tracer_provider  # noqa: PLC0415  # takes a second
 
@@ -82,12 +84,16 @@ class _Watched:
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
         self.name = type(exporter).__name__
         self.spans: list[ReadableSpan] = []
         self.failed_exports = 0
-        export = exporter.export
 
-        def watch(spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def watch(self) -> None:
+        """Record what it is given from now on."""
+        export = self._exporter.export
+
+        def record(spans: Sequence[ReadableSpan]) -> SpanExportResult:
             self.spans += spans
             result = SpanExportResult.FAILURE
             try:
@@ -96,7 +102,7 @@ class _Watched:
                 self.failed_exports += result is not SpanExportResult.SUCCESS
             return result
 
-        exporter.export = watch  # type: ignore[method-assign]  # of this object, in this process
+        self._exporter.export = record  # type: ignore[method-assign]  # of this object, in this process
 
     def problem(self) -> str | None:
         """Return what is wrong with what left, or None."""

@@ -19,13 +19,15 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
 from ..build import sources
-from ..cost import to_text
+from ..cost import EXACT, to_text
 from ..errors import Problem
-from .app import fail, parse_day, print_errors
+from ..prices.files import read_sheet
+from .app import catalog, fail, parse_day, print_errors
 
 if TYPE_CHECKING:
     from ..analysis.databases import Period
     from ..analysis.reading import PastCalls
+    from ..prices.catalog import PriceCatalog
 
 __all__ = [
     "Calls",
@@ -33,9 +35,13 @@ __all__ = [
     "Csv",
     "Files",
     "Parquet",
+    "Prices",
+    "PricesOn",
     "Since",
     "Table",
     "Until",
+    "catalog_with",
+    "change_cells",
     "dollars",
     "exact",
     "print_csv",
@@ -47,6 +53,7 @@ __all__ = [
     "write_parquet",
 ]
 
+_HUNDRED = Decimal(100)
 _SHOWN_PROBLEMS = 10
 _T = TypeVar("_T")
 _console = Console(stderr=True)
@@ -72,6 +79,11 @@ Since = Annotated[
 Until = Annotated[
     datetime | None,
     typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Last day (UTC) to read from a database or Langfuse."),
+]
+Prices = Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")]
+PricesOn = Annotated[
+    datetime | None,
+    typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
 ]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 Parquet = Annotated[Path | None, typer.Option(help="Write the rows of the CSV to a Parquet file.")]
@@ -112,6 +124,16 @@ def read(
     if past.call_count == 0:
         fail(["No calls in these files." if paths else "No calls were found."])
     return past
+
+
+def catalog_with(prices: Path | None) -> PriceCatalog:
+    """Return the processor's catalog with a price file before it; exit if the file has mistakes."""
+    if prices is None:
+        return catalog()
+    sheet = read_sheet(prices)
+    if sheet.problems:
+        fail(sheet.problems)
+    return catalog().with_sheet(sheet)
 
 
 def require_extra() -> None:
@@ -225,3 +247,9 @@ def dollars(usd: Decimal | None, *, signed: bool = False) -> str:
     if usd and abs(usd) < Decimal("0.00005"):
         return "<0.0001" if usd > 0 else ">-0.0001"
     return f"{usd:+,.4f}" if signed else f"{usd:,.4f}"
+
+
+def change_cells(change: Decimal | None, before: Decimal | None) -> tuple[str, str]:
+    """Return a change in US dollars and in percent, each empty if it is unknown."""
+    percent = f"{EXACT.divide(EXACT.multiply(change, _HUNDRED), before):+.1f}" if change is not None and before else ""
+    return "" if change is None else dollars(change, signed=True), percent

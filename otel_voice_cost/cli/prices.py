@@ -63,16 +63,17 @@ def list_prices(
     """
     day = moment(on).date()
     wanted = canonical_provider(provider) if provider else None
+    known = list(catalog().rates())
     rates = [
         rate
-        for rate in catalog().rates()
+        for rate in known
         if (wanted is None or rate.provider == wanted)
         and (model is None or any(model.lower() in name for name in rate.model))
         and rate.holds_on(day)
     ]
     if not rates:
-        known = {rate.provider for rate in catalog().rates()}
-        nearest = [suggest(wanted, known)] if wanted is not None and wanted not in known else []
+        providers = {rate.provider for rate in known}
+        nearest = [suggest(wanted, providers)] if wanted is not None and wanted not in providers else []
         hint = "Token prices of language models are looked up with `voice-cost price`."
         fail([" ".join(filter(None, ("No rates.", *nearest, hint)))], status=1)
     if as_json:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from ..cost import EXACT
-from ..prices.files import read_sheet
-from ..prices.price_sheet import PriceSheet
-from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
+from .app import Json, app, moment, output, print_json, table
 from .past_calls import (
     Connect,
     Csv,
     Files,
     Parquet,
+    Prices,
+    PricesOn,
     Since,
     Table,
     Until,
+    catalog_with,
+    change_cells,
     dollars,
     exact,
     print_csv,
@@ -43,17 +41,13 @@ _COLUMNS = {
     "approximate": str,
     "unpriced": str,
 }
-_HUNDRED = Decimal(100)
 
 
 @app.command()
 def reprice(
     calls: Files = None,
-    prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
-    on: Annotated[
-        datetime | None,
-        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
-    ] = None,
+    prices: Prices = None,
+    on: PricesOn = None,
     connect: Connect = None,
     table_name: Table = None,
     since: Since = None,
@@ -68,13 +62,11 @@ def reprice(
 
     Example: voice-cost reprice calls-*.jsonl --prices offer.toml --on 2027-01-01
     """
-    sheet = PriceSheet() if prices is None else read_sheet(prices)
-    if sheet.problems:
-        fail(sheet.problems)
+    chosen = catalog_with(prices)
     past = read(calls, connect, table_name, since, until)
     from ..analysis.reprice import reprice_calls  # noqa: PLC0415  # an extra
 
-    repricing = reprice_calls(past, catalog().with_sheet(sheet), moment(on) if on else None)
+    repricing = reprice_calls(past, chosen, moment(on) if on else None)
     rows = [_row(model) for model in repricing.models]
     if parquet:
         write_parquet(parquet, _COLUMNS, rows)
@@ -120,19 +112,14 @@ def _print(repricing: Repricing) -> None:
             name,
             dollars(model.before_usd),
             dollars(model.after_usd) + mark,
-            *_change(model.before_usd, model.change_usd),
+            *change_cells(model.change_usd, model.before_usd),
         )
     before, after = repricing.total("before_usd"), repricing.total("after_usd")
     made.add_section()
-    made.add_row("all", dollars(before), dollars(after), *_change(before, EXACT.subtract(after, before)))
+    made.add_row("all", dollars(before), dollars(after), *change_cells(EXACT.subtract(after, before), before))
     console.print(made)
     for text in _notes(repricing):
         console.print(printable(text), markup=False)
-
-
-def _change(before: Decimal | None, change: Decimal) -> tuple[str, str]:
-    percent = f"{EXACT.divide(EXACT.multiply(change, _HUNDRED), before):+.1f}" if before else ""
-    return dollars(change, signed=True), percent
 
 
 def _notes(repricing: Repricing) -> list[str]:

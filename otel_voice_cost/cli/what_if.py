@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from decimal import Decimal
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,19 +14,21 @@ from rich.console import Console
 from ..analysis.stacks import Stack, Swap, check_stacks
 from ..cost import EXACT
 from ..errors import Problem
-from ..prices.files import read_sheet
 from ..prices.names import split_name
-from ..prices.price_sheet import PriceSheet
 from ..sources.livekit.providers import canonical_model, canonical_provider
-from .app import Json, app, catalog, fail, moment, output, parse_day, print_json, table
+from .app import Json, app, fail, moment, output, print_json, table
 from .past_calls import (
     Connect,
     Csv,
     Files,
     Parquet,
+    Prices,
+    PricesOn,
     Since,
     Table,
     Until,
+    catalog_with,
+    change_cells,
     dollars,
     exact,
     print_csv,
@@ -57,7 +57,6 @@ _COLUMNS = {
 _ONE_STACK = "swaps"  # name of the stack that --swap makes
 _NAMED = re.compile(r"\s*([^:=/]+?)\s*:\s*(.*)", re.DOTALL)
 _EXPECTED = "PROVIDER/MODEL=PROVIDER/MODEL, such as cartesia/sonic-3=elevenlabs/eleven_flash_v2_5"
-_HUNDRED = Decimal(100)
 _MODEL_WIDTH, _STACK_WIDTH = 24, 12  # columns of a terminal
 
 
@@ -70,11 +69,8 @@ def what_if(
     stack: Annotated[
         list[str] | None, typer.Option(help="'NAME: OLD=NEW, OLD=NEW', to compare several. Repeat it.")
     ] = None,
-    prices: Annotated[Path | None, typer.Option(help="A price file that comes before all other prices.")] = None,
-    on: Annotated[
-        datetime | None,
-        typer.Option(parser=parse_day, metavar="YYYY-MM-DD", help="Day of the prices; default the day of each usage."),
-    ] = None,
+    prices: Prices = None,
+    on: PricesOn = None,
     connect: Connect = None,
     table_name: Table = None,
     since: Since = None,
@@ -93,10 +89,7 @@ def what_if(
     --stack "both: cartesia/sonic-3=rime/arcana, openai/gpt-4.1=openai/gpt-4.1-mini"
     """
     stacks = _read_stacks(swap or [], stack or [])
-    sheet = PriceSheet() if prices is None else read_sheet(prices)
-    if sheet.problems:
-        fail(sheet.problems)
-    chosen = catalog().with_sheet(sheet)
+    chosen = catalog_with(prices)
     if problems := check_stacks(stacks, chosen, moment(on)):
         fail(problems)
     past = read(calls, connect, table_name, since, until)
@@ -222,24 +215,20 @@ def _print_stack(console: Console, comparison: Comparison, stack: StackCost) -> 
     for swapped in stack.models:
         change = swapped.change
         usd = None if swapped.is_refused else change.change_usd
-        cells = dollars(change.before_usd), _after(swapped), *_cells(usd, change.before_usd)
+        cells = dollars(change.before_usd), _after(swapped), *change_cells(usd, change.before_usd)
         made.add_row(_name(swapped) + (f"\n→ {shown(swapped.new)}" if swapped.new else ""), *cells)
     made.add_section()
     before = comparison.before_usd
-    made.add_row("all", dollars(before), dollars(stack.after_usd), *_cells(_change(comparison, stack), before))
+    made.add_row("all", dollars(before), dollars(stack.after_usd), *change_cells(_change(comparison, stack), before))
     if comparison.usd_per_minute is not None:
         after, before = stack.usd_per_minute, comparison.usd_per_minute
         change_usd = None if after is None else EXACT.subtract(after, before)
-        made.add_row("per minute", dollars(before), dollars(after), *_cells(change_usd, before))
+        made.add_row("per minute", dollars(before), dollars(after), *change_cells(change_usd, before))
     console.print(made)
 
 
 def _name(swapped: SwappedModel) -> str:
     return shown(f"{swapped.change.component} {swapped.change.provider}/{swapped.change.model}")
-
-
-def _cells(change: Decimal | None, before: Decimal | None) -> tuple[str, str]:
-    return "" if change is None else dollars(change, signed=True), _percent(change, before)
 
 
 def _print_side_by_side(console: Console, comparison: Comparison) -> None:
@@ -257,7 +246,7 @@ def _print_stacks(console: Console, comparison: Comparison, stacks: Sequence[Sta
         made.add_row(_name(models[0]), dollars(models[0].change.before_usd), *map(_after, models))
     made.add_section()
     made.add_row("all", dollars(comparison.before_usd), *(dollars(stack.after_usd) for stack in stacks))
-    changes = [_cells(_change(comparison, stack), comparison.before_usd) for stack in stacks]
+    changes = [change_cells(_change(comparison, stack), comparison.before_usd) for stack in stacks]
     made.add_row("change", "", *(usd for usd, _ in changes))
     made.add_row("change, %", "", *(percent for _, percent in changes))
     if comparison.usd_per_minute is not None:
@@ -270,10 +259,6 @@ def _after(swapped: SwappedModel) -> str:
     if swapped.new is None:
         return dollars(swapped.change.after_usd)
     return dollars(swapped.change.after_usd) + (" ~" if swapped.change.approximations else "")
-
-
-def _percent(change: Decimal | None, before: Decimal | None) -> str:
-    return f"{EXACT.divide(EXACT.multiply(change, _HUNDRED), before):+.1f}" if change is not None and before else ""
 
 
 def _notes(comparison: Comparison) -> list[str]:
